@@ -1,1 +1,1 @@
-"""Rows from anywhere to token batches; no jax here."""
+"""Turns rows from any source into token batches. Nothing here uses jax."""

@@ -1,7 +1,7 @@
 """Finds sentences of a question that only prescribe the answer's form, by patterns over `question_words.flat`.
 
-Many questions have these words in common: "can be written as m/n, where m and n are relatively prime positive integers.
-Find m + n." Each pattern ends with its sentence or clause; what is given and what is asked stays.
+Many questions share such words: "can be written as m/n, where m and n are relatively prime positive integers. Find m +
+n." Each pattern covers a whole sentence or clause; what is given and what is asked stays.
 """
 
 import re
@@ -12,7 +12,8 @@ _GIVE = (
     r"|simplify)"
 )
 _ANSWERS = r"(?:your|the|all|any|both|each|its)?(?: \w+)? ?(?:final )?(?:possible )?(?:answers?|solutions?)"
-# Only where a sentence or clause asks for it: in "what value of x will give the minimum value" nothing does.
+# A pattern only applies where a sentence or clause asks for the form; "what value of x will give the minimum value"
+# does not.
 _ASKING = r"(?:^|(?<=[.?!:;,)] )|(?<=[.?!:;,)])|\bplease |\band |\bthen )"
 _FORMS = (
     r"(?:common fraction|mixed number|simplest (?:radical |fractional )?form|lowest terms"
@@ -56,7 +57,7 @@ _INSTRUCTIONS = [
         rf"{_CAN_BE_WRITTEN}{_NAMES_ARE}{_CONDITION}*{_FIND_THE_SUM}?",
     )
 ]
-# How a question begins to ask; "Find", "Compute" and "What is" ask the same.
+# How a question begins to ask; "Find", "Compute" and "What is" mean the same.
 REQUEST = re.compile(
     r"^(?:please |problem \d* ?|question \d* ?)*"
     r"(?:find|compute|calculate|evaluate|determine|simplify|solve|what is|what are|whats)\b"
@@ -65,7 +66,7 @@ REQUEST = re.compile(
 
 
 def without_instructions(flat_text: str) -> str:
-    """A flat text without its sentences and clauses about the form of the answer."""
+    """Returns a flat text without its sentences and clauses about the form of the answer."""
     for pattern in _INSTRUCTIONS:
         flat_text = pattern.sub(" ", flat_text)
     return flat_text

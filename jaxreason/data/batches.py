@@ -1,10 +1,10 @@
-"""Token sequences to batches: one global plan of rows, from which each host takes its part.
+"""Turns token sequences into batches: one global plan of rows, from which each host takes its part.
 
-A batch is a number of sequences, packed into as few rows as they need. All batches of a run have one shape; rows that a
-step does not need are padding, in micro-batches of their own, which `training.micro_batches` passes over.
+A batch is a number of sequences, packed into as few rows as possible. All batches of a run have one shape. Rows that a
+step does not need are padding, in micro-batches of their own, which `training.micro_batches` skips.
 
-Order and packing follow from the seed, the epoch and the lengths alone, so the batch of a step is the same for any
-number of hosts, and the step is all that a resumed run needs.
+Order and packing depend only on the seed, the epoch and the lengths. The batch of a step is therefore the same for any
+number of hosts, and a resumed run only needs the step.
 """
 
 import math
@@ -21,18 +21,18 @@ from jaxreason.errors import UserError
 
 _PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
 
-MOST_SEQUENCES = 10**8  # of a run, epochs included
+MOST_SEQUENCES = 10**8  # Of a run, epochs included.
 
 
 class TokenBatch(NamedTuple):
     """Rows of tokens; all arrays are aligned with `tokens`.
 
     Attributes:
-      tokens: ids; 0 where there is padding.
+      tokens: ids; 0 for padding.
       positions: from 0 in each segment.
-      segment_ids: 1, 2, ... in each row; 0 is padding.
-      loss_mask: 1 where the token is a target, predicted from the one before it. The first token of
-        a segment never is.
+      segment_ids: 1, 2, ... in each row; 0 for padding.
+      loss_mask: 1 where the token is a target, predicted from the token before it. The first token of a segment never
+        is.
     """
 
     tokens: Int32[np.ndarray, "B T"]
@@ -51,7 +51,7 @@ class BatchConfig:
       pack: whether several sequences of a step may share a row.
       micro_batch_rows: rows of a micro-batch, over all hosts.
       seed: of the order of sequences.
-      epochs: passes over the sequences; the last may be part of one (2.5).
+      epochs: passes over the sequences; may be a fraction (2.5).
     """
 
     batch_size: int
@@ -67,7 +67,7 @@ class PackedBatches:
 
     Attributes:
       num_steps: of the run.
-      layout: the one shape of all steps, with room for the one that needs most rows.
+      layout: the one shape of all steps, with room for the step that needs most rows.
 
     Args:
       sequences: tokens and loss mask of each.
@@ -76,7 +76,7 @@ class PackedBatches:
       process_count: number of hosts.
 
     Raises:
-      ValueError: when the hosts do not divide a micro-batch, or a sequence does not fit into a row.
+      ValueError: a micro-batch cannot be divided over the hosts, or a sequence does not fit into a row.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class PackedBatches:
         self._batches = rows.batch(self._local_rows, batch_fn=_stack)
 
     def batch(self, step: int) -> TokenBatch:
-        """This host's rows of a step, counted from 0.
+        """Returns this host's rows of a step, counted from 0.
 
         Raises:
           IndexError: for a step outside the run.
@@ -112,24 +112,24 @@ class PackedBatches:
         return self._batches[step]
 
     def iterate(self, start_step: int) -> Iterator[TokenBatch]:
-        """This host's batches from `start_step` to the end, made ahead of their use."""
+        """Yields this host's batches from `start_step` to the end; they are prepared ahead of their use."""
         return iter(self._batches[start_step:].to_iter_dataset(_PREFETCH))
 
     def members(self, step: int) -> list[int]:
-        """The sequences of a step (from 0), over all hosts, in the order in which its rows hold them."""
+        """Returns the sequences of a step (from 0), over all hosts, in the order of its rows."""
         return [index for row in self._steps[step] for index in row]
 
     def num_tokens(self, step: int) -> int:
-        """Tokens of a step that are not padding, over all hosts."""
+        """Returns the number of tokens of a step that are not padding, over all hosts."""
         return int(sum(self._lengths[row].sum() for row in self._steps[step]))
 
     def num_positions(self, step: int) -> int:
-        """Positions of a step that are computed, over all hosts: those of the micro-batches that hold anything."""
+        """Returns the number of computed positions of a step, over all hosts: those of non-empty micro-batches."""
         pieces = -(-len(self._steps[step]) // self.layout.micro_batch_rows)
         return pieces * self.layout.micro_batch_rows * self.layout.row_length
 
     def _row(self, index: int) -> TokenBatch:
-        """Row `index` of this host; those that a step does not need are padding."""
+        """Returns row `index` of this host; rows that a step does not need are padding."""
         step, row = divmod(int(index), self._local_rows)
         number, rows = self.layout.row_at(self._first_row + row), self._steps[step]
         members = rows[number] if number < len(rows) else []
@@ -147,14 +147,14 @@ def _arrays(index: int, tokens: Sequence[int], mask: Sequence[int], config: Batc
 
 
 def _plan(lengths: np.ndarray, config: BatchConfig) -> list[list[list[int]]]:
-    """The sequences of every row of every step of the run."""
+    """Returns the sequences of every row of every step of the run."""
     order = _order(len(lengths), config)
     starts = range(0, len(order), config.batch_size)
     return [_rows(order[at : at + config.batch_size], lengths, config) for at in starts]
 
 
 def _order(count: int, config: BatchConfig) -> np.ndarray:
-    """The sequences of the run one after the other, epoch after epoch."""
+    """Returns the sequences of the run in order, epoch after epoch."""
     if config.epochs <= 0 or not count:
         raise UserError(f"nothing to plan: {count} sequences, {config.epochs} epochs.")
     if config.epochs * count > MOST_SEQUENCES:
@@ -169,7 +169,7 @@ def _order(count: int, config: BatchConfig) -> np.ndarray:
 
 
 def _rows(members: np.ndarray, lengths: np.ndarray, config: BatchConfig) -> list[list[int]]:
-    """The rows of one step; packed, the longest first, which leaves the least empty."""
+    """Returns the rows of one step. Packing takes the longest sequences first, which leaves the least room empty."""
     if not config.pack:
         return [[int(member)] for member in members]
     longest_first = members[np.argsort(-lengths[members], kind="stable")]
@@ -183,7 +183,7 @@ def _layout(steps: list[list[list[int]]], config: BatchConfig) -> Layout:
 
 
 def _fill(members: list[tuple[np.ndarray, np.ndarray]], length: int) -> TokenBatch:
-    """One row `[T]`: the members one after the other, then padding."""
+    """Returns one row `[T]`: the members one after the other, then padding."""
     row = TokenBatch(
         tokens=np.zeros(length, np.int32),
         positions=np.zeros(length, np.int32),
@@ -197,7 +197,7 @@ def _fill(members: list[tuple[np.ndarray, np.ndarray]], length: int) -> TokenBat
         row.positions[here] = np.arange(len(tokens))
         row.segment_ids[here] = segment
         row.loss_mask[here] = mask
-        row.loss_mask[start] = 0  # nothing comes before it in its segment
+        row.loss_mask[start] = 0  # No token precedes it in its segment.
         start += len(tokens)
     return row
 

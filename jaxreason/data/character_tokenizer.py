@@ -1,4 +1,4 @@
-"""A tokenizer of single characters with its chat template, for small models trained from zero."""
+"""A tokenizer of single characters with its chat template, for small models that are trained from scratch."""
 
 import tempfile
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from jaxreason.results.atomic_files import atomic_write_bytes
 
 PAD, USER, ASSISTANT, END = MARKERS = ("<pad>", "<user>", "<assistant>", "<end>")
 
-# Whole conversations are `<user>question<assistant>reply<end>`, again and again.
+# A whole conversation is `<user>question<assistant>reply<end>`, repeated.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
   {%- if message.role == 'user' -%}
@@ -28,13 +28,13 @@ CHAT_TEMPLATE = """\
 
 
 def save_character_tokenizer(folder: epath.PathLike, characters: Iterable[str]) -> None:
-    """Write a Hugging Face tokenizer folder in which every character is a token of its own.
+    """Writes a Hugging Face tokenizer folder in which every character is a token.
 
-    Ids 0 to 3 are the markers pad, user, assistant and end; the characters follow in the order
-    given. There is no unknown token: text with another character cannot be encoded.
+    Ids 0 to 3 are the markers pad, user, assistant and end; the characters follow in the given order. There is no
+    unknown token: text with another character cannot be encoded.
 
     Raises:
-      ValueError: when an entry is not a single character, or occurs twice.
+      ValueError: an entry is not a single character, or occurs twice.
     """
     characters = list(characters)
     for character in characters:
@@ -66,7 +66,7 @@ def _tokenizer(characters: list[str]) -> tokenizers.Tokenizer:
 
 
 def _save(tokenizer: transformers.PreTrainedTokenizerFast, folder: epath.Path) -> None:
-    """Save by way of another place: the folder may be on a bucket, and no file is half there."""
+    """Saves through a temporary place, since the folder may be on a bucket; so no file is ever incomplete."""
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)
         for file in epath.Path(scratch).iterdir():

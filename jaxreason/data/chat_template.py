@@ -1,4 +1,4 @@
-"""A tokenizer's chat template: conversations to text. No message is lost in it, and no message opens another's turn."""
+"""A tokenizer's chat template: conversations to text. It never loses a message or lets a message open another turn."""
 
 import re
 import secrets
@@ -10,7 +10,7 @@ from jaxreason.errors import UserError
 
 Messages = Sequence[dict[str, str]]
 
-# Put before templates that print today's date (Llama 3, Mistral): prompts must not change by day.
+# Inserted before templates that print today's date (Llama 3, Mistral): prompts must not change from day to day.
 _FIXED_DATE = """\
 {%- macro strftime_now(format) -%}
 {{ format | replace('%d', '26') | replace('%m', '07') | replace('%b', 'Jul') | replace('%B', 'July')
@@ -19,11 +19,12 @@ _FIXED_DATE = """\
 """
 _PROBE = "probe0reply"
 _WORD = re.compile(r"probe[0-9]+word")
-_MOST_SHAPES = 4096  # conversations that are remembered to lose nothing
+# Number of kinds of conversations that are remembered as rendered without loss.
+_MOST_SHAPES = 4096
 _THINK_TAG = re.compile(r"</?think(ing)?>")
 
-# Stands within a mark that is only text, from the message to the tokens. Nobody can guess it, and templates that
-# strip or split text leave it as it is.
+# Inserted into a mark that is only text, from the message up to the tokens. Nobody can guess it, and templates that
+# strip or split text leave it unchanged.
 BREAK = f"break{secrets.token_hex(12)}"
 
 
@@ -45,7 +46,7 @@ class ChatTemplate:
             self._learn_marks(loaded.added_tokens_decoder.values())
 
     def _learn_marks(self, tokens: Iterable[Any]) -> None:
-        """The marks are the special tokens, and what the template itself writes of the other added ones."""
+        """Finds the marks: the special tokens, and those of the other added tokens that the template itself writes."""
         probe = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
         whole, prompt = self._render([(probe, None, False), (probe[:1], None, True)])
         self.turn_end = whole.rpartition(_PROBE)[2].lstrip()
@@ -57,9 +58,9 @@ class ChatTemplate:
             self._marks = re.compile(f"(?=(?:{pattern}))(.)", re.DOTALL)
 
     def render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:
-        """The conversation as text, with `prompt` opening the assistant's next turn.
+        """Returns the conversation as text; with `prompt` it ends with the start of the assistant's next turn.
 
-        Marks in the messages' own text are marks here: of untrusted messages use `render_broken`.
+        Marks in the messages' own text count as marks: use `render_broken` for untrusted messages.
 
         Raises:
           UserError: there is no template, it refuses the conversation, or it leaves a message out.
@@ -67,7 +68,7 @@ class ChatTemplate:
         return self.render_broken([(messages, thinking, prompt)])[0].replace(BREAK, "")
 
     def render_broken(self, calls: Sequence[tuple[Messages, bool | None, bool]]) -> list[str]:
-        """Renders several conversations, with `BREAK` put inside of marks that the messages' own text holds."""
+        """Renders several conversations, with `BREAK` inserted into marks in the messages' own text."""
         new = [call for call in calls if _shape(*call) not in self._whole]
         broken = [(self._break(messages), *how) for messages, *how in calls]
         texts = self._render([*broken, *((_probes(call[0]), *call[1:]) for call in new)])
@@ -97,7 +98,7 @@ class ChatTemplate:
             {k: v for k, v in message.items() if k not in hidden and v is not None}
             for message in messages
         ]
-        for message in shown:  # gpt-oss reads it under another name
+        for message in shown:  # gpt-oss reads it under another name.
             if "reasoning_content" in message:
                 message["thinking"] = message["reasoning_content"]
         switch = {} if thinking is None else {"enable_thinking": thinking}
@@ -105,7 +106,7 @@ class ChatTemplate:
         return {**self._special, "messages": shown, **plain, **switch}
 
     def _break(self, value: Any) -> Any:
-        """The value with every mark in its texts broken after the first character."""
+        """Returns the value with `BREAK` after the first character of every mark in its texts."""
         if isinstance(value, str):
             return value if self._marks is None else self._marks.sub(rf"\1{BREAK}", value)
         if isinstance(value, dict):
@@ -123,13 +124,13 @@ class ChatTemplate:
 
 
 def _shape(messages: Messages, thinking: bool | None, prompt: bool) -> tuple:
-    """The traits that decide whether a template shows a message: the roles and the fields."""
+    """Returns the traits that decide whether a template shows a message: roles and fields."""
     parts = ((message["role"], *sorted(k for k, v in message.items() if v)) for message in messages)
     return (thinking, prompt, *parts)
 
 
 def _probes(messages: Messages) -> list[dict[str, str]]:
-    """The messages with a word of its own as the content of each."""
+    """Returns the messages with a different test word as the content of each."""
     return [
         {**message, "content": _word(place)} if message.get("content") else message
         for place, message in enumerate(messages)
@@ -142,7 +143,7 @@ def _word(place: int) -> str:
 
 def _source_of(loaded: Any, name: str) -> str | None:
     template = loaded.chat_template
-    if isinstance(template, dict):  # several, by name
+    if isinstance(template, dict):  # Several templates, by name.
         if "default" not in template:
             found = ", ".join(sorted(template))[:200]
             raise UserError(f"{name}: of the chat templates {found} none is called 'default'.")
@@ -155,5 +156,5 @@ def _source_of(loaded: Any, name: str) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Special tokens as text."""
+    """Returns special tokens as text."""
     return [str(one) for one in value] if isinstance(value, list | tuple) else str(value)

@@ -1,8 +1,7 @@
 """Conversions of multiple-choice questions: HEAD-QA, GPQA, MMLU and ACPBench.
 
-Each yields `question`, `choices` ({"label": letters, "text": texts}), `answer` (a letter),
-`answer_text`, and the choices as text for templates: `options` (lines "A. ...") and
-`options_in_line` ("A) ..., B) ...").
+Each yields `question`, `choices` ({"label": letters, "text": texts}), `answer` (a letter), `answer_text`, and the
+choices as text for templates: `options` (lines "A. ...") and `options_in_line` ("A) ..., B) ...").
 """
 
 import random
@@ -24,16 +23,16 @@ from jaxreason.data.flat_rows import (
 )
 from jaxreason.data.rows import RowError, SourceRow
 
-# The order of the options of a question: (texts, the right one's index, the question's id) -> indices.
+# The order of a question's options: (texts, the right one's index, the question's id) -> indices.
 Order = Callable[[Sequence[str], str], list[int]]
 
 
 def order_by(shuffle: str | int) -> Order:
-    """The order that `options.shuffle` names.
+    """Returns the order that `options.shuffle` names.
 
-    "none" keeps it. "paper" shuffles every question by a new generator with seed 42, as the released
-    evaluation did: of four options the first always comes last. A whole number is a seed: the options
-    are sorted by a hash of seed, question and place, so an order depends on no other question.
+    "none" keeps the order. "paper" shuffles every question by a new generator with seed 42, as the released evaluation
+    did: of four options the first one always becomes the last. An integer is a seed: the options are sorted by a hash
+    of seed, question and place, so the order does not depend on other questions.
 
     Raises:
       UserError: for anything else.
@@ -53,10 +52,10 @@ def _paper_order(texts: Sequence[str], id: str) -> list[int]:
 
 
 def choice_columns(texts: Sequence[str], right: int, order: Sequence[int]) -> Columns:
-    """The columns of a question's options in `order`; `right` is an index of `texts`.
+    """Returns the columns of a question's options in `order`; `right` is an index into `texts`.
 
     Raises:
-      RowError: when there are fewer than two options, or more than letters.
+      RowError: there are fewer than two options, or more options than letters.
     """
     if not 2 <= len(texts) <= 26:
         raise RowError("wrong length", f"{len(texts)} options; expected 2 to 26")
@@ -72,16 +71,16 @@ def choice_columns(texts: Sequence[str], right: int, order: Sequence[int]) -> Co
 
 
 def headqa(rows: Iterable[SourceRow], shuffle: str | int = "none") -> Iterator[SourceRow]:
-    """HEAD-QA: a file of exams, or the hub's flat rows; the id is exam and number of the question.
+    """Converts HEAD-QA: a file of exams, or the hub's flat rows; the id is exam and number of the question.
 
-    `ra` is the `aid` of the right answer. Questions whose picture is not shown are kept, as in every
-    published run.
+    `ra` is the `aid` of the right answer. Questions with a picture, which is not shown, are kept, as in every published
+    run.
     """
     return each(unfold(rows, exam_questions), partial(_headqa_columns, order_by(shuffle)))
 
 
 def exam_questions(columns: Columns) -> Iterator[Any] | None:
-    """The questions of a file of HEAD-QA's exams; None for a flat row."""
+    """Returns the questions in a file of HEAD-QA's exams; None for a flat row."""
     exams = columns.get("exams")
     return _questions_of(exams) if isinstance(exams, dict) else None
 
@@ -113,9 +112,9 @@ def _headqa_columns(order: Order, columns: Columns) -> Columns:
 
 
 def gpqa(rows: Iterable[SourceRow], shuffle: str | int = 0) -> Iterator[SourceRow]:
-    """GPQA: the csv's and the hub's columns are the same; the id is the record's.
+    """Converts GPQA: the csv and the hub have the same columns; the id is the record's.
 
-    With `shuffle` "paper" texts are shown as they are, else without the space around them.
+    With `shuffle` "paper" texts are shown unchanged, otherwise without surrounding white space.
     """
     return each(rows, partial(_gpqa_columns, order_by(shuffle), shuffle == "paper"))
 
@@ -133,10 +132,10 @@ def _gpqa_columns(order: Order, as_is: bool, columns: Columns) -> Columns:
 
 
 def mmlu(rows: Iterable[SourceRow], shuffle: str | int = "none") -> Iterator[SourceRow]:
-    """MMLU: columns question, A to D and answer (a letter) of the csv files, or the hub's choices.
+    """Converts MMLU: columns question, A to D and answer (a letter) of the csv files, or the hub's choices.
 
-    A csv file has no header, so `options.columns` names its columns. The subject is the hub's column,
-    or the name of the file without `_dev`, `_val` or `_test`.
+    A csv file has no header, so `options.columns` names its columns. The subject is the hub's column, or the name of
+    the file without `_dev`, `_val` or `_test`.
     """
     order = order_by(shuffle)
     for row in rows:
@@ -163,7 +162,7 @@ def _mmlu_columns(order: Order, subject: str, columns: Columns) -> Columns:
 
 
 def acpbench(rows: Iterable[SourceRow], shuffle: str | int = "none") -> Iterator[SourceRow]:
-    """ACPBench: the question names its options itself ("... A. sail. B. board."); here they are apart.
+    """Converts ACPBench: its questions include the options ("... A. sail. B. board."); here they are separated.
 
     `asked` is the question as published, `question` the same without its options.
     """

@@ -9,8 +9,8 @@ from jaxreason.data.code_tests import FUNCTION, all_tests
 from jaxreason.data.flat_rows import Columns, each, text_of
 from jaxreason.data.rows import RowError, SourceRow
 
-# What is asked for depends on the kind of problem, so it is a column. In the study: one sentence, right
-# before the problem and without a space; a function problem shows neither its name nor starter code.
+# The instruction depends on the kind of problem, so it is a column. In the study it is one sentence, directly before
+# the problem and without a space; a function problem shows neither its name nor its starter code.
 _STUDY = {
     "stdin": "Write an executable Python function for the task that follows. It takes its input from "
     "stdin and prints the output. After its definition, call it.",
@@ -26,13 +26,12 @@ _INSTRUCTIONS = {
 
 
 def livecodebench(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    """LiveCodeBench: one row a problem, its tests checked and kept packed.
+    """Converts LiveCodeBench: one row per problem, with its tests checked and kept packed.
 
-    Columns: `id`, `prompt` (the problem), `title`, `kind` ("stdin" or "function"), `function` (the
-    method of `Solution` that is called, or ""), `instruction` (what to write, after the starter code
-    if there is any), `study_instruction` (what the study asks for), `tests` ({"public", "private"}
-    for `code_tests.all_tests`; unpacked they would be gigabytes), `num_tests`, `platform`,
-    `difficulty`, `contest_date`.
+    Columns: `id`, `prompt` (the problem), `title`, `kind` ("stdin" or "function"), `function` (the method of `Solution`
+    that is called, or ""), `instruction` (what to write, after the starter code if there is any), `study_instruction`
+    (the study's instruction), `tests` ({"public", "private"} for `code_tests.all_tests`; unpacked they would have
+    gigabytes), `num_tests`, `platform`, `difficulty`, `contest_date`.
 
     Its release_v2, which the study uses, is the hub's files test.jsonl and test2.jsonl: 511 problems.
     """
@@ -83,11 +82,10 @@ def _function_name(columns: Columns) -> str:
 
 
 def humaneval(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    """HumanEval: one row a function to complete.
+    """Converts HumanEval: one row per function to complete.
 
-    Columns: `id`, `prompt` (the code to continue), `begun` (without newlines at its end), `function`,
-    `test` (the text that defines `check`), `solution`. Where `entry_point` is missing, the last
-    function that the prompt defines is meant.
+    Columns: `id`, `prompt` (the code to continue), `begun` (without newlines at its end), `function`, `test` (the text
+    that defines `check`), `solution`. If `entry_point` is missing, the last function that the prompt defines is used.
     """
     return each(rows, _humaneval)
 
@@ -116,10 +114,10 @@ def _last_function(code: str) -> str:
 
 
 def mbpp(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    """MBPP, full or sanitized: one row a function to write.
+    """Converts MBPP, full or sanitized: one row per function to write.
 
-    Columns: `id`, `prompt` (the sentence), `assertions` (a list of texts), `shown` (them in lines),
-    `imports` and `setup` (code that the assertions need), `solution`.
+    Columns: `id`, `prompt` (the sentence), `assertions` (a list of texts), `shown` (the same as lines), `imports` and
+    `setup` (code that the assertions need), `solution`.
     """
     return each(rows, _mbpp)
 

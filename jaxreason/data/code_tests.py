@@ -1,7 +1,7 @@
 """Tests of programming problems as LiveCodeBench packs them: base64, zlib, a pickle, JSON.
 
-A pickle can name any function for its reader to call; here every name is refused, so what remains
-are plain values, and only a text is taken.
+A pickle can name any function for its reader to call. Here every name is refused, so only plain values remain, and only
+a text is accepted.
 """
 
 import base64
@@ -14,10 +14,10 @@ from typing import Any
 
 from jaxreason.data.rows import RowError
 
-MOST_BYTES = 512 << 20  # of one problem's tests, unpacked
+MOST_BYTES = 512 << 20  # Of one problem's tests, unpacked.
 STDIN, FUNCTION = "stdin", "functional"
 
-CodeTest = dict[str, str]  # input, output, testtype
+CodeTest = dict[str, str]  # With keys input, output and testtype.
 
 
 class _NoClasses(pickle.Unpickler):
@@ -26,13 +26,13 @@ class _NoClasses(pickle.Unpickler):
 
 
 def all_tests(packed: dict[str, str | None]) -> list[CodeTest]:
-    """The tests of a problem, public ones first.
+    """Returns the tests of a problem, public ones first.
 
     Args:
       packed: `public`, a JSON text, and `private`, JSON or packed; either may be None or blank.
 
     Raises:
-      RowError: when a part cannot be read, or is no list of tests of one kind, or nothing is there.
+      RowError: a part cannot be read, is not a list of tests of one kind, or there are no tests.
     """
     public = _read("public tests", packed.get("public"))
     private = _read("private tests", packed.get("private"))
@@ -60,10 +60,10 @@ def _read(what: str, text: str | None) -> list[Any]:
 
 
 def unpack(text: str) -> str:
-    """The JSON text inside base64, zlib and a pickle.
+    """Returns the JSON text inside base64, zlib and a pickle.
 
     Raises:
-      RowError: for what is none of that, asks for a class, or is larger than MOST_BYTES.
+      RowError: the text has a different format, names a class, or is larger than MOST_BYTES.
     """
     try:
         data = _inflate(base64.b64decode(text, validate=True))
@@ -72,7 +72,7 @@ def unpack(text: str) -> str:
         raise
     except (binascii.Error, zlib.error) as error:
         raise RowError("unreadable tests", f"not base64 of zlib: {error}"[:200]) from None
-    except Exception as error:  # a damaged pickle raises whatever it runs into
+    except Exception as error:  # A damaged pickle may raise any error.
         raise RowError("unreadable tests", f"no pickle of a text: {error!r}"[:200]) from None
     if not isinstance(value, str):
         raise RowError("unreadable tests", f"the pickle holds {type(value).__name__}, not a text")

@@ -16,10 +16,10 @@ _CONVERSATION = ("prompt", "system", "response", "reasoning")
 
 
 def check_columns(config: DatasetConfig) -> None:
-    """Refuse field maps, templates and shared options that cannot work, before anything is read.
+    """Refuses field maps, templates and shared options that cannot work, before anything is read.
 
     Raises:
-      ValueError: naming the field of the config.
+      ValueError: the message names the field of the config.
     """
     for name in config.fields:
         if name not in FIELDS:
@@ -62,7 +62,7 @@ def _check_shared_options(config: DatasetConfig) -> None:
 
 
 def _template_columns(config: DatasetConfig) -> list[str]:
-    """The columns named by the template."""
+    """Returns the columns named by the template."""
     try:
         parsed = list(string.Formatter().parse(config.prompt_template))
     except ValueError as error:
@@ -83,7 +83,7 @@ def _template_columns(config: DatasetConfig) -> list[str]:
 
 
 def group_columns(config: DatasetConfig) -> list[str]:
-    """The columns whose rows `options.group_by` keeps together; examples have them in their metadata."""
+    """Returns the columns whose equal rows `options.group_by` keeps together; examples have them in their metadata."""
     return [
         name.strip() for name in str(config.options.get("group_by", "")).split(",") if name.strip()
     ]
@@ -103,11 +103,11 @@ class ColumnCheck:
         self._seen: dict[str, Counter] = {}
 
     def see(self, row: SourceRow) -> None:
-        """Note the columns of a readable row."""
+        """Records the columns of a readable row."""
         self._seen.setdefault(row.file, Counter()).update(row.columns.keys())
 
     def finish(self) -> None:
-        """Refuse a column that no row of a file has.
+        """Refuses a column that no row of a file has.
 
         Raises:
           ValueError: with the file, the columns that it has, and the nearest name.
@@ -127,13 +127,13 @@ def _header_hint(file: str) -> str:
 
 
 def build(config: DatasetConfig, row: SourceRow) -> dict[str, Any]:
-    """The parts of an Example: `id`, `messages`, `answer`, `metadata`; and `group`, for `group_by`.
+    """Returns the parts of an Example: `id`, `messages`, `answer`, `metadata`; and `group`, for `group_by`.
 
-    Metadata holds the chosen columns, `question` (the prompt before the template, or the first user
-    message) and `where` (file and row number). `unread` names the fields of messages that are left out.
+    Metadata has the chosen columns, `question` (the prompt before the template, or the first user message) and `where`
+    (file and row number). `unread` names the fields of messages that are left out.
 
     Raises:
-      RowError: when the row cannot be used.
+      RowError: the row cannot be used.
     """
     if row.problem is not None:
         raise row.problem
@@ -161,7 +161,7 @@ def _made_id(row: SourceRow) -> str:
 
 
 def _check_text(value: Any) -> None:
-    """Refuse text that came from bytes that are not UTF-8 (or holds half a surrogate pair)."""
+    """Refuses text from bytes that are not UTF-8 (or text with half a surrogate pair)."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -177,10 +177,10 @@ def _check_text(value: Any) -> None:
 
 
 def _required_text(row: SourceRow, column: str) -> str:
-    """The column as text: a list of one is its item, a longer one is joined by ", ".
+    """Returns the column as text: of a list with one item the item, of a longer one all items joined by ", ".
 
     Raises:
-      RowError: when it is absent, null or blank.
+      RowError: it is absent, null or blank.
     """
     value = row.columns.get(column)
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -1,8 +1,7 @@
 """CONVERSIONS: from the rows of a source to flat rows, by the name in `DatasetConfig.options["rows"]`.
 
-Formats that nest what we read, or hold it in other columns, are made flat here, so that `fields`,
-`prompt_template` and `metadata` work on them, whether they come from a file or from the hub. The
-keyword arguments of a conversion are its options.
+Formats that nest their data, or have it in other columns, are made flat here, so that `fields`, `prompt_template` and
+`metadata` work on them, from a file or from the hub. The keyword arguments of a conversion are its options.
 """
 
 import inspect
@@ -18,17 +17,17 @@ from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, RowError, Sou
 from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
 
-# The last paragraph of a prompt, where it only says how to answer; it stays out of the question.
+# The last paragraph of a prompt if it only says how to answer; it is not part of the question.
 _ASKS_FOR_BOX = re.compile(r"\s*\n\s*[^\n]*\\boxed\{[^\n]*\s*\Z")
 _TURN = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
 def verl(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    r"""Questions with their gold answer: one row a question.
+    r"""Yields questions with their gold answer, one row per question.
 
     Columns: `question` (that of the row or of its `extra_info`; else the prompt without chat marks and without a last
-    paragraph that asks for a \boxed{} answer), `answer` (`reward_model.ground_truth`, or `gt_answer`), `level` (None
-    where the row says none) and `data_source`.
+    paragraph that asks for a \boxed{} answer), `answer` (`reward_model.ground_truth`, or `gt_answer`), `level` (None if
+    the row has none) and `data_source`.
     """
     return each(rows, _flatten)
 
@@ -72,10 +71,10 @@ CONVERSIONS: dict[str, Callable[..., Iterator[SourceRow]]] = {
 
 
 def check_conversion(config: DatasetConfig) -> None:
-    """Refuse a conversion that does not exist, or one of its options that it does not read.
+    """Refuses a conversion that does not exist, or an option that the conversion does not read.
 
     Raises:
-      UserError: naming the option.
+      UserError: the message names the option.
     """
     given = [name for name in CONVERSION_OPTIONS if name in config.options]
     name = config.options.get("rows")
@@ -94,12 +93,12 @@ def check_conversion(config: DatasetConfig) -> None:
 
 
 def read_rows(config: DatasetConfig) -> Iterator[SourceRow]:
-    """The rows of a dataset, flat where `options.rows` says how.
+    """Yields the rows of a dataset, made flat if `options.rows` names a conversion.
 
-    A converted row whose id an earlier one has is a bad row.
+    A converted row with the id of an earlier one is a bad row.
 
     Raises:
-      UserError: when the source cannot be read, or an option has a wrong value.
+      UserError: the source cannot be read, or an option has a wrong value.
     """
     rows = SOURCES[config.source](config)
     if "rows" not in config.options:

@@ -1,16 +1,16 @@
-"""Removes training questions that are questions of an evaluation, and tells which and why.
+"""Removes training questions that are questions of an evaluation, and reports which and why.
 
-Questions are compared as words (`question_words`), without the form of the answer that they ask for and without
-stock phrases: runs of 8 words that occur in at least 5 questions with different numbers, wherever they come from. On
-what is left, a training question is removed for one of three reasons:
+Questions are compared as words (`question_words`), without sentences about the form of the answer and without stock
+phrases: runs of 8 words that occur in at least 5 questions with different numbers, from any source. On the remaining
+words, a training question is removed for one of three reasons:
 
 - "same question": all of it is equal, however short it is;
 - "shared words": it shares a run of 13 words (as in GPT-3, arXiv 2005.14165, appendix C) with an evaluation question,
   and of the shorter of the two at least half of the words and 60 % of the numbers, in runs of 4 words or more;
 - "reworded": the same numbers in the same order, the same answer, and half of all runs of 3 words.
 
-Questions that share 13 words with other numbers in them are other problems of one pattern: they stay, and are counted
-as `alike`. Prompt templates and replies are not compared.
+Questions that share 13 words but have different numbers in them are different problems of one pattern: they stay, and
+are counted as `alike`. Prompt templates and replies are not compared.
 """
 
 from collections import Counter, defaultdict
@@ -28,15 +28,15 @@ NGRAM = 13
 PHRASE_WORDS, PHRASE_QUESTIONS = 8, 5
 SHARED_WORDS, SHARED_NUMBERS, SHORTEST_BLOCK = 0.5, 0.6, 4
 REWORDED_RUN, REWORDED_SHARE = 3, 0.5
-# A run that joins more pairs of questions than this says nothing about any one of them.
+# A run that joins more pairs of questions than this does not identify any of them.
 MOST_PAIRS = 500
-SHOWN = 200  # characters of a question in a report
+SHOWN = 200  # Characters of a question in a report.
 
 
 def decontaminate(
     train: Sequence[Example], evaluation: Sequence[Example]
 ) -> tuple[list[Example], dict[str, Any]]:
-    """The clean training examples, and a report of what was removed and why.
+    """Returns the clean training examples, and a report of what was removed and why.
 
     Returns:
       The kept examples in order, and a JSON-ready dict: `ngram`, `train`, `evaluation` (numbers of questions), `kept`,
@@ -63,13 +63,13 @@ def decontaminate(
     }
 
 
-Match = tuple[str, int, str]  # reason, place of the evaluation question, shared text
+Match = tuple[str, int, str]  # Reason, place of the evaluation question, shared text.
 
 
 def find_matches(
     train: Sequence[Example], evaluation: Sequence[Example]
 ) -> tuple[dict[int, Match], int]:
-    """Why each training question, by its place, is one of the evaluation's, and which; and how many are alike."""
+    """Returns by place why a training question is one of the evaluation's, and which one; and how many are alike."""
     sides = _sides(train, evaluation)
     matches = _same_questions(train, *sides)
     alike = set()
@@ -96,7 +96,7 @@ class _Side:
         self.texts = Texts(self.words_of, vocabulary)
 
     def drop_phrases(self, phrases: np.ndarray) -> None:
-        """Takes the words of stock phrases away."""
+        """Removes the words of stock phrases."""
         hashes, places = self.texts.runs(PHRASE_WORDS)
         inside = places[np.isin(hashes, phrases)]
         wanted = ~covered(len(self.texts.words), inside, PHRASE_WORDS)
@@ -119,7 +119,7 @@ def _sides(train: Sequence[Example], evaluation: Sequence[Example]) -> tuple[_Si
 
 
 def _phrases(sides: Iterable[_Side]) -> np.ndarray:
-    """Hashes of the runs that occur in many questions with different numbers; copies of one question count once."""
+    """Returns hashes of the runs that occur in many questions with different numbers; copies of one count once."""
     contents: dict[tuple[str, ...], int] = {}
     runs, owners = [], []
     for side in sides:
@@ -145,7 +145,9 @@ def _same_questions(train: Sequence[Example], mine: _Side, theirs: _Side) -> dic
 
 
 def _pairs(train: _Side, evaluation: _Side, length: int) -> list[tuple[int, int, str]]:
-    """Places of training and evaluation questions that share a run of words, and the first such run; in order."""
+    """Returns, in order, places of training and evaluation questions with a common run of words, and the first such
+    run.
+    """
     mine, theirs = train.texts.runs(length), evaluation.texts.runs(length)
     shared = np.intersect1d(mine[0], theirs[0])
     others = defaultdict(dict)
@@ -187,7 +189,7 @@ def _num_numbers(words: list[str]) -> int:
 def _same_answers(
     train: Sequence[Example], evaluation: Sequence[Example], mine: _Side, theirs: _Side
 ) -> Iterator[tuple[int, int]]:
-    """Places of questions with the same numbers and the same answer."""
+    """Yields places of questions with the same numbers and the same answer."""
     of_key = defaultdict(list)
     for other, example in enumerate(evaluation):
         of_key[content_key(example, theirs.words_of[other])].append(other)
@@ -198,13 +200,13 @@ def _same_answers(
 
 
 def content_key(example: Example, words: list[str]) -> tuple[str, ...] | None:
-    """The numbers of a question in their order, and its answer; None where it has none of one or the other."""
+    """Returns the numbers of a question in order, and its answer; None if it lacks either."""
     found = numbers(words)
     return (*found, answer_key(example.answer)) if found and example.answer else None
 
 
 def run_share(words: list[str], others: list[str]) -> float:
-    """The share of all runs of 3 words that both questions have; 0 if they are too short to have any."""
+    """Returns the share of all runs of 3 words that both questions have; 0 if they are too short for any."""
     mine, theirs = _run_set(words), _run_set(others)
     return len(mine & theirs) / max(1, len(mine | theirs))
 
@@ -227,21 +229,22 @@ def _item(example: Example, reason: str, other: Example, text: str) -> dict[str,
     }
 
 
-# Of all runs of 3 words: questions of one pattern with the same numbers and, by chance, the same answer share less.
+# Share of all runs of 3 words. Questions of one pattern that have the same numbers and, by chance, the same answer
+# share less.
 NEAR_SHARE = 0.7
 
 
 def without_duplicates(
     examples: Sequence[Example], near: bool
 ) -> tuple[list[Example], list[dict[str, str | bool]]]:
-    """The examples without those that an earlier one says already.
+    """Returns the examples without those that repeat an earlier one.
 
-    Two are the same where all but typesetting and the form of the answer is equal; with `near` also where they have the
-    same numbers in the same order, the same answer, and seven tenths of all runs of 3 words.
+    Two are equal if they are up to typesetting and the form of the answer. With `near` they are also equal if they have
+    the same numbers in the same order, the same answer, and seven tenths of all runs of 3 words.
 
     Returns:
       The kept ones in order, and for each other one: `id`, `source`, `reason` ("same question" or "reworded"), `of`
-      (the id of the earlier one), and `same_answer` (False where their gold answers differ, so one may be wrong).
+      (the id of the earlier one), and `same_answer` (False if their gold answers differ, so one may be wrong).
     """
     first: dict[str, Example] = {}
     alike: dict[tuple[str, ...], list[tuple[Example, list[str]]]] = defaultdict(list)
@@ -263,7 +266,7 @@ def without_duplicates(
 
 
 def _nearest(words: list[str], others: list[tuple[Example, list[str]]]) -> Example | None:
-    """The first of others that is the same but for a few words."""
+    """Returns the first of the others that is the same except for a few words."""
     return next((e for e, theirs in others if run_share(words, theirs) >= NEAR_SHARE), None)
 
 

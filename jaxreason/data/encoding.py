@@ -1,4 +1,4 @@
-"""Examples to token ids; those that cannot be encoded or are too long are dropped and counted."""
+"""Converts examples to token ids; those that cannot be encoded or are too long are dropped and counted."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ def encode_examples(
     drops: DropLog,
     overlong: str = "drop",
 ) -> tuple[list[Example], list[tuple[list[int], list[int]]]]:
-    """The examples that fit into `max_length` tokens, and the tokens and loss mask of each.
+    """Returns the examples that fit into `max_length` tokens, and the tokens and loss mask of each.
 
-    Counted in `drops`: what is left out, and of what is kept, `cut to length` and `thoughts left out` (by
+    `drops` counts the examples that are left out, and among the kept ones `cut to length` and `thoughts left out` (by
     thinking=False).
 
     Args:
@@ -32,10 +32,10 @@ def encode_examples(
       thinking: the chat template's switch.
       max_length: tokens.
       drops: where to count.
-      overlong: what becomes of longer ones: "drop", or "cut" to `shared_lengths`.
+      overlong: how to treat longer ones: "drop", or "cut" to `shared_lengths`.
 
     Raises:
-      ValueError: when none is left; the message gives the first one's reason.
+      ValueError: none is left; the message has the first one's reason.
     """
 
     def encode(example: Example) -> tuple[list[int], list[int]]:
@@ -56,15 +56,15 @@ def encode_examples(
 
 
 def _as_said(message: dict[str, str]) -> dict[str, str]:
-    """A message without thoughts: earlier replies are what the model reads back, and it writes none."""
+    """Returns a message without thoughts, as the model reads its earlier replies if it writes none."""
     return without_thoughts(message) if message["role"] == "assistant" else message
 
 
 def shared_lengths(prompt: int, reply: int, limit: int) -> tuple[int, int]:
-    """How many tokens of a prompt and of its reply stay when both together have more than `limit`.
+    """Returns how many tokens of a prompt and of its reply are kept if both together have more than `limit`.
 
-    A reply of less than half the limit stays whole, and so does a prompt of less than half of it; where both are
-    longer, they share the limit in proportion. The rule is that of LLaMA-Factory's `cutoff_len`.
+    A reply of less than half the limit stays whole, and so does a prompt of less than half of it. If both are longer,
+    they share the limit in proportion to their lengths. The rule is that of LLaMA-Factory's `cutoff_len`.
     """
     if 2 * reply < limit:
         most = limit
@@ -77,7 +77,7 @@ def shared_lengths(prompt: int, reply: int, limit: int) -> tuple[int, int]:
 
 
 def _cut(tokens: list[int], mask: list[int], limit: int) -> tuple[list[int], list[int]]:
-    """The beginnings of the prompt and of the reply."""
+    """Returns the beginnings of the prompt and of the reply."""
     start = len(mask) - sum(mask)
     prompt, reply = shared_lengths(start, sum(mask), limit)
     places = [*range(prompt), *range(start, start + reply)]
@@ -91,12 +91,12 @@ def encode_prompts(
     max_length: int,
     drops: DropLog,
 ) -> tuple[list[Example], list[list[int]]]:
-    """The examples whose prompts fit into `max_length` tokens, and the tokens of each.
+    """Returns the examples whose prompts fit into `max_length` tokens, and the tokens of each.
 
     A reply at the end of an example is left out.
 
     Raises:
-      ValueError: when none is left; the message gives the first one's reason.
+      ValueError: none is left; the message has the first one's reason.
     """
 
     def encode(example: Example) -> list[int]:

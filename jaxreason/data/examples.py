@@ -1,4 +1,4 @@
-"""Example, the noun of every dataset: loading, choosing, splitting and mixing."""
+"""Example, the unit of every dataset: loading, choosing, splitting and mixing."""
 
 import hashlib
 import itertools
@@ -21,16 +21,16 @@ from jaxreason.results.training_files import removed_questions
 
 @dataclass(frozen=True)
 class Example:
-    """A question with what is known about its answer.
+    """A question with the known facts about its answer.
 
     Attributes:
       id: unique within its dataset.
       task: key of `tasks.registry.TASKS`.
       messages: `{"role", "content"}`, an assistant's optionally with `"reasoning_content"`.
-      answer: the reference answer as text; "" where the task needs none.
+      answer: the reference answer as text; "" if the task needs none.
       source: label of the dataset.
-      metadata: chosen columns, and from loaded rows `question` (the prompt before its template)
-        and `where` (file and row number).
+      metadata: chosen columns, and from loaded rows `question` (the prompt before its template) and `where` (file and
+        row number).
     """
 
     id: str
@@ -42,31 +42,31 @@ class Example:
 
 
 def question(example: Example) -> str:
-    """The question without the prompt template: the text that splits and comparisons use."""
+    """Returns the question without the prompt template: the text that splits and comparisons use."""
     return example.metadata.get("question") or first_user(example.messages)
 
 
 def question_hash(text: str) -> str:
-    """The name of a question in files about questions: 16 hex digits of the SHA-256 of its UTF-8 bytes."""
+    """Returns the identifier of a question in files about questions: 16 hex digits of its UTF-8 bytes' SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def prompt_messages(example: Example) -> tuple[dict[str, str], ...]:
-    """The messages before the last reply: what a model is asked to continue."""
+    """Returns the messages before the last reply, which a model is asked to continue."""
     messages = example.messages
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
 def prompt_text(example: Example) -> str:
-    """The text of `prompt_messages`, for files that people read."""
+    """Returns the text of `prompt_messages`, for files that people read."""
     return "\n\n".join(message["content"] for message in prompt_messages(example))
 
 
 def each_reply(example: Example) -> list[Example]:
-    """One example for each assistant message, ending in it: how a conversation is trained whole.
+    """Returns one example for each assistant message, ending with it: this is how a whole conversation is trained.
 
-    A chat template may render earlier replies differently from the last one (Qwen3 leaves out their
-    thinking), so each reply is learned at the end of its own history.
+    A chat template may render earlier replies differently from the last one (Qwen3 leaves out their thinking), so each
+    reply is learned at the end of its own history.
     """
     turns = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
     return [
@@ -76,14 +76,14 @@ def each_reply(example: Example) -> list[Example]:
 
 
 def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
-    """The examples of one dataset, in the order of the source.
+    """Returns the examples of one dataset, in the order of the source.
 
-    Bad rows are dropped and counted in `drops`. Then, in this order: `options.distinct`,
-    `options.part`, `options.without`, `limit`.
+    Bad rows are dropped and counted in `drops`. Then these apply, in order: `options.distinct`, `options.part`,
+    `options.without`, `limit`.
 
     Raises:
-      ValueError: when the source cannot be read, a column is in no row of a file, two rows have the
-        same id, or nothing is left.
+      ValueError: the source cannot be read, no row of a file has a column, two rows have the same id, or nothing is
+        left.
     """
     _check_source(config)
     parts = list(_good_rows(config, drops))
@@ -190,12 +190,12 @@ def _limit(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dic
 
 
 def is_test_question(text: str, one_in: int) -> bool:
-    """Whether a question is held out: crc32 of its UTF-8 bytes is 0 modulo `one_in`."""
+    """Returns whether a question is held out: crc32 of its UTF-8 bytes is 0 modulo `one_in`."""
     return zlib.crc32(text.encode("utf-8")) % one_in == 0
 
 
 def split_by_hash(examples: list[Example], one_in: int) -> tuple[list[Example], list[Example]]:
-    """Train and held-out examples; equal questions are on the same side, on every machine."""
+    """Returns training and held-out examples; equal questions are on the same side, on every machine."""
     held_out = [is_test_question(question(example), one_in) for example in examples]
     train = list(itertools.compress(examples, (not test for test in held_out)))
     return train, list(itertools.compress(examples, held_out))
@@ -204,7 +204,7 @@ def split_by_hash(examples: list[Example], one_in: int) -> tuple[list[Example], 
 def keep_if(
     examples: list[Example], wanted: Callable[[Example], bool], reason: str, drops: DropLog
 ) -> list[Example]:
-    """The examples for which `wanted` is true; the others are counted as left out for `reason`."""
+    """Returns the examples for which `wanted` is true; the others are counted as left out for `reason`."""
     kept = []
     for example in examples:
         if wanted(example):
@@ -217,12 +217,12 @@ def keep_if(
 def mix(
     parts: dict[str, list[Example]], weights: dict[str, float], total: int, seed: int
 ) -> list[Example]:
-    """`total` examples in random order, drawn from the parts in proportion to the weights.
+    """Returns `total` examples in random order, drawn from the parts in proportion to the weights.
 
     Within a part no example is drawn twice. Ids become `part/id`.
 
     Raises:
-      ValueError: when parts and weights differ in names, or a part has too few examples.
+      ValueError: parts and weights differ in names, or a part has too few examples.
     """
     if set(parts) != set(weights):
         raise UserError(f"mix: parts {sorted(parts)} and weights {sorted(weights)} differ.")
@@ -240,7 +240,7 @@ def mix(
 
 
 def _shares(weights: dict[str, float], total: int) -> dict[str, int]:
-    """`total` divided in proportion to the weights, by largest remainder."""
+    """Returns `total` divided in proportion to the weights, by largest remainder."""
     exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
     counts = {name: int(share) for name, share in exact.items()}
     by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])

@@ -1,7 +1,7 @@
 """Rows of local or bucket files: jsonl, json, csv, tsv and parquet, each also compressed (`.gz`).
 
-Bytes that are not UTF-8 survive as lone surrogates; the loader finds them and drops that row alone.
-A tsv file is read without quoting (a `"` is a character), a csv file with it.
+Bytes that are not UTF-8 are kept as lone surrogates; the loader finds them and drops only that row. A tsv file is read
+without quoting (a `"` is a character), a csv file with quoting.
 """
 
 import contextlib
@@ -33,14 +33,13 @@ _PARQUET_ROWS = 1024
 
 
 def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
-    """The rows of `config.path`: a file, or a pattern in the last part (`folder/part_*.jsonl`).
+    """Yields the rows of `config.path`: a file, or a pattern in the last part (`folder/part_*.jsonl`).
 
-    Files that fit a pattern come in the order of their names. Options: `columns`, comma-separated
-    names for a csv or tsv file without a header; `quoted`, 1 when fields of a tsv file may stand
-    in double quotes.
+    Files that match a pattern come in the order of their names. Options: `columns`, comma-separated names for a csv or
+    tsv file without a header; `quoted`, 1 if fields of a tsv file may be in double quotes.
 
     Raises:
-      ValueError: when no file is there, its suffix is unknown, or it is not what the suffix says.
+      ValueError: there is no file, its suffix is unknown, or its content does not fit its suffix.
     """
     no_split(config)
     options = source_options(config, ("columns", "quoted"))
@@ -59,7 +58,7 @@ def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
 
 @contextlib.contextmanager
 def _opened(path: epath.Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked where it is compressed."""
+    """Opens a file for reading bytes, decompressed if it is compressed."""
     with path.open("rb") as raw:
         yield gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
 
@@ -91,7 +90,7 @@ def _lines(path: epath.Path, lines: Iterable[bytes]) -> Iterator[SourceRow]:
         if not line.strip():
             blank.append(number)
             continue
-        # Blank lines at the end of a file are no rows; elsewhere they are rows that got lost.
+        # Blank lines at the end of a file are not rows; elsewhere they count as lost rows.
         yield from (_bad(path, earlier, "empty", "blank line") for earlier in blank)
         blank = []
         yield _json_row(path, number, line)
@@ -103,7 +102,8 @@ def _json_row(path: epath.Path, number: int, line: bytes) -> SourceRow:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         return _bad(path, number, "not JSON", f"{error.msg}, column {error.colno}")
-    except (ValueError, RecursionError) as error:  # thousands of digits; thousands of levels
+    # Numbers with thousands of digits, or thousands of nested levels.
+    except (ValueError, RecursionError) as error:
         return _bad(path, number, "not JSON", str(error))
     return _as_row(path, number, value)
 
@@ -119,7 +119,7 @@ def _bad(path: epath.Path, number: int, reason: str, detail: str) -> SourceRow:
 
 
 def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
-    """A list of objects; one object, which is one row; or one object a line."""
+    """Yields the items of a list of objects; or one object, which is one row; or one object per line."""
     with _opened(path) as file:
         content = file.read()
     try:
@@ -156,7 +156,7 @@ def _tsv(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
 def _delimited(
     path: epath.Path, options: dict[str, Any], delimiter: str, quoting: int
 ) -> Iterator[SourceRow]:
-    csv.field_size_limit(sys.maxsize)  # traces are longer than the module's 128 KiB
+    csv.field_size_limit(sys.maxsize)  # Traces are longer than the module's 128 KiB.
     with _opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
@@ -195,7 +195,7 @@ def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
 
 
 def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
-    """Text columns as bytes, so that one bad row does not keep Arrow from reading the others."""
+    """Returns text columns as bytes, so that one bad row does not prevent Arrow from reading the others."""
     arrays = [
         column.cast(pyarrow.binary()) if pyarrow.types.is_string(column.type) else column
         for column in batch.columns

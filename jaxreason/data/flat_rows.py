@@ -1,4 +1,4 @@
-"""Parts of which conversions are made: unfold what is nested, check each value, choose by hash."""
+"""Building blocks of conversions: unfold nested data, check each value, choose by hash."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ Columns = dict[str, Any]
 
 
 def each(rows: Iterable[SourceRow], flatten: Callable[[Columns], Columns]) -> Iterator[SourceRow]:
-    """The rows with their columns flattened; a row for which that raises RowError becomes a bad row."""
+    """Yields the rows with their columns flattened; a row for which this raises RowError becomes a bad row."""
     for row in rows:
         if row.problem is not None:
             yield row
@@ -26,7 +26,7 @@ def each(rows: Iterable[SourceRow], flatten: Callable[[Columns], Columns]) -> It
 def unfold(
     rows: Iterable[SourceRow], inner: Callable[[Columns], Iterable[Any] | None]
 ) -> Iterator[SourceRow]:
-    """The rows inside one row, numbered in their order; None if the row is flat already."""
+    """Yields the rows inside one row, numbered in order; a row for which `inner` returns None is flat already."""
     for row in rows:
         parts = None if row.problem else inner(row.columns)
         if parts is None:
@@ -48,26 +48,26 @@ def _part(file: str, number: int, part: Any) -> SourceRow:
 
 
 def text_of(columns: Columns, name: str) -> str:
-    """A column that must be text (or a number, as text) and not blank.
+    """Returns a column that must be text (or a number, returned as text) and not blank.
 
     Raises:
-      RowError: when it is not.
+      RowError: it is not.
     """
     if name not in columns or columns[name] is None:
         raise RowError("missing field", f"{name!r} is {'null' if name in columns else 'absent'}")
     value = columns[name]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise RowError("wrong type", f"{name!r}: expected text, got {type(value).__name__}")
-    if not str(value).strip() or value != value:  # NaN is unlike itself
+    if not str(value).strip() or value != value:  # NaN does not equal itself.
         raise RowError("empty", f"{name!r}")
     return str(value)
 
 
 def whole_number(columns: Columns, name: str) -> int:
-    """A column that must be a whole number, also as text.
+    """Returns a column that must be an integer, also as text.
 
     Raises:
-      RowError: when it is not.
+      RowError: it is not.
     """
     value = text_of(columns, name)
     try:
@@ -77,10 +77,10 @@ def whole_number(columns: Columns, name: str) -> int:
 
 
 def records(columns: Columns, name: str) -> list[Columns]:
-    """A column that lists objects, or holds them turned round: an object of equally long lists.
+    """Returns a column that lists objects, or that is transposed: an object of equally long lists.
 
     Raises:
-      RowError: when it is neither.
+      RowError: it is neither.
     """
     value = columns.get(name)
     if isinstance(value, dict) and all(isinstance(item, list) for item in value.values()):
@@ -96,10 +96,10 @@ def records(columns: Columns, name: str) -> list[Columns]:
 
 
 def seed_of(option: str, value: Any) -> int:
-    """The seed that an option gives, as a number or as text.
+    """Returns the seed in an option, given as a number or as text.
 
     Raises:
-      UserError: when it is no whole number from 0.
+      UserError: it is not an integer of at least 0.
     """
     if not re.fullmatch(r"[0-9]+", str(value)):
         raise UserError(f"options.{option}: expected a seed (0, 1, ...), got {value!r}.")
@@ -107,6 +107,6 @@ def seed_of(option: str, value: Any) -> int:
 
 
 def hashed(*parts: Any) -> bytes:
-    """A digest that depends on the parts alone: the same on every machine, in every order of rows."""
+    """Returns a digest that depends only on the parts: equal on every machine and for every order of rows."""
     text = "\n".join(str(part) for part in parts)
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()

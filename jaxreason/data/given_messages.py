@@ -1,4 +1,4 @@
-"""A column that holds a conversation: its messages in our form, and what of them cannot be used."""
+"""A column that contains a conversation: its messages in our form, and the parts that cannot be used."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from jaxreason.data.rows import RowError, SourceRow
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
-# Names under which a message's thinking is found.
+# Names of fields that may hold a message's thinking.
 _REASONING = (
     "reasoning_content",
     "reasoning",
@@ -20,7 +20,7 @@ _REASONING = (
     "cot",
 )
 _READ = {"role", "from", "content", "value", *_REASONING}
-# What a message says beside its text: without it the conversation would be another one.
+# Fields that say more than the message's text: without them the conversation would be a different one.
 _SAYS_MORE = (
     "tool_calls",
     "function_call",
@@ -45,10 +45,10 @@ _SAYS_MORE = (
 
 
 def given_messages(row: SourceRow, column: str) -> tuple[dict[str, str], ...]:
-    """The messages `{role, content}` that a column holds, an assistant's perhaps with `reasoning_content`.
+    """Returns the messages `{role, content}` in a column; an assistant's may have `reasoning_content`.
 
     Raises:
-      RowError: it holds none of the user, or one that would be another without what is not read of it.
+      RowError: there is no message of the user, or a message whose unread fields would change its meaning.
     """
     value = row.columns.get(column)
     if not isinstance(value, list) or not value:
@@ -59,7 +59,7 @@ def given_messages(row: SourceRow, column: str) -> tuple[dict[str, str], ...]:
 
 
 def _message(item: Any) -> dict[str, str]:
-    """A message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
+    """Returns a message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
     if not isinstance(item, dict):
         raise RowError("bad message", f"expected an object, got {type(item).__name__}")
     role = item.get("role", _SHAREGPT_ROLES.get(item.get("from")))
@@ -79,14 +79,14 @@ def _message(item: Any) -> dict[str, str]:
 
 
 def _says_something(name: str, value: Any) -> bool:
-    """Absent, null and empty say nothing; nor do a weight of 1 and leave to train on it."""
+    """Returns whether a field says something: null, empty, a weight of 1 and the permission to train on it do not."""
     if name in ("weight", "train", "loss"):
         return value is not None and value != 1
     return value is not None and value is not False and value != "" and value != [] and value != {}
 
 
 def _reasoning(item: dict[str, Any], role: str) -> str:
-    """The thinking of a message, under whichever name; "" for none."""
+    """Returns the thinking of a message, from any of the names; "" for none."""
     found = {name: item[name] for name in _REASONING if item.get(name) not in (None, "", [], {})}
     texts = list(found.values())
     if not texts:
@@ -102,7 +102,7 @@ def _reasoning(item: dict[str, Any], role: str) -> str:
 
 
 def unread(row: SourceRow, column: str | None) -> tuple[str, ...]:
-    """Fields of the messages in a column that hold something and are not read."""
+    """Returns the fields of a column's messages that have a content and are not read."""
     names = (
         f"{column}[].{name}"
         for item in ([] if column is None else row.columns[column])
@@ -113,7 +113,7 @@ def unread(row: SourceRow, column: str | None) -> tuple[str, ...]:
 
 
 def first_user(messages: tuple[dict[str, str], ...]) -> str:
-    """The first thing that the user says."""
+    """Returns the user's first message."""
     for message in messages:
         if message["role"] == "user":
             return message["content"]

@@ -1,4 +1,4 @@
-"""First-fit packing of sequences into rows of a fixed length, and where the rows lie in a batch."""
+"""First-fit packing of sequences into rows of a fixed length, and the places of the rows in a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from jaxreason.errors import UserError
 
 
 def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Assigns sequences to rows: each, in the order given, goes into the first row with room.
+    """Assigns sequences to rows: each one, in the given order, goes into the first row with room.
 
-    A tree holds at each node the most room that a row below it has, so that finding the first row
-    takes a step a level and not one a row.
+    Each node of a tree has the largest room of any row below it, so finding the first row takes one step per level and
+    not one per row.
 
     Args:
       lengths: of the sequences, each between 1 and `capacity`.
@@ -38,10 +38,10 @@ def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Layout:
-    """The one shape of every batch of a run, with room for the most that a step can hold.
+    """The one shape of every batch of a run, with room for the most that a step can have.
 
     Attributes:
-      num_micro_batches: what the training step cuts a batch into; it skips empty ones.
+      num_micro_batches: the number of micro-batches into which the training step cuts a batch; it skips empty ones.
       micro_batch_rows: rows of each.
       row_length: tokens of a row.
     """
@@ -56,24 +56,26 @@ class Layout:
         return self.num_micro_batches * self.micro_batch_rows
 
     def place_of(self, row: int) -> int:
-        """The place of the row-th row: the step deals rows out in turn, and we fill one at a time."""
+        """Returns the place of the row-th row. The step deals rows out in turn; we fill one micro-batch
+        after another.
+        """
         micro_batch, index = divmod(row, self.micro_batch_rows)
         return index * self.num_micro_batches + micro_batch
 
     def row_at(self, place: int) -> int:
-        """The row at a place: the inverse of `place_of`.
+        """Returns the row at a place: the inverse of `place_of`.
 
-        Consecutive places, which one host has, hold an equal share of the rows of every micro-batch.
+        Consecutive places, which one host has, contain an equal share of the rows of every micro-batch.
         """
         index, micro_batch = divmod(place, self.num_micro_batches)
         return micro_batch * self.micro_batch_rows + index
 
 
 def make_layout(num_sequences: int, longest: int, row_length: int, micro_batch_rows: int) -> Layout:
-    """The layout that always has room for `num_sequences` of at most `longest` tokens.
+    """Returns the layout that always has room for `num_sequences` of at most `longest` tokens.
 
-    First fit opens a row only when the sequence fits no other, so every row but the last holds at
-    least `row_length // longest` sequences.
+    First fit only opens a row if the sequence fits no other row, so every row but the last one has at least `row_length
+    // longest` sequences.
 
     Raises:
       ValueError: `longest` is more than a row.

@@ -1,7 +1,7 @@
-r"""A question as words that do not depend on how it was typeset, and without what says only how to answer.
+r"""A question as words that do not depend on its typesetting, without sentences that only say how to answer.
 
-`\dfrac{1}{2}`, `\frac12` and `1/2`, `$x$` and `x`, `\ldots` and `...`, `30^\circ` and 30 degrees are the same words.
-A word carries the sign before it (`4 - 1` and `4 + 1` differ). Figures ([asy]) are not words.
+`\dfrac{1}{2}`, `\frac12` and `1/2`, `$x$` and `x`, `\ldots` and `...`, `30^\circ` and 30 degrees become the same words.
+A word includes the sign before it (`4 - 1` and `4 + 1` differ). Figures ([asy]) are not words.
 """
 
 import re
@@ -46,7 +46,7 @@ _SIGN = "-+=<>≤≥≠*/^"
 
 
 def flat(text: str) -> str:
-    """Lower-case text without markup; sentences still end in `.`, `?` or `!`."""
+    """Returns lower-case text without markup; sentences still end in `.`, `?` or `!`."""
     text = unicodedata.normalize(
         "NFKC", _FIGURE.sub(" ", text).translate(_RAISED).translate(_UNICODE)
     )
@@ -65,7 +65,7 @@ def flat(text: str) -> str:
 
 
 def _fractions(text: str) -> str:
-    """Innermost first, so that what is in braces has none."""
+    """Rewrites fractions, innermost first, so that the content of braces has none."""
     for _ in range(4):
         made = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", text)
         if made == text:
@@ -75,7 +75,7 @@ def _fractions(text: str) -> str:
 
 
 def tokens_of(flat_text: str) -> list[str]:
-    """Words, numbers, signs and brackets. Letters side by side are one word: `A x` and `Ax` are the same."""
+    """Returns words, numbers, signs and brackets. Adjacent letters are one word: `A x` and `Ax` are equal."""
     found: list[str] = []
     after_letter = False
     for token in _TOKEN.findall(flat_text):
@@ -89,7 +89,7 @@ def tokens_of(flat_text: str) -> list[str]:
 
 
 def split_words(flat_text: str) -> list[str]:
-    """Words and numbers, each with the signs before it; brackets are no words."""
+    """Returns words and numbers, each with the signs before it; brackets are not words."""
     words, sign = [], ""
     for token in tokens_of(flat_text):
         if token in _SIGN:
@@ -101,10 +101,10 @@ def split_words(flat_text: str) -> list[str]:
 
 
 def read_question(text: str) -> tuple[list[str], str]:
-    """The words of a question without how to answer it; and its key.
+    """Returns the words of a question without sentences about how to answer it, and its key.
 
-    Two questions of one key are the same but for their typesetting and for the way they ask ("Find", "What is"). In a
-    key brackets and figures count.
+    Two questions with one key are equal up to typesetting and to the way they ask ("Find", "What is"). In a key,
+    brackets and figures count.
     """
     asked = without_instructions(flat(text)).strip()
     tokens = tokens_of(REQUEST.sub("", asked)) or tokens_of(asked) or [text.strip()]
@@ -113,15 +113,15 @@ def read_question(text: str) -> tuple[list[str], str]:
 
 
 def is_number(word: str) -> bool:
-    """Whether a word of `split_words` is a number, with or without a sign."""
+    """Returns whether a word of `split_words` is a number, with or without a sign."""
     return word.lstrip(_SIGN)[:1].isdigit()
 
 
 def numbers(words: list[str]) -> list[str]:
-    """The numbers among words, without their signs."""
+    """Returns the numbers among words, without their signs."""
     return [word.lstrip(_SIGN) for word in words if is_number(word)]
 
 
 def answer_key(text: str) -> str:
-    """A key that is equal for answers that differ only in their typesetting."""
+    """Returns a key that is equal for answers that differ only in their typesetting."""
     return " ".join(tokens_of(flat(text))) or text.strip()

@@ -8,17 +8,17 @@ from jaxreason.data.rows import RowError, SourceRow
 
 
 def coqa(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    """CoQA: one row a story, asking its last question after the dialogue so far, as in the study.
+    """Converts CoQA: one row per story, which asks its last question after the dialogue so far, as in the study.
 
-    Columns: `id`, `story`, `dialogue` (earlier turns: a blank line, "Q: ...", a blank line, "A: ...";
-    "" where there are none), `question`, `answer`, and `references`, the answer and the further ones
-    in their order. Turns may be lists of objects (the original file) or objects of lists (the hub).
+    Columns: `id`, `story`, `dialogue` (earlier turns: a blank line, "Q: ...", a blank line, "A: ..."; "" if there are
+    none), `question`, `answer`, and `references`, the answer and the further ones in order. Turns may be lists of
+    objects (the original file) or objects of lists (the hub).
     """
     return each(unfold(rows, stories), _last_turn)
 
 
 def stories(columns: Columns) -> list | None:
-    """The stories of CoQA's original file; None for a row that is one."""
+    """Returns the stories of CoQA's original file; None for a row that is a story."""
     nested = columns.get("data")
     return nested if isinstance(nested, list) else None
 
@@ -42,7 +42,7 @@ def _last_turn(columns: Columns) -> Columns:
 
 
 def _further(columns: Columns, turns: int) -> Iterator[str]:
-    """The last turn's answers of further people; a person without answers is passed over."""
+    """Yields the last turn's answers of further people; a person without answers is skipped."""
     people = columns.get("additional_answers") or {}
     if not isinstance(people, dict):
         raise RowError("wrong type", "'additional_answers': expected an object")
@@ -55,7 +55,7 @@ def _further(columns: Columns, turns: int) -> Iterator[str]:
             yield text_of(answers[-1], "input_text")
 
 
-# What is judged: its name in the original files and on the hub, and what is shown beside it.
+# The judged text: its name in the original files and on the hub, and the columns that are shown with it.
 _JUDGED = {
     "answer": ("knowledge", "question"),
     "response": ("knowledge", "dialogue_history"),
@@ -64,13 +64,12 @@ _JUDGED = {
 
 
 def halueval(rows: Iterable[SourceRow], pick: str | int = 0) -> Iterator[SourceRow]:
-    """HaluEval: one candidate a row, and whether it is made up.
+    """Converts HaluEval: one candidate per row, and whether it is made up.
 
-    The hub's `*_samples` hold one candidate and `hallucination`. A row of the original files holds a
-    right and an invented one; `pick` is the seed by which one is taken: the parity of a hash of seed
-    and row, so the choice depends on no other row, and about half of the candidates are made up.
-    Columns: `candidate`, `answer` ("yes": made up, "no"), and what is shown with it: `knowledge` and
-    `question` or `dialogue_history`, or `document`.
+    The hub's `*_samples` have one candidate and `hallucination`. A row of the original files has a right and an
+    invented candidate. `pick` is the seed by which one of them is taken: the parity of a hash of seed and row, so the
+    choice does not depend on other rows, and about half of the candidates are made up. Columns: `candidate`, `answer`
+    ("yes": made up, "no"), and its context: `knowledge` and `question` or `dialogue_history`, or `document`.
     """
     return each(rows, partial(_halueval_columns, seed_of("pick", pick)))
 
@@ -98,7 +97,7 @@ def _label(columns: Columns) -> str:
 
 
 def mc_taco(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    """MC-TACO: the tsv's columns (candidate; label yes or no), or the hub's (answer; label 0 or 1)."""
+    """Converts MC-TACO: the tsv's columns (candidate; label yes or no), or the hub's (answer; label 0 or 1)."""
     return each(rows, _mc_taco_columns)
 
 

@@ -1,4 +1,4 @@
-"""Whether the chat template has written replies as they were: whole, and with thoughts as thoughts."""
+"""Checks that the chat template has written replies as they were: complete, and with thoughts as thoughts."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from jaxreason.errors import UserError
 def check_reply(
     reply: dict[str, str], prompt: str, rendered: str, thinking: bool | None, name: str
 ) -> None:
-    """Refuses a reply that would be learned otherwise than it was written.
+    """Refuses a reply that would be learned differently from how it was written.
 
     Args:
       reply: `content`, and `reasoning_content` if it has any.
-      prompt: what the template writes before it.
-      rendered: what the template makes of it.
+      prompt: the template's text before it.
+      rendered: the template's text for it.
       thinking: the template's switch.
       name: of the model, for messages.
 
     Raises:
       UserError: the reasoning or a part of the content is lost, content is taken for a thought, or thinking is
-        asked for and an empty think block would be learned.
+        requested and an empty think block would be learned.
     """
     reasoning = "" if thinking is False else _squeezed(reply.get("reasoning_content"))
     if reasoning not in _squeezed(rendered):
@@ -43,7 +43,7 @@ def check_reply(
 
 
 def _check_one_block(content: str, rendered: str, name: str) -> None:
-    """Refuses a block of thoughts in the text before which the template puts an empty one of its own."""
+    """Refuses a block of thoughts in the text if the template puts an empty one of its own before it."""
     empty, written = _OPEN + _CLOSE, content.startswith(_OPEN)
     if written and rendered.startswith(empty) and not content.startswith(empty):
         raise UserError(
@@ -53,7 +53,7 @@ def _check_one_block(content: str, rendered: str, name: str) -> None:
 
 
 def _check_content(content: str, reasoning: str, prompt: str, rendered: str) -> None:
-    if prompt.endswith(_OPEN):  # the block is open already
+    if prompt.endswith(_OPEN):  # The block is already open.
         content = content.removeprefix(_OPEN)
     if content not in rendered:
         raise UserError(
@@ -69,7 +69,7 @@ def _check_content(content: str, reasoning: str, prompt: str, rendered: str) -> 
 
 
 def check_history(messages: Sequence[dict[str, str]], rendered: str) -> None:
-    """Refuses earlier replies of which more is lost than a thought at their beginning.
+    """Refuses earlier replies that lose more than a thought at their beginning.
 
     Raises:
       UserError: with the message's number.
@@ -88,7 +88,7 @@ def check_history(messages: Sequence[dict[str, str]], rendered: str) -> None:
 
 
 def _squeezed(text: str | None) -> str:
-    """Without white space, which templates change, and without breaks."""
+    """Returns a text without white space, which templates change, and without breaks."""
     return "".join((text or "").replace(BREAK, "").split())
 
 

@@ -1,4 +1,4 @@
-"""The settings of a dataset in a recipe, the rows that a source yields, and the record of rows left out."""
+"""The settings of a dataset in a recipe, the rows that a source yields, and the record of rows that are left out."""
 
 import dataclasses
 import logging
@@ -25,31 +25,31 @@ class DatasetConfig:
     source: Annotated[str, LEARNED] = "file"
     """A key of `sources.SOURCES`."""
     path: Annotated[str, LEARNED] = needed()
-    """A file or pattern (`file`), a hub name or local folder or file (`huggingface`), a dataset's name or
-    folder (`tfds`), a task's name (`reasoning_gym`).
+    """A file or pattern (`file`), a hub name or local folder or file (`huggingface`), a dataset's name or folder
+    (`tfds`), a task's name (`reasoning_gym`).
     """
     split: Annotated[str, LEARNED] = ""
     """The split to read; "" for `file` and `reasoning_gym`, which have none."""
     fields: Annotated[dict[str, str], LEARNED] = needed()
     """Maps our names (`FIELDS`) to the columns of the source."""
     prompt_template: Annotated[str, LEARNED] = "{prompt}"
-    """`str.format` over the columns of the row and `{prompt}`; "{prompt}" changes nothing. Literal braces are
-    doubled.
+    """`str.format` over the columns of the row and `{prompt}`; "{prompt}" changes nothing. Literal braces
+    are doubled.
     """
     task: Annotated[str, LEARNED] = ""
-    """The task of the examples, a key of `tasks.registry.TASKS` where they are graded."""
+    """The task of the examples, a key of `tasks.registry.TASKS` if they are graded."""
     metadata: Annotated[tuple[str, ...], LEARNED] = ()
-    """Columns kept in `Example.metadata`."""
+    """Columns that are kept in `Example.metadata`."""
     limit: Annotated[int, at_least(0), LEARNED] = 0
-    """How many examples to keep, chosen by `seed`, in the order of the file; 0 keeps all."""
+    """Number of examples to keep, chosen by `seed`, in the order of the file; 0 keeps all."""
     seed: Annotated[int, at_least(0), LEARNED] = 0
-    """The seed of the choice made by `limit`, and of the generator in `reasoning_gym`."""
+    """The seed for the choice made by `limit`, and for the generator in `reasoning_gym`."""
     options: Annotated[dict[str, str | int | float], LEARNED] = field(default_factory=dict)
     """Options of the source (see `sources`), and `SHARED_OPTIONS` for every source."""
 
     @property
     def label(self) -> str:
-        """The name under which rows are counted: `source:path`, then split and part if any."""
+        """The name under which rows are counted: `source:path`, then split and part if there are any."""
         parts = (self.source, self.path, self.split, str(self.options.get("part", "")))
         return ":".join(part for part in parts if part)
 
@@ -68,12 +68,12 @@ SHARED_OPTIONS = {
     "shuffle": "the order of a question's options: none, paper, or a seed (see `choice_rows`)",
     "pick": "the seed by which one of a row's two candidates is taken (HaluEval)",
 }
-# Those of the shared options that are handed to the conversion.
+# Those of the shared options that are passed to the conversion.
 CONVERSION_OPTIONS = ("shuffle", "pick")
 
 
 class RowError(UserError):
-    """A row that cannot be used; `reason` is one of few phrases, `detail` says what came."""
+    """A row that cannot be used; `reason` is one of a few phrases, `detail` describes the row's content."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(f"{reason}: {detail}")
@@ -85,10 +85,10 @@ class SourceRow:
     """A row as it was found, or why it could not be read.
 
     Attributes:
-      file: the file, or the name of what has no file.
-      number: from 1; lines in text files, else items.
-      columns: column name to value; empty where there is a problem.
-      problem: what kept the row from being read.
+      file: the file, or the name of a source without files.
+      number: from 1; lines in text files, otherwise items.
+      columns: column name -> value; empty if there is a problem.
+      problem: why the row could not be read.
     """
 
     file: str
@@ -103,7 +103,7 @@ class SourceRow:
 
 
 def python_value(value: Any) -> Any:
-    """A value of tfds or Arrow as plain Python; bytes become text, bad ones lone surrogates."""
+    """Returns a value of tfds or Arrow as plain Python; bytes become text, with bad bytes as lone surrogates."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="surrogateescape")
     if isinstance(value, dict):
@@ -116,7 +116,7 @@ def python_value(value: Any) -> Any:
 
 
 def no_split(config: DatasetConfig) -> None:
-    """Refuse a split where the source has none."""
+    """Refuses a split if the source has none."""
     if config.split:
         raise UserError(
             f"{config.label}: split: source {config.source!r} has no splits, so it must be empty; "
@@ -125,7 +125,7 @@ def no_split(config: DatasetConfig) -> None:
 
 
 def source_options(config: DatasetConfig, valid: tuple[str, ...]) -> dict[str, str | int | float]:
-    """The options meant for the source itself.
+    """Returns the options that are meant for the source itself.
 
     Raises:
       ValueError: for an option that neither the source nor the loader reads.
@@ -162,7 +162,7 @@ class _Counts:
 
 
 class DropLog:
-    """Counts, by dataset, of rows read, dropped as bad and left out on purpose.
+    """Counts, by dataset, of rows that were read, dropped as bad or left out on purpose.
 
     The first bad rows of a dataset are kept, with file and row number, and logged by `report`. A quiet one, for data
     that is read a second time, logs nothing.
@@ -176,37 +176,37 @@ class DropLog:
         return self._datasets.setdefault(dataset, _Counts())
 
     def read(self, dataset: str) -> None:
-        """Count a row that was read."""
+        """Counts a row that was read."""
         self._counts(dataset).rows += 1
 
     def raise_to(self, dataset: str, kept: int) -> None:
-        """Count further rows until `kept` are: several examples may have been made from one row."""
+        """Counts further rows until `kept` are counted: several examples may come from one row."""
         missing = kept - self._counts(dataset).to_json()["kept"]
         self._counts(dataset).rows += max(0, missing)
 
     def drop(self, dataset: str, where: str, reason: str, detail: str) -> None:
-        """Count a bad row; `where` is its file and row number."""
+        """Counts a bad row; `where` is its file and row number."""
         counts = self._counts(dataset)
         counts.dropped[reason] += 1
         if len(counts.first_bad_rows) < _SHOWN:
             counts.first_bad_rows.append({"where": where, "reason": reason, "detail": detail})
 
     def unread(self, dataset: str, fields: Iterable[str]) -> None:
-        """Count a kept row's fields that hold something which is not used."""
+        """Counts the fields of a kept row that have a content and are not used."""
         self._counts(dataset).unread.update(fields)
 
     def change(self, dataset: str, how: str) -> None:
-        """Count a kept row that is used otherwise than it stands in the data."""
+        """Counts a kept row that is used differently from how it is in the data."""
         self._counts(dataset).changed[how] += 1
 
     def report_unread(self, dataset: str) -> None:
-        """Log the fields that are not used, once each."""
+        """Logs the fields that are not used, each one once."""
         unread = {} if self._quiet else self._counts(dataset).unread
         for name, rows in unread.items():
             _LOG.warning("%s: the field %s is not used (%d rows have one)", dataset, name, rows)
 
     def report(self, dataset: str) -> None:
-        """Log the bad rows found since the last report."""
+        """Logs the bad rows found since the last report."""
         counts = self._counts(dataset)
         new = [] if self._quiet else counts.first_bad_rows[counts.reported :]
         for row in new:
@@ -214,7 +214,7 @@ class DropLog:
         counts.reported = len(counts.first_bad_rows)
 
     def summary(self, dataset: str) -> str:
-        """One line: rows, kept, the others by reason, and the first bad row."""
+        """Returns one line: rows, kept, the others by reason, and the first bad row."""
         counts = self._counts(dataset).to_json()
         lost = {**counts["dropped"], **counts["left_out"]}
         reasons = "".join(f", {reason} {count}" for reason, count in lost.items())
@@ -225,15 +225,16 @@ class DropLog:
         return f"{counts['rows']} rows, {counts['kept']} kept{reasons}{first}"
 
     def leave_out(self, dataset: str, reason: str, count: int = 1) -> None:
-        """Count good rows that the recipe does not want (limit, split, duplicates, a filter)."""
+        """Counts good rows that the recipe does not want (limit, split, duplicates, a filter)."""
         if count:
             self._counts(dataset).left_out[reason] += count
 
     def to_json(self) -> dict[str, Any]:
-        """By dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `unread` fields, kept rows that are `changed`
-        by how, `first_bad_rows`."""
+        """Returns by dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `unread` fields, kept rows that are
+        `changed` by kind of change, `first_bad_rows`.
+        """
         return {dataset: counts.to_json() for dataset, counts in self._datasets.items()}
 
     def write(self, path: epath.PathLike) -> None:
-        """Write `to_json()` to a file, whole or not at all."""
+        """Writes `to_json()` to a file, completely or not at all."""
         write_json(path, self.to_json())

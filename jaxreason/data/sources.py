@@ -1,4 +1,4 @@
-"""SOURCES: where rows come from, as functions of a DatasetConfig. Large libraries load on use."""
+"""SOURCES: the sources of rows, as functions of a DatasetConfig. Large libraries are loaded on use."""
 
 import contextlib
 import importlib
@@ -14,12 +14,12 @@ from jaxreason.data.file_rows import read_files
 from jaxreason.data.rows import DatasetConfig, SourceRow, no_split, python_value, source_options
 from jaxreason.errors import UserError
 
-# File suffix to the builder of `datasets` that reads it.
+# File suffix -> the builder of `datasets` that reads it.
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
 def import_quietly(name: str) -> ModuleType:
-    """The module, without the SyntaxWarnings that compiling it (reasoning_gym's cellpylib) may print."""
+    """Imports a module without the SyntaxWarnings that compiling it (reasoning_gym's cellpylib) may print."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         return importlib.import_module(name)
@@ -41,15 +41,15 @@ def _rows(name: str, items: Iterable[dict[str, Any]]) -> Iterator[SourceRow]:
 
 
 def read_huggingface(config: DatasetConfig) -> Iterator[SourceRow]:
-    """Rows of a dataset on the Hugging Face Hub, of a local copy, or of one made by `save_to_disk`.
+    """Yields rows of a dataset on the Hugging Face Hub, of a local copy, or of one made by `save_to_disk`.
 
-    Options: `name` of the subset (GSM8K: main) and `revision`, for the hub; `files`, the names of files
-    of the dataset, comma-separated and all of one kind, which alone are read, and read as they are: so a
-    dataset that needs a program of its own, or has parts of other columns, can be read without it.
+    Options: `name` of the subset (GSM8K: main) and `revision`, for the hub; `files`, names of files of the dataset,
+    comma-separated and all of one kind. With `files`, only these are read, directly. A dataset that needs a program of
+    its own, or whose parts have different columns, can thus be read without that program.
 
     Raises:
-      UserError: when the hub cannot be reached, the dataset or its split does not exist, is damaged,
-        or needs a program of its own, which is never run.
+      UserError: the hub cannot be reached, or the dataset or its split does not exist, is damaged, or needs a program
+        of its own, which is never run.
     """
     options = source_options(config, ("name", "revision", "files"))
     datasets = _library("datasets", config)
@@ -64,7 +64,7 @@ def read_huggingface(config: DatasetConfig) -> Iterator[SourceRow]:
             f"{config.label}: the Hugging Face Hub could not be reached, and {config.path!r} "
             f"is not in the local cache ({error}). {_LOCAL_HINT}"
         ) from error
-    # What a folder holds may be damaged in any way; programs in it (RuntimeError) are not run.
+    # A folder's contents may be damaged in any way; programs in it (RuntimeError) are not run.
     except (
         OSError,
         ValueError,
@@ -129,13 +129,13 @@ def _pick_split(splits: Any, config: DatasetConfig) -> Any:
 
 
 def read_tfds(config: DatasetConfig) -> Iterator[SourceRow]:
-    """Rows of a TFDS dataset stored as ArrayRecord; TensorFlow is not needed.
+    """Yields rows of a TFDS dataset stored as ArrayRecord; TensorFlow is not needed.
 
-    `path` is the folder of a version of the dataset, or its name (`name/config:version`). Options:
-    `data_dir`, where prepared datasets lie; `download`, 1 to download and prepare a missing one.
+    `path` is the folder of a version of the dataset, or its name (`name/config:version`). Options: `data_dir`, the
+    folder of prepared datasets; `download`, 1 to download and prepare a missing one.
 
     Raises:
-      ValueError: when the dataset or split is not there, or is stored in another format.
+      ValueError: the dataset or split does not exist, or is stored in another format.
     """
     options = source_options(config, ("data_dir", "download"))
     tfds = _library("tensorflow_datasets", config)
@@ -151,7 +151,7 @@ def read_tfds(config: DatasetConfig) -> Iterator[SourceRow]:
 
 
 def _check_prepared(builder: Any) -> None:
-    """tfds itself says these two things in many words, or as a KeyError."""
+    """Raises short errors for two problems that tfds itself reports at length, or as a KeyError."""
     if not builder.info.splits:
         hint = "options.download=1 fetches and prepares it"
         raise UserError(f"no prepared dataset in {builder.data_dir}; {hint}.")
@@ -168,7 +168,7 @@ def _as_value_error(config: DatasetConfig) -> Iterator[None]:
     try:
         yield
     except (AssertionError, OSError, ValueError, TypeError) as error:
-        # tfds goes on with the list of all its datasets.
+        # tfds continues with the list of all its datasets.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         kept = [lines[0], *(line for line in lines[1:] if line.startswith("Did you mean"))]
         raise UserError(f"{config.label}: {' '.join(kept)}") from error
@@ -185,10 +185,10 @@ def _tfds_builder(tfds: ModuleType, config: DatasetConfig, options: dict[str, An
 
 
 def read_reasoning_gym(config: DatasetConfig) -> Iterator[SourceRow]:
-    """Questions of the reasoning_gym task named by `path`, made by the seed of the config.
+    """Yields questions of the reasoning_gym task named by `path`, made with the config's seed.
 
-    Columns: `question`, `answer`, `metadata`, and the entries of the metadata by their own names.
-    Options: `size`, the number of questions, and the fields of the task's own configuration.
+    Columns: `question`, `answer`, `metadata`, and the entries of the metadata by their own names. Options: `size`, the
+    number of questions, and the fields of the task's own configuration.
 
     Raises:
       ValueError: for an unknown task, or an option or value that the task does not have.

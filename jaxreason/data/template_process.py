@@ -1,4 +1,4 @@
-"""The process that renders chat templates, shared by all tokenizers of this one; started when it is first needed."""
+"""The process that renders chat templates, shared by all tokenizers of this process; it starts when first needed."""
 
 import atexit
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from jaxreason.data.template_worker import SECONDS
 from jaxreason.errors import UserError
 
-# A template adds marks and perhaps a page of its own to what it is given.
+# Limits of the output: a template adds marks and perhaps a page of its own to its input.
 _MOST_ADDED, _MOST_TIMES = 2**20, 8
 
 
@@ -23,7 +23,7 @@ class _Process:
         self._process: subprocess.Popen | None = None
 
     def ask(self, line: str) -> dict[str, Any]:
-        """The answer to a request, or an `error` if it was the end of the process."""
+        """Returns the answer to a request, or an `error` if the process ended."""
         with self._lock:
             ended = self._process is not None and self._process.poll() is not None
             if self._process is None or ended or self._owner != os.getpid():
@@ -69,7 +69,7 @@ def render_all(template: str, calls: list[dict[str, Any]]) -> list[str]:
 
     Args:
       template: its source; transformers' environment is assumed.
-      calls: variables, such as JSON can hold.
+      calls: variables, with values that JSON can hold.
 
     Raises:
       UserError: the template fails, or takes more time, memory or characters than any real one.

@@ -1,8 +1,8 @@
-"""Renders chat templates, as a script in a process of its own: a template is a program that a stranger wrote.
+"""Renders chat templates, as a script in a process of its own, since a template is a program that a stranger wrote.
 
-It reads one JSON object a line (`template`, `calls`, `most`) and answers each with one (`texts`, or `error`). What
-takes more than `SECONDS` of computing ends the process, whatever it is doing, and even when nobody waits any more; what
-takes more than `MEMORY` is an error. The environment is the one that transformers gives a template.
+It reads one JSON object per line (`template`, `calls`, `most`) and answers each with one (`texts`, or `error`). If a
+template computes for more than `SECONDS`, the process ends, whatever it is doing and even if nobody waits for it any
+more; if it needs more than `MEMORY`, that is an error. The environment is the one that transformers gives a template.
 """
 
 import json
@@ -16,11 +16,11 @@ import jinja2.ext
 import jinja2.sandbox
 
 SECONDS = 3.0
-MEMORY = 2**30  # bytes of address space
+MEMORY = 2**30  # Bytes of address space.
 
 
 class _Generation(jinja2.ext.Extension):
-    """`{% generation %}` marks what an assistant has written; the text stays as it is."""
+    """`{% generation %}` marks text that an assistant has written; the text is rendered unchanged."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -77,16 +77,17 @@ def _answer(environment: jinja2.Environment, compiled: dict, request: dict) -> d
         return {"texts": [_render(compiled[source], call, most) for call in calls]}
     except MemoryError:
         return {"error": f"it takes more than {MEMORY >> 20} MiB of memory"}
-    except Exception as error:  # a template may raise anything
+    except Exception as error:  # A template may raise any error.
         return {"error": str(error)[:1000]}
 
 
 def main() -> None:
-    """Answers until there is no more to read."""
+    """Answers requests until the input ends."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     environment, compiled = _environment(), {}
     for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # nobody handles the signal: it ends us
+        # Nothing handles the signal, so it ends this process.
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         answer = json.dumps(_answer(environment, compiled, json.loads(line)))
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(answer, flush=True)

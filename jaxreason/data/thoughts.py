@@ -6,7 +6,7 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 def check_thoughts(reply: dict[str, str]) -> None:
-    """Refuses a reply of which it is not clear what is thought and what is said.
+    """Refuses a reply in which thoughts and answer cannot be told apart.
 
     Raises:
       UserError: a thought in the text is not closed or has a second tag of its kind after it, the reasoning opens or
@@ -30,7 +30,7 @@ def check_thoughts(reply: dict[str, str]) -> None:
 
 
 def _check_block(content: str) -> bool:
-    """Whether the text begins with a block of thoughts, which must be the only one and have an end."""
+    """Returns whether the text begins with a block of thoughts, which must be the only one and be closed."""
     if not content.startswith(OPEN):
         return False
     if CLOSE not in content:
@@ -44,7 +44,7 @@ def _check_block(content: str) -> bool:
 
 
 def has_thoughts(reply: dict[str, str]) -> bool:
-    """Whether `without_thoughts` would leave anything out, but for an empty block."""
+    """Returns whether `without_thoughts` would leave out anything except an empty block."""
     if (reply.get("reasoning_content") or "").strip():
         return True
     content = reply["content"].lstrip()
@@ -52,10 +52,10 @@ def has_thoughts(reply: dict[str, str]) -> bool:
 
 
 def without_thoughts(reply: dict[str, str]) -> dict[str, str]:
-    """The reply as it is said: without reasoning, and without a block of thoughts before its text.
+    """Returns the reply without reasoning, and without a block of thoughts before its text.
 
     Raises:
-      UserError: it is not clear where in the text a thought begins or ends, or nothing is said.
+      UserError: it is not clear where in the text a thought begins or ends, or nothing is left.
     """
     said = {name: value for name, value in reply.items() if name != "reasoning_content"}
     content = reply["content"].lstrip()
@@ -72,6 +72,6 @@ def without_thoughts(reply: dict[str, str]) -> dict[str, str]:
 
 
 def _cut(content: str) -> tuple[str, str]:
-    """The thought and what is said after it, of a text that begins with `<think>`."""
+    """Returns the thought, and the text after it, of a text that begins with `<think>`."""
     thought, _, said = content.removeprefix(OPEN).partition(CLOSE)
     return thought, said

@@ -11,7 +11,7 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class TokenDecoder:
-    """Token ids to text: called, special tokens are left out; `with_special` shows them.
+    """Converts token ids to text. Calling it leaves out special tokens; `with_special` shows them.
 
     Bytes that are no whole character become U+FFFD.
     """
@@ -20,11 +20,11 @@ class TokenDecoder:
         self._hf = loaded
 
     def __call__(self, ids: Sequence[int]) -> str:
-        """The text of the ids without special tokens."""
+        """Returns the text of the ids without special tokens."""
         return self._text(ids, hidden=True)
 
     def with_special(self, ids: Sequence[int]) -> str:
-        """The text of the ids with that of special tokens."""
+        """Returns the text of the ids including that of special tokens."""
         return self._text(ids, hidden=False)
 
     def _text(self, ids: Sequence[int], hidden: bool) -> str:
@@ -43,11 +43,11 @@ class TokenBytes:
         self._falls_back = "<0x00>" in vocabulary
 
     def __call__(self, token: int) -> bytes:
-        """Those of a token; joined over a text's tokens they are the text's."""
+        """Returns the bytes of a token; joined over a text's tokens they are the text's bytes."""
         if token in self._added:
             return self._added[token].content.encode()
         piece = self._hf.convert_ids_to_tokens(token)
-        if piece is None:  # an id of the model that the tokenizer does not know
+        if piece is None:  # An id of the model that the tokenizer does not know.
             return b""
         if self._of_symbol is not None:
             return b"".join(self._of_symbol.get(symbol, symbol.encode()) for symbol in piece)
@@ -56,8 +56,10 @@ class TokenBytes:
 
 
 def _is_byte_level(loaded: Any, vocabulary: dict[str, int]) -> bool:
-    """Whether symbols stand for bytes: by what puts tokens together, since a vocabulary may lack bytes that are in no
-    text (SmolLM2's has 235 of the 256); by the vocabulary where that is not known.
+    """Returns whether symbols stand for bytes.
+
+    The component that joins tokens decides, since a vocabulary may lack bytes that are in no text (SmolLM2's has 235 of
+    the 256). If that component is not known, the vocabulary decides.
     """
     decoder = getattr(getattr(loaded, "backend_tokenizer", None), "decoder", None)
     if decoder is None:
@@ -67,7 +69,7 @@ def _is_byte_level(loaded: Any, vocabulary: dict[str, int]) -> bool:
 
 
 def _bytes_of_symbols() -> dict[str, bytes]:
-    """GPT-2's table: printable bytes are their own symbol, the others follow from U+0100 on."""
+    """Returns GPT-2's table: printable bytes are their own symbol, the others follow from U+0100 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     pairs = [(chr(byte), byte) for byte in printable]

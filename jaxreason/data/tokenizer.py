@@ -1,8 +1,8 @@
 """A checkpoint's tokenizer: stop ids and chat template from one place; conversations to tokens.
 
-The loss mask covers the last assistant message: what follows the text that the generation prompt
-with the same `enable_thinking` emits, through the token that ends the turn. Earlier replies are
-context; `examples.each_reply` makes a conversation of each where all of them are to be learned.
+The loss mask covers the last assistant message: the tokens after the generation prompt with the same `enable_thinking`,
+up to and including the token that ends the turn. Earlier replies are context; `examples.each_reply` makes a
+conversation of each reply if all of them are to be learned.
 """
 
 import copy
@@ -24,47 +24,48 @@ from jaxreason.errors import UserError
 
 
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
-    """The tokenizer of a model folder (local or on a bucket) or of a name on the Hugging Face Hub.
+    """Returns the tokenizer of a model folder (local or on a bucket) or of a name on the Hugging Face Hub.
 
-    Nothing of the folder is run, but for its chat template, in a process of its own.
+    Nothing of the folder is run except its chat template, which runs in a process of its own.
 
     Raises:
-      UserError: the folder or the hub cannot be reached, holds no tokenizer or one that needs a
-        program of its own, names no end-of-sequence token anywhere, or its chat template fails.
+      UserError: the folder or the hub cannot be reached, contains no tokenizer or one that needs a program of its own,
+        names no end-of-sequence token anywhere, or its chat template fails.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = local_folder(str(path), epath.Path(scratch))
         check_files(folder, str(path))
         try:
             loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # of a damaged file the library may raise anything
+        except Exception as error:  # The library may raise any error for a damaged file.
             raise UserError(f"{path}: transformers cannot load the tokenizer: {error}") from error
         return Tokenizer(loaded, str(path), declared_stop_ids(folder, str(path)))
 
 
 class Tokenizer:
-    """Text and conversations to token ids and back.
+    """Converts text and conversations to token ids and back.
 
     Attributes:
-      name: as it was asked for; stands in messages.
-      decode: ids to their text, special tokens left out.
+      name: as it was requested; used in messages.
+      decode: ids to their text, without special tokens.
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
-      pad_id: the padding id; where the tokenizer has none a stop id, that of a turn's end only if there
-        is no other. Padding is always masked.
+      pad_id: the padding id; if the tokenizer has none, a stop id, that of a turn's end only if there is no other one.
+        Padding is always masked.
       named_pad_id: the padding id that the tokenizer itself names, or None.
-      pad_token: id and text of it; None where it ends a turn and the tokenizer does not name it.
-      bos_id, eos_id: those that the tokenizer itself names, or None.
-      begin: what the tokenizer puts before a text (BOS), mostly nothing.
-      close_think: the token `</think>` and an empty line after it; () where that is not one token.
-      stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json
-        and of generation_config.json (which disagree in Qwen3's base models), and the token with
-        which the chat template ends an assistant turn.
+      pad_token: id and text of it; None if it ends a turn and the tokenizer does not name it.
+      bos_id, eos_id: the ids that the tokenizer itself names, or None.
+      begin: the tokens that the tokenizer puts before a text (BOS), usually none.
+      close_think: the token `</think>` and an empty line after it; () if that is not one token.
+      stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json and of
+        generation_config.json (which disagree in Qwen3's base models), and the token with which the chat template ends
+        an assistant turn.
       stop_tokens: the text of each of them by id, the one that ends an assistant turn first.
     """
 
     def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int]):
         self._hf, self.name = loaded, name
-        loaded.model_max_length = int(1e30)  # rows have their own limit; no warning about this one
+        # Rows have their own limit; this avoids a warning about the tokenizer's.
+        loaded.model_max_length = int(1e30)
         self.decode, self._bytes = TokenDecoder(loaded), TokenBytes(loaded)
         self._template = ChatTemplate(loaded, name)
         turn_end = self._turn_end()
@@ -94,7 +95,7 @@ class Tokenizer:
         return pad, (pad, self._hf.convert_ids_to_tokens(pad)) if own else None
 
     def _single(self, text: str) -> tuple[int, ...]:
-        """The token that is this text, or nothing."""
+        """Returns the token that is this text, or nothing."""
         token = self._hf.get_vocab().get(text)
         return () if token is None else (token,)
 
@@ -103,12 +104,12 @@ class Tokenizer:
         return (bos,) if bos is not None and self._hf.encode("")[:1] == [bos] else ()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a whole text, after the token that the tokenizer puts before one, if it does.
+        """Returns token ids of a whole text, after the token that the tokenizer puts before a text, if it does.
 
         Special tokens written in it are special.
 
         Raises:
-          UserError: for a character outside the vocabulary, where there is no unknown token.
+          UserError: for a character outside the vocabulary, if there is no unknown token.
         """
         ids = self.encode_part(text)
         return ids if tuple(ids[:1]) == self.begin else [*self.begin, *ids]
@@ -121,7 +122,7 @@ class Tokenizer:
         """Encodes with everything that the tokenizer's settings add before and after a text, even a second BOS.
 
         Raises:
-          UserError: for a character outside the vocabulary, where there is no unknown token.
+          UserError: for a character outside the vocabulary, if there is no unknown token.
         """
         return self._ids(self._hf, text, framed=True)
 
@@ -138,11 +139,13 @@ class Tokenizer:
             ) from error
 
     def show(self, ids: Sequence[int]) -> str:
-        """The text of the ids with the special tokens' own; bytes that are no whole character look as in `decode`."""
+        """Returns the text of the ids including special tokens; bytes that are no whole character look as
+        in `decode`.
+        """
         return self.decode.with_special(ids)
 
     def other_token(self, other: "Tokenizer") -> str | None:
-        """Describes the first difference to another tokenizer's tokens; None if all ids mean the same."""
+        """Describes the first difference from another tokenizer's tokens; None if all ids mean the same."""
         own, others = self._hf.get_vocab(), other._hf.get_vocab()
         for token, number in sorted(own.items(), key=lambda item: item[1]):
             if others.get(token) != number:
@@ -151,21 +154,21 @@ class Tokenizer:
         return None if extra is None else f"{extra!r} is a token there alone"
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one token, which may be a part of a character."""
+        """Returns the bytes of one token, which may be a part of a character."""
         return self._bytes(token)
 
     def encode_prompt(self, messages: Messages, thinking: bool | None) -> list[int]:
-        """The tokens after which a model writes its reply.
+        """Returns the tokens after which a model writes its reply.
 
-        They are those of transformers' `apply_chat_template`, but that marks (`<|im_start|>`) in the
-        messages' own text are spelled out with ordinary tokens.
+        They are those of transformers' `apply_chat_template`, except that marks (`<|im_start|>`) in the messages' own
+        text are spelled out with ordinary tokens.
 
         Args:
           messages: ends with a message that is not the assistant's.
           thinking: `enable_thinking` of the template; None leaves it to the template.
 
         Raises:
-          UserError: when there is no chat template, or it refuses the messages or leaves one out.
+          UserError: there is no chat template, or it refuses the messages or leaves one out.
         """
         if not messages or messages[-1]["role"] == "assistant":
             raise UserError("a prompt must end with a message that is not the assistant's.")
@@ -176,18 +179,17 @@ class Tokenizer:
     def encode_conversation(
         self, messages: Messages, thinking: bool | None
     ) -> tuple[list[int], list[int]]:
-        """Tokens and loss mask of a conversation that ends with a reply, the one that is learned.
+        """Returns tokens and loss mask of a conversation that ends with a reply, which is the part that is learned.
 
-        The tokens are those of `encode_prompt(messages[:-1], thinking)`, then the reply (with its
-        thinking where the template shows `reasoning_content`, which `thinking=False` leaves out)
-        and the token that ends the turn; the mask is 1 on the latter two.
+        The tokens are those of `encode_prompt(messages[:-1], thinking)`, then the reply (with its thinking if the
+        template shows `reasoning_content`, which `thinking=False` leaves out) and the token that ends the turn; the
+        mask is 1 on the latter two.
 
         Raises:
-          UserError: when the last message is not the assistant's or contains a stop token, it is not
-            clear what of it is thought, or the template does not continue its own generation prompt,
-            drops the reasoning or a part of the reply, takes the reply for a thought, or does not
-            end it; or when thinking is True and the reply has none, so that an empty think block
-            would be learned.
+          UserError: the last message is not the assistant's or contains a stop token; it is not clear which part of it
+            is thought; the template does not continue its own generation prompt, drops the reasoning or a part of the
+            reply, takes the reply for a thought, or does not end it; or thinking is True and the reply has none, so
+            that an empty think block would be learned.
         """
         if not messages or messages[-1]["role"] != "assistant":
             raise UserError("a conversation to learn from must end with an assistant message.")
@@ -204,9 +206,9 @@ class Tokenizer:
         return prompt_ids + reply_ids, [0] * len(prompt_ids) + [1] * len(reply_ids)
 
     def _encode_reply(self, prompt_ids: list[int], full: str, start: int) -> list[int]:
-        """Tokens of `full[start:]`, in their context unless a token would straddle the boundary.
+        """Returns tokens of `full[start:]`, encoded in context unless a token would straddle the boundary.
 
-        A sampled reply starts on a token boundary, so a straddling token cannot occur in one.
+        A sampled reply starts on a token boundary, so it cannot contain a straddling token.
         """
         whole = self._encode_rendered(full)
         if whole[: len(prompt_ids)] == prompt_ids:
@@ -214,7 +216,7 @@ class Tokenizer:
         return self._encode_rendered(full[start:])
 
     def _encode_rendered(self, text: str) -> list[int]:
-        """Tokens of what the template has written: what `BREAK` stands in is no mark, and it is no token."""
+        """Returns tokens of a rendered text: a mark with `BREAK` inside is ordinary text, and `BREAK` is no token."""
         if BREAK not in text:
             return self.encode_part(text)
         tokenizer, mark = self._breaking
@@ -249,7 +251,7 @@ class Tokenizer:
         )
 
     def render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:
-        """The conversation as the chat template writes it, with `prompt` opening the assistant's next turn.
+        """Returns the conversation as the chat template writes it; with `prompt` it opens the assistant's next turn.
 
         Raises:
           UserError: there is no template, or it refuses the conversation or leaves a message out.
@@ -257,6 +259,6 @@ class Tokenizer:
         return self._template.render(messages, thinking, prompt)
 
     def _turn_end(self) -> int | None:
-        """The special token that the chat template puts after an assistant's text, if any."""
+        """Returns the special token that the chat template puts after an assistant's text, if any."""
         ids = self.encode_part(self._template.turn_end)
         return ids[0] if ids and ids[0] in self._hf.added_tokens_decoder else None

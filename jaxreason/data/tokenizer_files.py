@@ -1,4 +1,4 @@
-"""The files of a tokenizer: where they are, that nothing in them is run, and the stop ids that they declare."""
+"""The files of a tokenizer: their places, the check that they need no program, and the stop ids that they declare."""
 
 import json
 from typing import Any
@@ -11,11 +11,11 @@ from jaxreason.errors import UserError
 from jaxreason.results.checksums import check_regular
 
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
-_READ_TOO = ("additional_chat_templates/*.jinja",)  # by transformers, whenever they are there
+_READ_TOO = ("additional_chat_templates/*.jinja",)  # transformers reads them whenever they exist.
 
 
 def local_folder(path: str, scratch: epath.Path) -> epath.Path:
-    """A folder on this machine with the files of a local folder, a bucket's or a model of the hub.
+    """Returns a folder on this machine with the files of a local folder, of one on a bucket, or of a model of the hub.
 
     Raises:
       UserError: there is no such folder, or the hub cannot be reached.
@@ -33,7 +33,7 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
     try:
         return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        reason = " ".join(str(error).split())  # of several lines
+        reason = " ".join(str(error).split())  # It may have several lines.
         raise UserError(
             f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({reason}). "
             "Give the path of a downloaded model folder instead."
@@ -41,10 +41,10 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
 
 
 def check_files(folder: epath.Path, path: str) -> None:
-    """Whether there is a tokenizer that needs no program of the folder's own, in files that end.
+    """Checks that there is a tokenizer that needs no program of the folder's own, in regular files.
 
     Raises:
-      UserError: there is none; it names what is there, the program, or what is no regular file.
+      UserError: there is none; the message names what there is, the program, or the file that is not regular.
     """
     _check_regular(folder)
     names = ("tokenizer.json", "tokenizer_config.json")
@@ -53,7 +53,7 @@ def check_files(folder: epath.Path, path: str) -> None:
         raise UserError(f"{path}: no tokenizer.json or tokenizer_config.json there; found {there}.")
     own = _read(folder / "tokenizer_config.json", path)
     model = _read(folder / "config.json", path)
-    # transformers takes the class from the one file, or else goes by the other's kind of model.
+    # transformers takes the class from the one file, or else follows the other's model type.
     if _known(own.get("tokenizer_class") or model.get("tokenizer_class")):
         return
     for name, content, key in (
@@ -70,7 +70,7 @@ def check_files(folder: epath.Path, path: str) -> None:
 
 
 def _check_regular(folder: epath.Path) -> None:
-    """Whoever opens a pipe waits for ever, the libraries too that read these files."""
+    """Refuses files that are not regular: opening a pipe would wait forever, also in the libraries that read them."""
     for file in (file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)):
         try:
             check_regular(file)
@@ -84,7 +84,7 @@ def _auto_map(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(name: Any) -> bool:
-    """Whether transformers has such a class itself."""
+    """Returns whether transformers itself has such a class."""
     names = (name, f"{name}Fast")
     return isinstance(name, str) and any(hasattr(transformers, one) for one in names)
 
@@ -102,10 +102,10 @@ def _read(file: epath.Path, path: str) -> dict[str, Any]:
 
 
 def declared_stop_ids(folder: epath.Path, path: str) -> set[int]:
-    """End-of-sequence ids in config.json and generation_config.json; either may be absent.
+    """Returns the end-of-sequence ids in config.json and generation_config.json; either file may be absent.
 
     Raises:
-      UserError: a file is no JSON object, or an id is no whole number.
+      UserError: a file is not a JSON object, or an id is not an integer.
     """
     ids: set[int] = set()
     for name in ("config.json", "generation_config.json"):

@@ -1,6 +1,6 @@
-"""Runs of n words in many texts as arrays: which there are, where, and which two collections share.
+"""Runs of n words in many texts as arrays: which runs there are, where they are, and which two collections share.
 
-A run is known by a 64-bit hash of its words, so that a million of them is a sort of 8 MB.
+A run is identified by a 64-bit hash of its words, so sorting a million of them takes 8 MB.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ class Texts:
 
     Args:
       texts: the words of each.
-      vocabulary: word -> number; new words are added. Texts that are compared share one.
+      vocabulary: word -> number; new words are added. Texts that are compared share one vocabulary.
 
     Attributes:
-      words: the hash of every word, of all texts in their order.
-      owner: of every word, the number of its text.
+      words: the hash of every word, of all texts in order.
+      owner: the number of its text, for every word.
     """
 
     words: UInt64[np.ndarray, " words"]
@@ -33,10 +33,10 @@ class Texts:
         self.num_texts = len(texts)
 
     def runs(self, length: int) -> tuple[UInt64[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
-        """Every run of that many words within one text: its hash, and the place of its first word."""
+        """Returns every run of that many words within one text: its hash, and the place of its first word."""
         count = max(0, len(self.words) - length + 1)
         # A polynomial in the words, modulo 2**64 (numpy wraps around). Each step adds one word to every run at once, so
-        # memory is one array whatever the length. Words are mixed first, since small numbers would collide.
+        # memory is one array for any length. Words are mixed first, since small numbers would collide.
         hashes = np.zeros(count, np.uint64)
         with np.errstate(over="ignore"):
             for offset in range(length):
@@ -45,14 +45,14 @@ class Texts:
         return hashes[inside], np.flatnonzero(inside)
 
     def keep(self, wanted: Bool[np.ndarray, " words"]) -> None:
-        """Drops words; what stood around them is then side by side."""
+        """Drops words; the words around them are adjacent afterwards."""
         self.words, self.owner = self.words[wanted], self.owner[wanted]
 
 
 def covered(
     count: int, places: Int[np.ndarray, " runs"], length: int
 ) -> Bool[np.ndarray, " words"]:
-    """Marks which of `count` words lie in a run of that length that begins at one of the places."""
+    """Returns which of `count` words are in a run of that length that begins at one of the places."""
     change = np.zeros(count + 1, np.int64)
     np.add.at(change, places, 1)
     np.add.at(change, places + length, -1)
@@ -60,7 +60,7 @@ def covered(
 
 
 def _mixed(numbers: UInt64[np.ndarray, " words"]) -> UInt64[np.ndarray, " words"]:
-    """splitmix64: neighbouring numbers become unlike hashes."""
+    """Returns splitmix64 of numbers: neighbouring numbers get very different hashes."""
     with np.errstate(over="ignore"):
         mixed = (numbers + np.uint64(1)) * _MULTIPLIER
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,7 +1,7 @@
-"""Two worked examples for each of ACPBench's seven tasks: a ferry, then trucks and airplanes.
+"""Two worked examples for each of ACPBench's seven tasks: one with a ferry, one with trucks and airplanes.
 
-The study shows two fixed examples before each question, in this shape. Situations and words here are
-our own; a test plays every one of them through.
+The study shows two fixed examples before each question, in this format. The situations and words here are our own; a
+test plays through every one of them.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Worked:
       domain: what moves, and how.
       state: the facts that hold, each a sentence.
       question: as the benchmark asks it, without its options.
-      options: what A, B, C and D say.
-      thoughts: why, and the answer's letter.
-      goal: the fact to be reached, where the question needs one.
+      options: the texts of A, B, C and D.
+      thoughts: the reason, and the answer's letter.
+      goal: the fact to be reached, if the question needs one.
     """
 
     domain: str
@@ -309,5 +309,5 @@ EXAMPLES: dict[str, tuple[Worked, Worked]] = {
 
 
 def worked_text(task: str) -> str:
-    """Both examples of a task, each followed by a blank line."""
+    """Returns both examples of a task, each followed by a blank line."""
     return "".join(f"{example.text}\n\n" for example in EXAMPLES[task])

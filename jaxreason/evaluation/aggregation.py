@@ -1,5 +1,6 @@
-"""scores.json from the sample files: a row for each benchmark, decoding and metric, and group
-means. Samples without a score are counted, and told of.
+"""Makes scores.json from the sample files: a row for each benchmark, decoding and metric, and means of groups.
+
+Samples without a score are counted and reported.
 """
 
 import itertools
@@ -40,9 +41,9 @@ def summarize_grades(
 
     Args:
       key: of the sample file.
-      variant: that the rows are for.
+      variant: the variant that the rows are for.
       grader: a key of TASKS.
-      benchmark: that was asked.
+      benchmark: the benchmark that was asked.
       items: its questions.
       lines: samples with their grades.
       confidence, resamples: of the intervals.
@@ -71,7 +72,7 @@ def summarize_grades(
 
 
 def _metric(lines: list[dict], metric: str, weight: str | None, name: str) -> SampleScores:
-    # A benchmark of which no sample could be graded has no metric in any line.
+    # If no sample of a benchmark could be graded, no line has a metric.
     graded = any(line["error"] is None for line in lines)
     return sample_scores(lines, metric, weight if graded else None, name)
 
@@ -84,7 +85,7 @@ def score_row(
     weight: str | None,
     values: SampleScores | None,
 ) -> dict[str, Any]:
-    """A row of scores.json: `head` says of what; `values`, where there are some, how many samples were graded."""
+    """Returns a row of scores.json. `head` identifies it; `values`, if given, adds how many samples were graded."""
     graded = None if values is None else int((~np.isnan(values.values)).sum())
     return head | {
         "metric": metric,
@@ -115,7 +116,7 @@ def _of_k_rows(head, lines, primary, pass_at, maj_at, confidence, resamples) -> 
 def _whole_rows(
     head: dict, task: Task, items: list[EvalItem], lines: list[dict], known: set[str]
 ) -> list[dict]:
-    """Metrics that a task defines for a whole set only (MC-TACO's F1 by question): no interval."""
+    """Returns the metrics that a task defines only for a whole set (MC-TACO's F1 by question); no interval."""
     graded = [line for line in lines if line["error"] is None]
     if task.summarize is None or not graded:
         return []
@@ -132,7 +133,7 @@ def _whole_rows(
 
 
 def reply_facts(graded: list[tuple[EvalJob, str, list[dict]]]) -> list[dict[str, Any]]:
-    """A row for each sample file: how long its replies are, and what could not be graded, by grader and kind."""
+    """Returns a row for each sample file: how long its replies are, and failed grades by grader and kind."""
     rows: dict[SampleKey, dict[str, Any]] = {}
     for job, grader, lines in graded:
         row = rows.setdefault(job.key, _facts(job, lines))
@@ -157,7 +158,7 @@ def _facts(job: EvalJob, lines: list[dict]) -> dict[str, Any]:
 def group_rows(
     jobs: list[tuple[str, str, SampleKey, Clustered]], confidence: float, resamples: int
 ) -> list[dict]:
-    """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
+    """Returns the means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
     groups = groups_in_order(job[1] for job in jobs)
     ordered = sorted(
@@ -191,7 +192,7 @@ def check_failures(files: Sequence[tuple[epath.Path, list[dict]]]) -> None:
       files: the path of every grade file of an evaluation, and its lines.
 
     Raises:
-      UserError: not one sample of the whole evaluation has a score; says why.
+      UserError: no sample of the whole evaluation has a score; the message says why.
     """
     errors = {path: [x["error"] for x in lines if x["error"] is not None] for path, lines in files}
     if sum(map(len, errors.values())) == sum(len(lines) for _, lines in files):
@@ -214,5 +215,5 @@ def _counted(errors: list[str]) -> str:
 
 
 def error_kind(error: str) -> str:
-    """The kind of an error, before the details: `timeout`, `crash`, a grader's exception, `sampling error`."""
+    """Returns the kind of an error, without details: `timeout`, `crash`, a grader's exception, `sampling error`."""
     return error.split(":")[0]

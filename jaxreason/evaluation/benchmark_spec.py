@@ -1,4 +1,4 @@
-"""The specification of a benchmark: its questions, its prompts, and its ways of measuring the replies."""
+"""The specification of a benchmark: its questions, its prompts, and the variants by which replies are measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.results.groups import GroupName
 
 VariantName = Literal["robust", "paper"]
-VARIANTS = get_args(VariantName)  # in the order in which they are shown
+VARIANTS = get_args(VariantName)  # In the order in which they are shown.
 Options = dict[str, str | int]
 
 
 @dataclass(frozen=True)
 class BenchmarkPrompt:
-    """One way of putting a benchmark's questions; replies to it are one sample file a decoding.
+    """One prompt format for a benchmark's questions; the replies to it are one sample file per decoding.
 
     Attributes:
-      files: subset -> its questions, with their template, in a file below the recipe's data folder.
-        The score is the mean of the subsets' means.
-      hub: subset -> the same questions on the Hugging Face Hub; empty where they are not there in a
-        form that `datasets` reads.
-      stop: strings that end a reply, beside those of the decoding.
+      files: subset -> its questions, with their template, in a file below the recipe's data folder. The score is the
+        mean of the subsets' means.
+      hub: subset -> the same questions on the Hugging Face Hub; empty if they are not there in a form that `datasets`
+        reads.
+      stop: strings that end a reply, in addition to those of the decoding.
     """
 
     files: dict[str, DatasetConfig]
@@ -31,7 +31,7 @@ class BenchmarkPrompt:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of measuring a benchmark: a key of its `prompts`, and a task that grades the replies."""
+    """One way to measure a benchmark: a key of its `prompts`, and the task that grades the replies."""
 
     prompt: str
     task: str
@@ -44,9 +44,9 @@ class Benchmark:
     Attributes:
       label: its name in tables and figures.
       group: which of the study's three groups it belongs to.
-      prompts: name -> a way of asking.
-      variants: "robust" (does not depend on accidents of format), and "paper" where the study's
-        released code measures it in another way. Variants that ask alike share their samples.
+      prompts: name -> a prompt format.
+      variants: "robust" (does not depend on accidents of format), and "paper" if the study's released code measures it
+        in a different way. Variants with the same prompts share their samples.
     """
 
     label: str
@@ -66,16 +66,16 @@ class Hub:
 
 @dataclass(frozen=True)
 class QuestionSource:
-    """The source of a benchmark's questions, and the columns that matter.
+    """The source of a benchmark's questions, and the columns that are needed.
 
     Attributes:
-      fields: our names to columns (`DatasetConfig.fields`).
+      fields: our names -> columns (`DatasetConfig.fields`).
       files: subset -> file or pattern below the recipe's data folder.
       hub: subset -> dataset.
       metadata: columns that graders need.
-      options: of both (`rows` and its options, `group_by`, `answer_after`).
-      file_options: of the files alone.
-      hub_fields: instead of `fields`, where the hub's columns have other names.
+      options: for both (`rows` and its options, `group_by`, `answer_after`).
+      file_options: for the files only.
+      hub_fields: replaces `fields` if the hub's columns have other names.
     """
 
     fields: dict[str, str]
@@ -94,12 +94,12 @@ def ask(
     stop: tuple[str, ...] = (),
     **options: str | int,
 ) -> BenchmarkPrompt:
-    """The questions put by a template over their columns (by subset, where it is a mapping).
+    """Returns the questions in a template over their columns (by subset, if it is a mapping).
 
     Args:
-      questions: where they lie.
+      questions: their source.
       template: as `DatasetConfig.prompt_template`.
-      task: the task that grades the replies where nothing else is said.
+      task: the task that grades the replies by default.
       stop: see `BenchmarkPrompt`.
       **options: further options of the datasets (`shuffle`).
     """

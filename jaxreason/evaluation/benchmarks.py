@@ -1,7 +1,7 @@
 """BENCHMARKS: every benchmark by its name, and its questions as examples.
 
-Prompts are in the project's own words; what the study's prompts have in common with them is their shape
-(`math_benchmarks`, `other_benchmarks`, `code_benchmarks`, `non_reasoning_benchmarks`).
+Prompts are in the project's own words and share only their format with the study's prompts (`math_benchmarks`,
+`other_benchmarks`, `code_benchmarks`, `non_reasoning_benchmarks`).
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jaxreason.evaluation.other_benchmarks import OTHER_BENCHMARKS
 BENCHMARKS: dict[str, Benchmark] = (
     MATH_BENCHMARKS | OTHER_BENCHMARKS | CODE_BENCHMARKS | NON_REASONING_BENCHMARKS
 )
-# Questions of each, for estimates that are made without their data.
+# Number of questions of each benchmark, for estimates that are made without its data.
 SIZES: dict[str, int] = {
     **{"math500": 500, "aime24": 30, "aime25": 30, "olympiadbench": 675, "gsm8k": 1319},
     **{"livecodebench": 511, "humaneval": 164, "mbpp": 257, "gpqa_diamond": 198},
@@ -35,7 +35,7 @@ SIZES: dict[str, int] = {
 
 @dataclass(frozen=True)
 class EvalItem:
-    """A question of a benchmark; items of a cluster belong together and are resampled together."""
+    """A question of a benchmark. Items of a cluster belong together and are resampled together."""
 
     id: str
     example: Example
@@ -51,19 +51,19 @@ def load_items(
     limit: int,
     seed: int,
 ) -> list[EvalItem]:
-    """The questions of a benchmark as a prompt puts them, in the order of its subsets and their rows.
+    """Returns the questions of a benchmark in one prompt format, in the order of its subsets and their rows.
 
     Args:
       label: of the benchmark, for messages.
       prompt: one of its prompts.
       source: "files" below `folder`, or "hub".
-      folder: the data folder; an absolute path in the benchmark does not need it.
-      limit: how many questions, spread evenly over the subsets and drawn by `seed`; 0 for what the
-        datasets say (all, in BENCHMARKS). Where rows are grouped (MC-TACO), groups are counted.
+      folder: the data folder; not needed for an absolute path in the benchmark.
+      limit: how many questions, spread evenly over the subsets and drawn by `seed`; 0 for as many as the datasets say
+        (all, in BENCHMARKS). If rows are grouped (MC-TACO), groups are counted.
       seed: of that draw.
 
     Raises:
-      ValueError: when the data is not there or a row of it cannot be used.
+      ValueError: the data is not there, or a row of it cannot be used.
     """
     datasets = prompt.files if source == "files" else prompt.hub
     if not datasets:

@@ -1,9 +1,9 @@
-"""LiveCodeBench of the study's second group, and HumanEval and MBPP: programs that are run (docs/code_execution.md)."""
+"""LiveCodeBench of the study's second group, and HumanEval and MBPP: programs are run (docs/code_execution.md)."""
 
 from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
 
 PROBLEM = "{prompt}\n\n{instruction}"
-# The study's shape: a sentence by the kind of problem, and the problem right behind it.
+# The study's format: a sentence that depends on the kind of problem, directly followed by the problem.
 STUDY_PROBLEM = "{study_instruction}{prompt}"
 COMPLETE = (
     "```python\n{begun}\n```\n\nComplete this Python function. You may think first. End with the whole "
@@ -14,8 +14,8 @@ WRITE = (
     "whole Python function and what it needs in one block that begins with ```python."
 )
 
-# release_v2, as the study: 400 problems in test.jsonl and 111 in test2.jsonl. The hub's dataset has a
-# program of its own, which picks these files by `version_tag`; they are read without it.
+# release_v2, as in the study: 400 problems in test.jsonl and 111 in test2.jsonl. The hub's dataset has a program of its
+# own that picks these files by `version_tag`; here they are read without it.
 _LIVECODEBENCH = QuestionSource(
     fields={"prompt": "prompt", "id": "id"},
     files={"": "benchmarks/livecodebench/test[.2]*jsonl"},
@@ -54,12 +54,12 @@ CODE_BENCHMARKS: dict[str, Benchmark] = {
         label="HumanEval",
         group="other",
         prompts={"function": ask(_HUMANEVAL, COMPLETE, "humaneval")},
-        variants={"robust": Variant("function", "humaneval")},  # the study does not use it
+        variants={"robust": Variant("function", "humaneval")},  # Not in the study.
     ),
     "mbpp": Benchmark(
         label="MBPP",
         group="other",
         prompts={"function": ask(_MBPP, WRITE, "mbpp")},
-        variants={"robust": Variant("function", "mbpp")},  # the study does not use it
+        variants={"robust": Variant("function", "mbpp")},  # Not in the study.
     ),
 }

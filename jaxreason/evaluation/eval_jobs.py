@@ -1,6 +1,6 @@
-"""The jobs of an evaluation: a benchmark asked in one way under one decoding, which makes one sample file.
+"""The jobs of an evaluation: a benchmark with one prompt format and one decoding, which makes one sample file.
 
-A job knows its questions, prompts and graders, what its file was made with, and which samples the file lacks.
+A job has its questions, prompts and graders, the origin of its file, and the samples that the file lacks.
 """
 
 import functools
@@ -39,26 +39,26 @@ from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
-HELD = "held"  # of a head: how model and cache are held; older ones lack it
-SECTIONS = {"decoding_settings": SamplingParams}  # of a head, by which older ones are read
+HELD = "held"  # In a head: how model and cache are stored; older heads lack it.
+SECTIONS = {"decoding_settings": SamplingParams}  # In a head; older heads are read with it.
 
 
 @dataclass(frozen=True)
 class EvalJob:
-    """One sample file: a benchmark asked in one way under a decoding.
+    """One sample file: a benchmark with one prompt format and one decoding.
 
     Attributes:
-      key: what the file is named by.
+      key: the name of the file.
       benchmark: of the questions.
       items: the questions.
-      graders: task -> the variants that it grades for, of those that ask in this way.
+      graders: task -> the variants that it grades for, among those with this prompt format.
       num_samples: of each question.
       decoding: with the prompt's own stop strings.
-      delimiter: what stands between a prompt and a choice that is scored: a space after plain text, nothing
-        after a chat template (as lm-evaluation-harness has it).
-      prompts: token ids; empty where nothing is sampled.
-      problems: question, by its place -> why it cannot be put; its prompt is empty.
-      head: what the file is made with.
+      delimiter: the text between a prompt and a choice that is scored: a space after plain text, nothing after a chat
+        template (as in lm-evaluation-harness).
+      prompts: token ids; empty if nothing is sampled.
+      problems: a question's place -> why it cannot be put to the model; its prompt is then empty.
+      head: the origin of the file.
     """
 
     key: SampleKey
@@ -74,17 +74,17 @@ class EvalJob:
 
     @property
     def kind(self) -> Literal["generate", "choose"]:
-        """Whether replies are sampled or the likelihoods of given ones compared."""
+        """ "generate" if replies are sampled, "choose" if the likelihoods of given replies are compared."""
         return TASKS[next(iter(self.graders))].kind
 
     @functools.cached_property
     def gold(self) -> str:
-        """`gold_identity` of its questions, for all its graders: tests of programs may be gigabytes."""
+        """`gold_identity` of its questions, computed once for all its graders: tests of programs may have gigabytes."""
         return gold_identity(self.items)
 
 
 def asked_jobs(config: EvalConfig) -> list[EvalJob]:
-    """The sample files that a recipe asks for, with their questions; without prompts and heads.
+    """Returns the sample files that a recipe requires, with their questions, without prompts and heads.
 
     Raises:
       UserError: the recipe does not fit, or questions cannot be read.
@@ -118,10 +118,10 @@ def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str
 def plan_jobs(
     config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: int
 ) -> list[EvalJob]:
-    """The sample files of an evaluation, with their prompts as token ids and their heads.
+    """Returns the sample files of an evaluation, with their prompts as token ids and their heads.
 
     Raises:
-      UserError: the recipe does not fit, questions cannot be read, or not one of a benchmark can be put.
+      UserError: the recipe does not fit, questions cannot be read, or no question of a benchmark can be put.
     """
     model = source.identity | {"dtype": source.config.dtype}
     common = {
@@ -155,7 +155,7 @@ def plan_jobs(
 def _encode_all(
     tokenizer: Tokenizer, config: EvalConfig, items: list[EvalItem]
 ) -> tuple[list[tuple[int, ...]], dict[int, str]]:
-    """The prompts, and by place why one cannot be put: that costs its question alone, unless all are alike."""
+    """Returns the prompts, and by place why one cannot be put; this loses only that question, unless all fail."""
     prompts: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}
     for place, item in enumerate(items):
@@ -172,10 +172,10 @@ def _encode_all(
 
 
 def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: EvalItem) -> tuple[int, ...]:
-    """A question as the model gets it, in the chat template or as plain text.
+    """Returns a question as the model gets it, in the chat template or as plain text.
 
     Raises:
-      UserError: it cannot be put so; names the question.
+      UserError: it cannot be put in this form; the message names the question.
     """
     try:
         if config.prompt_format == "plain":
@@ -188,11 +188,11 @@ def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: EvalItem) -> tup
 def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
-    All are compared before the first is written. A head whose file holds no sample yet is written anew. Every process
-    must call it.
+    All are compared before the first one is written. A head is written anew if its file has no sample yet. Every
+    process must call it.
 
     Returns:
-      The jobs with the heads that their files have: hashes of what an older version wrote stand in files of grades.
+      The jobs with the heads of their files, since grade files contain hashes of what an older version wrote.
 
     Raises:
       ConfigError: with the differences.
@@ -229,16 +229,16 @@ def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
 
 
 def identity_of(head: Any, *others: str) -> Any:
-    """The fields of a head that are compared: all but those that only inform, and `others`."""
+    """Returns the fields of a head that are compared: all but those that only inform, and without `others`."""
     left_out = (TOLD, *others)
     return {k: v for k, v in head.items() if k not in left_out} if isinstance(head, dict) else head
 
 
 def missing_samples(folder: epath.Path, job: EvalJob) -> Bool[np.ndarray, "I G"]:
-    """The samples that the file lacks; the same on every process.
+    """Returns the samples that the file lacks; equal on every process.
 
     Raises:
-      UserError: a line is no sample of the job, or one that is there already.
+      UserError: a line is not a sample of the job, or is there twice.
     """
     mask = np.ones((len(job.items), job.num_samples), bool)
     for question, sample in on_process_zero(lambda: _found(folder, job)):
@@ -247,7 +247,7 @@ def missing_samples(folder: epath.Path, job: EvalJob) -> Bool[np.ndarray, "I G"]
 
 
 def _found(folder: epath.Path, job: EvalJob) -> list[tuple[int, int]]:
-    """(question, sample) of every line of the file, questions by their place."""
+    """Returns (question, sample) of every line of the file, with questions by their place."""
     path = samples_path(folder, job.key)
     if not grown_exists(path):
         return []
@@ -258,10 +258,10 @@ def _found(folder: epath.Path, job: EvalJob) -> list[tuple[int, int]]:
 
 
 def sorted_samples(folder: epath.Path, job: EvalJob) -> list[dict]:
-    """Puts the lines of a finished file into the order of the questions, on a bucket in one object, and returns them.
+    """Sorts the lines of a finished file by question (on a bucket into one object) and returns them.
 
     Raises:
-      UserError: a line is no sample of the job, is there twice, or is missing.
+      UserError: a line is not a sample of the job, is there twice, or is missing.
     """
     path = samples_path(folder, job.key)
     order = {item.id: number for number, item in enumerate(job.items)}
@@ -274,16 +274,16 @@ def sorted_samples(folder: epath.Path, job: EvalJob) -> list[dict]:
     return finished_samples(lines, job.head, str(path))
 
 
-FORMAT = 2  # of sample and grade files
+FORMAT = 2  # Of sample and grade files.
 
 
 def prompts_identity(prompts: Sequence[tuple[str, Sequence[int]]]) -> str:
-    """A hash of (id, token ids) of all questions, in order."""
+    """Returns a hash of (id, token ids) of all questions, in order."""
     return _hash(f"{name} {list(tokens)}\n" for name, tokens in prompts)
 
 
 def gold_identity(items: Sequence[EvalItem]) -> str:
-    """A hash of what a grader knows of the questions: gold answers and metadata, but for the places of their rows."""
+    """Returns a hash of what a grader knows of the questions: gold answers and metadata without their row numbers."""
     known = []
     for item in items:
         metadata = {name: v for name, v in item.example.metadata.items() if name != "where"}

@@ -16,26 +16,26 @@ from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.reply_text import cut_at
 
-CHOOSE_AT_ONCE = 128  # questions whose continuations are scored before their lines are written
+CHOOSE_AT_ONCE = 128  # Questions whose continuations are scored before their lines are written.
 
 
 @dataclass(frozen=True)
 class WantedSamples:
-    """A job and which of its samples are wanted."""
+    """A job and the samples of it that are wanted."""
 
     job: EvalJob
     mask: Bool[np.ndarray, "I G"]
 
     @property
     def places(self) -> list[int]:
-        """Questions that lack a sample and can be put."""
+        """The questions that lack a sample and can be put."""
         places = np.flatnonzero(self.mask.any(axis=1)).tolist()
         return [place for place in places if place not in self.job.problems]
 
     def reply(
         self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any
     ) -> EvalReply:
-        """The reply to question `place`."""
+        """Returns the reply to question `place`."""
         prompt = self.job.prompts[place]
         return EvalReply(self.job.items[place], sample, prompt, tokens, text, reason, extra)
 
@@ -48,17 +48,17 @@ def make_replies(
     seed: int,
     check: Callable[[], None],
 ) -> Iterator[tuple[EvalJob, EvalReply]]:
-    """Makes the wanted samples of jobs with one decoding; every process calls it alike.
+    """Makes the wanted samples of jobs with one decoding; every process must make the same call.
 
-    All that is generated goes through the slots together, so that none idles at a benchmark's end.
+    All generated replies go through the slots together, so that no slot idles at the end of a benchmark.
 
     Args:
       engine: with the model.
       tokenizer: the model's.
       wanted: the samples, by job.
-      decoding: of the jobs; plays no role where continuations are compared.
+      decoding: of the jobs; not used where continuations are compared.
       seed: of the sampling.
-      check: called at each block of decoding and of scoring; what it raises ends the call.
+      check: called at each block of decoding and of scoring; if it raises an error, the call ends.
     """
     generated = []
     for one in wanted:
@@ -72,7 +72,7 @@ def make_replies(
 
 
 def _problems(one: WantedSamples) -> Iterator[tuple[EvalJob, EvalReply]]:
-    """The samples of questions that cannot be put."""
+    """Yields failed samples for the questions that cannot be put."""
     for place, problem in one.job.problems.items():
         for sample in np.flatnonzero(one.mask[place]).tolist():
             yield one.job, one.reply(place, sample, (), "", f"error: {problem}")
@@ -86,10 +86,11 @@ def _generate(
     seed: int,
     check: Callable[[], None],
 ) -> Iterator[tuple[EvalJob, EvalReply]]:
-    """Samples all replies of a question again if one is missing, since they share its prefill.
+    """Yields replies. If one sample of a question is missing, all of them are sampled again, since they share a
+    prefill.
 
-    Long prompts come first: a step reads the cache as far as the longest of its sequences, and the replies that end
-    last are then not those that take longest to begin.
+    Long prompts come first: a decode step reads the cache up to the longest of its sequences. With this order, the
+    replies that end last are not those with the longest prompts.
     """
     asked: dict[str, tuple[WantedSamples, int]] = {}
     requests = []
@@ -100,7 +101,8 @@ def _generate(
             asked[name] = one, place
             prompt, samples = one.job.prompts[place], one.job.num_samples
             requests.append(Request(name, prompt, _seed_of(seed, drawn), samples))
-    # The seed of a draw has the benchmark in its name, not the prompt: ways of asking are compared on the same draws.
+    # The seed of a draw depends on the benchmark's name and not on the prompt: prompt formats are compared on the same
+    # draws.
     requests.sort(key=lambda request: len(request.tokens), reverse=True)
     for completion in engine.generate(requests, decoding, check=check):
         one, place = asked[completion.id]
@@ -111,14 +113,14 @@ def _generate(
 
 
 def _seed_of(seed: int, name: str) -> int:
-    """The same for every model, prompt and decoding: what differs is then not the draw."""
+    """Returns a seed that is equal for every model, prompt and decoding, so that all are compared on the same draws."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
 
 
 def _choose(
     engine: Engine, tokenizer: Tokenizer, one: WantedSamples, check: Callable[[], None]
 ) -> Iterator[tuple[EvalJob, EvalReply]]:
-    """The likelier continuation of each question (the first of equal ones); no sampling."""
+    """Yields the more likely continuation of each question (the first of equal ones); nothing is sampled."""
     for start in range(0, len(one.places), CHOOSE_AT_ONCE):
         for reply in _choose_some(engine, tokenizer, one, one.places[start:][:CHOOSE_AT_ONCE]):
             yield one.job, reply

@@ -28,13 +28,13 @@ PromptFormat = Literal["chat", "plain"]
 ASKED = (
     "thinking",
     "prompt_format",
-)  # fields of EvalConfig in which the arms of a study may differ
+)  # Fields of EvalConfig in which the arms of a study may differ.
 
 
 @unclaimed("by its prompts")
 @dataclass(frozen=True)
 class OwnBenchmark:
-    """A benchmark of the recipe: its name in tables, its group, its questions and their task."""
+    """A benchmark that the recipe defines: its name in tables, its group, its questions and their task."""
 
     label: str
     """Its name in tables."""
@@ -47,17 +47,17 @@ class OwnBenchmark:
 @unclaimed("by its prompts and decodings")
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """The part of a benchmark that is run, and how."""
+    """Which part of a benchmark is run, and how."""
 
     limit: Annotated[int, at_least(0)]
-    """Questions, drawn by `items_seed`; 0 for all."""
+    """Number of questions, drawn by `items_seed`; 0 for all."""
     samples: dict[str, Annotated[int, at_least(1)]]
-    """SamplingParams (a key of EvalConfig.decodings) -> samples of each question."""
+    """Maps a decoding (a key of EvalConfig.decodings) to the number of samples of each question."""
     variants: tuple[VariantName, ...] = ("robust",)
     """The variants that are measured; variants with the same prompts share their samples."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Changes of the decodings (fields of `SamplingParams`): one name may then stand for the decoding that a
-    study gave each of its benchmarks.
+    """Changes of fields of the decodings (`SamplingParams`) for this benchmark. One name of a decoding can thus stand
+    for the different decodings that a study used for its benchmarks.
     """
 
 
@@ -67,15 +67,15 @@ class EvalConfig:
     """The benchmarks of an evaluation, and how they are asked and scored."""
 
     benchmarks: dict[str, BenchmarkRun]
-    """Maps names in BENCHMARKS or `own` to how they are asked."""
+    """Maps names in BENCHMARKS or `own` to how they are run."""
     own: dict[str, OwnBenchmark] = field(default_factory=dict)
     """Further benchmarks by name, with questions of your own."""
     source: Literal["files", "hub"] = "files"
     """Whether questions of BENCHMARKS come from files or from the Hugging Face Hub."""
     data_folder: str = ""
-    """The folder that paths of files are relative to."""
+    """The folder to which paths of files are relative."""
     items_seed: Annotated[int, at_least(0)] = 0
-    """The seed of the choice of questions where there is a limit; the same for models that are compared."""
+    """The seed for choosing questions if there is a limit; equal for models that are compared."""
     decodings: dict[str, SamplingParams] = needed()
     """Decodings by name; the name becomes part of file names."""
     thinking: bool | None = None
@@ -85,26 +85,26 @@ class EvalConfig:
     pass_at: tuple[Annotated[int, at_least(1)], ...] = ()
     """The k of pass@k, for benchmarks with at least that many samples of a question."""
     maj_at: tuple[Annotated[int, at_least(1)], ...] = ()
-    """The k of maj@k (the most frequent of k answers), likewise."""
+    """The k of maj@k (the most frequent of k answers), for benchmarks with at least that many samples of a question."""
     confidence: Annotated[float, between(0, 1)] = 0.95
     """The confidence level of the intervals."""
     resamples: Annotated[int, at_least(1)] = 2000
-    """Resamples of intervals that are bootstrapped."""
+    """Number of resamples for intervals that are bootstrapped."""
     grader_workers: Annotated[int, at_least(1)] = 2
     """Processes for slow graders."""
     grader_timeout_s: Annotated[float, above(0)] = 20.0
     """Seconds that grading one reply may take."""
     prompt_format: PromptFormat = "chat"
-    """"chat" puts questions into the model's chat template; "plain" gives their text alone, as base models
-    without a template need it.
+    """"chat" puts questions into the model's chat template; "plain" uses their text alone, as needed for base models
+    without a template.
     """
     code_isolation: Literal["auto", "none"] = "auto"
-    """"auto" locks programs that a model wrote into the strongest jail that this machine has, and refuses to
-    run them where there is none; "none" runs them all the same.
+    """"auto" runs programs that a model wrote in the strongest jail that this machine has, and refuses to run them if
+    there is none; "none" runs them without a jail.
     """
     within_positions: bool = False
-    """A model with fewer positions than `sampler.max_length` is asked within those that it has, and the report
-    says so; otherwise it is refused.
+    """If the model has fewer positions than `sampler.max_length`, true asks it within the positions that it has, and
+    the report says so; false refuses it.
     """
 
     @property
@@ -114,7 +114,7 @@ class EvalConfig:
 
 
 def known_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
-    """BENCHMARKS and those of the recipe, by name."""
+    """Returns BENCHMARKS and the recipe's own benchmarks, by name."""
     own = {
         name: Benchmark(
             label=b.label,
@@ -128,10 +128,10 @@ def known_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
 
 
 def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
-    """The benchmarks that the recipe runs, by name.
+    """Returns the benchmarks that the recipe runs, by name.
 
     Raises:
-      ConfigError: for a name, decoding or number of samples that does not fit.
+      ConfigError: a name, decoding or number of samples does not fit.
     """
     known = known_benchmarks(config)
     if not config.benchmarks:
@@ -169,10 +169,10 @@ def _check_run(config: EvalConfig, run: BenchmarkRun, benchmark: Benchmark, path
 
 
 def decoding_of(config: EvalConfig, run: BenchmarkRun, name: str, path: str) -> SamplingParams:
-    """A decoding as a benchmark uses it.
+    """Returns a decoding as a benchmark uses it.
 
     Raises:
-      ConfigError: an override that is no field of a decoding, or out of its range.
+      ConfigError: an override is not a field of a decoding, or out of its range.
     """
     known = [one.name for one in fields(SamplingParams)]
     for key in run.overrides:
@@ -189,10 +189,10 @@ def _names(benchmark: Benchmark) -> str:
 
 
 def check_sampled(config: EvalConfig, decoding: str, field: str) -> None:
-    """Refuses a decoding that no benchmark is sampled with; `field` names it in the message.
+    """Refuses a decoding with which no benchmark is sampled; `field` names it in the message.
 
     Raises:
-      ConfigError: with those that there are.
+      ConfigError: with the decodings that there are.
     """
     used = sorted({name for run in config.benchmarks.values() for name in run.samples})
     if decoding not in used:
@@ -202,5 +202,5 @@ def check_sampled(config: EvalConfig, decoding: str, field: str) -> None:
 
 
 def benchmark_groups(config: EvalConfig) -> dict[str, str]:
-    """Benchmark -> group, of those that the recipe runs."""
+    """Returns benchmark -> group for the benchmarks that the recipe runs."""
     return {name: benchmark.group for name, benchmark in find_benchmarks(config).items()}

@@ -1,7 +1,7 @@
 """Samples and grades every benchmark of a recipe with one model: samples, grades, then scores.json.
 
-Each sample is written as soon as it is made and graded beside the sampling, so a run that was killed goes on where
-it stopped. Every process samples; process 0 alone grades and writes.
+Each sample is written as soon as it is made and graded during the sampling, so a run that was killed continues where it
+stopped. Every process samples; only process 0 grades and writes.
 """
 
 import contextlib
@@ -63,20 +63,19 @@ __all__ = ["EvalConfig", "benchmark_groups", "evaluate", "run_eval"]
 def run_eval(
     config: EvalConfig, model_config: ModelConfig, mesh: Mesh, workdir: epath.PathLike, seed: int
 ) -> None:
-    """Evaluates the model of a folder into `workdir`/evaluation, or continues to; docs/evaluation_files.md.
+    """Evaluates the model of a folder into `workdir`/evaluation, or continues to do so; docs/evaluation_files.md.
 
     Args:
       config: what is run.
-      model_config: a model folder or hub name, tokenizer included. It is loaded only if samples
-        are missing.
+      model_config: a model folder or hub name, with its tokenizer. It is loaded only if samples are missing.
       mesh: set by the caller.
       workdir: of the run.
       seed: of the sampling; a question's draws do not depend on the model or on other questions.
 
     Raises:
-      ConfigError: for settings that do not fit, or sample files that were made with others.
-      SystemExit: with code 143, after a signal; what was graded is written.
-      ValueError: for data or a model that cannot be used.
+      ConfigError: settings do not fit, or sample files were made with others.
+      SystemExit: with code 143, after a signal; finished grades are written.
+      ValueError: data or a model cannot be used.
     """
     if model_config.init != "pretrained":
         raise ConfigError("eval: model.init must be 'pretrained': a tokenizer comes with a folder.")
@@ -90,7 +89,7 @@ def run_eval(
 
 
 def fitting(config: EvalConfig, positions: int) -> EvalConfig:
-    """The evaluation of a model with so many positions: no longer than they are, if the recipe allows it."""
+    """Returns the evaluation for a model with this many positions: shortened to them, if the recipe allows it."""
     if not config.within_positions or config.sampler.max_length <= positions:
         return config
     return dataclasses.replace(
@@ -99,7 +98,7 @@ def fitting(config: EvalConfig, positions: int) -> EvalConfig:
 
 
 def _tell_card(model: epath.Path, workdir: epath.Path) -> None:
-    """Scores of the model that the working directory's own run has made stand in that model's card too."""
+    """Writes the scores of a model that the working directory's own run has made into that model's card too."""
     if absolute(model) == absolute(workdir / MODEL):
         update_scores(workdir / EVALUATION)
 
@@ -112,7 +111,7 @@ def evaluate(
     workdir: epath.PathLike,
     seed: int,
 ) -> None:
-    """`run_eval` of a model wherever it comes from, with the tokenizer given."""
+    """Does what `run_eval` does, for a model from any source with a given tokenizer."""
 
     def make_engine() -> Engine:
         model, params = source.open()
@@ -134,9 +133,9 @@ def ask_and_grade(
     seed: int,
     check: Callable[[], None],
 ) -> None:
-    """`evaluate` with an engine that holds the model, made if samples are missing.
+    """Does what `evaluate` does, with an engine that holds the model; it is made if samples are missing.
 
-    `check` is called where the call may end: what it raises ends it, with all samples and grades written.
+    `check` is called where the call may end: if it raises an error, the call ends with all samples and grades written.
     """
     folder = epath.Path(workdir) / EVALUATION
     jobs = plan_jobs(config, source, tokenizer, seed)
@@ -151,23 +150,23 @@ def ask_and_grade(
             check()
             run_parts(engine, tokenizer, folder, jobs, missing, pool, seed, check)
         check()
-        # Process 0 grades alone, so it cannot agree with the others to end in between.
+        # Only process 0 grades, so it cannot agree with the other processes to end in between.
         between = check if jax.process_count() == 1 else lambda: None
         on_process_zero(lambda: grade_parts(config, folder, jobs, pool, between))
 
 
 def make_pool(config: EvalConfig) -> VerifierPool:
-    """The grading processes."""
+    """Makes the pool of grading processes."""
     return VerifierPool(
         config.grader_workers, config.grader_timeout_s, code_isolation=config.code_isolation
     )
 
 
 def check_isolation(config: EvalConfig, jobs: list[EvalJob]) -> None:
-    """Refuses benchmarks whose graders run code where nothing isolates it, before anything is sampled.
+    """Refuses benchmarks whose graders run code if no isolation works, before anything is sampled.
 
     Raises:
-      UserError: says what to install or set.
+      UserError: the message says what to install or set.
     """
     if any(TASKS[task].runs_code for job in jobs for task in job.graders):
         find_isolation(config.code_isolation)
@@ -185,7 +184,7 @@ def run_parts(
 ) -> None:
     """Makes the missing samples of every job, those with one decoding together, and grades them meanwhile.
 
-    What `check` raises ends it; what was sampled is written.
+    If `check` raises an error, the call ends; finished samples are written.
     """
     wanted = [
         WantedSamples(job, mask) for job, mask in zip(jobs, missing, strict=True) if mask.any()
@@ -197,7 +196,7 @@ def run_parts(
             if jax.process_index() == 0:
                 _write_replies(folder, [one.job for one in chosen], replies, pool, shown)
             else:
-                for _ in replies:  # the engine's programs run on all processes together
+                for _ in replies:  # The engine's programs run on all processes together.
                     pass
 
 
@@ -208,7 +207,7 @@ def _write_replies(
     pool: VerifierPool,
     shown: "_Shown",
 ) -> None:
-    """Writes replies, each into the file of its job, and has them graded."""
+    """Writes replies, each one into the file of its job, and passes them to the grader."""
     with contextlib.ExitStack() as stack:
         writers, graders = {}, {}
         for job in jobs:
@@ -236,7 +235,7 @@ def _grader(
     pool: VerifierPool,
     shown: "_Shown",
 ) -> Grader:
-    """A grader that goes on with its grade file, of the samples that are there."""
+    """Returns a grader that continues its grade file with the existing samples."""
     open_grades(folder, job, task, pool.code_isolation)
     path = grades_path(folder, job.key, task)
     write_jsonl(path, list(kept_grades(folder, job, task, there).values()))
@@ -245,7 +244,7 @@ def _grader(
 
 
 class _Shown:
-    """The state of the progress bar: how far grading is, and the scores of the current job."""
+    """The progress bar: how far grading is, and the scores of the current job."""
 
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
@@ -254,10 +253,10 @@ class _Shown:
         self._right: Counter[str] = Counter()
         self._graded: Counter[str] = Counter()
         self._errors = 0
-        self._lock = threading.Lock()  # every job has graders of its own
+        self._lock = threading.Lock()  # Every job has its own graders.
 
     def add(self, job: EvalJob, task: str, lines: list[dict]) -> None:
-        """Count lines just written and show where things stand."""
+        """Counts lines that were just written and shows the progress."""
         primary, name = TASKS[task].primary, f"{job.key.benchmark} {job.key.decoding}"
         graded = [line["scores"][primary] for line in lines if line["error"] is None]
         with self._lock:
@@ -271,7 +270,7 @@ class _Shown:
             self._progress.update(int(self._done), f"{name}  {primary} {mean}{errors}")
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Leaves the bar as it is."""
         self._progress.close()
 
 
@@ -283,17 +282,17 @@ def grade_parts(
     check: Callable[[], None],
     again: bool = False,
 ) -> None:
-    """Grades what has no grade yet of finished sample files, and writes scores.json.
+    """Grades all samples of finished sample files that have no grade yet, and writes scores.json.
 
-    Rows that came from lm-eval (`jaxreason grade --lm-eval`) stay.
+    Rows that came from lm-eval (`jaxreason grade --lm-eval`) are kept.
 
     Args:
       config: of the intervals.
       folder: of the evaluation.
-      jobs: its sample files, with the heads that they have.
+      jobs: its sample files, with their heads.
       pool: the graders.
-      check: called between rounds of grading; what it raises ends the call.
-      again: also grade again what could not be graded.
+      check: called between rounds of grading; if it raises an error, the call ends.
+      again: whether to grade again the samples that could not be graded.
 
     Raises:
       UserError: a sample file is broken, or no sample has a score: then there is no scores.json.

@@ -1,4 +1,4 @@
-"""Grade files: what each is made with, what it lacks, and making it whole. Grades are made again, never refused."""
+"""Grade files: their origin, what they lack, and how they are completed. Grades are made again, never refused."""
 
 import logging
 from collections.abc import Callable
@@ -36,9 +36,9 @@ _LOG = logging.getLogger(__name__)
 
 
 def grade_head(job: EvalJob, task: str, code_isolation: str = "auto") -> dict[str, Any]:
-    """The identity of a grade file: its samples, the gold answers, the grader and its version.
+    """Returns the identity of a grade file: its samples, the gold answers, the grader and its version.
 
-    It also tells how programs that a model wrote were locked in, where the grader runs some.
+    It also has the isolation of programs that a model wrote, if the grader runs any.
     """
     counted = ("benchmark", "prompt", "decoding", "num_samples", "num_questions")
     return {name: job.head[name] for name in counted} | {
@@ -52,14 +52,14 @@ def grade_head(job: EvalJob, task: str, code_isolation: str = "auto") -> dict[st
 
 
 def isolation_of(folder: epath.Path, key: SampleKey, task: str) -> str | None:
-    """The isolation of programs when a grade file was made; None if none were run."""
+    """Returns the isolation of programs when a grade file was made; None if none were run."""
     head = _head(grade_head_path(folder, key, task))
     told = head.get(TOLD) if isinstance(head, dict) else None
     return told.get("isolation") if isinstance(told, dict) else None
 
 
 def open_grades(folder: epath.Path, job: EvalJob, task: str, code_isolation: str = "auto") -> None:
-    """Makes the grade file ready to go on: empty, and with its head, where there is none that this grader made."""
+    """Prepares the grade file to be continued: if this grader has not made it, empties it and writes its head."""
     path, head_path = (f(folder, job.key, task) for f in (grades_path, grade_head_path))
     wanted = to_dict(grade_head(job, task, code_isolation))
     if identity_of(_head(head_path)) == identity_of(wanted):
@@ -73,16 +73,16 @@ def open_grades(folder: epath.Path, job: EvalJob, task: str, code_isolation: str
 def _head(path: epath.Path) -> Any:
     try:
         return read_json(path) if path.exists() else None
-    except UserError:  # broken: as good as none
+    except UserError:  # A broken head counts as none.
         return None
 
 
 def kept_grades(
     folder: epath.Path, job: EvalJob, task: str, samples: list[dict]
 ) -> dict[tuple[str, int], dict]:
-    """The grades of an open file that are of these samples and the job's questions, by (question, sample).
+    """Returns the grades of an open file that are of these samples and the job's questions, by (question, sample).
 
-    A file that cannot be read is told of and counts as empty.
+    A file that cannot be read is reported and counts as empty.
     """
     path = grades_path(folder, job.key, task)
     if not grown_exists(path):
@@ -113,16 +113,17 @@ def finish_grades(
     check: Callable[[], None] = lambda: None,
     again: bool = False,
 ) -> list[dict]:
-    """Grades what has no grade yet, puts the lines in the order of the samples, and returns them with the samples.
+    """Grades the samples without a grade, sorts the lines in the order of the samples, and returns them with the
+    samples.
 
     Args:
       pool: the graders.
       folder: of the evaluation.
-      job: whose samples they are.
+      job: the job of the samples.
       task: the grader.
       samples: all lines of the sample file, in order.
-      check: called between rounds; what it raises ends the call, and what was graded stays.
-      again: also grade again what could not be graded.
+      check: called between rounds; if it raises an error, the call ends, and finished grades are kept.
+      again: whether to grade again the samples that could not be graded.
     """
     open_grades(folder, job, task, pool.code_isolation)
     path = grades_path(folder, job.key, task)

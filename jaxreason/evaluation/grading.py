@@ -1,4 +1,4 @@
-"""Grades samples, beside the decoding that makes them or after it, and writes a line for each."""
+"""Grades samples, during the decoding that makes them or after it, and writes a line for each."""
 
 import queue
 import threading
@@ -30,7 +30,7 @@ class EvalReply:
 
 
 def sample_line(benchmark: str, reply: EvalReply) -> dict[str, Any]:
-    """The line of a sample (docs/evaluation_files.md)."""
+    """Returns the line of a sample (docs/evaluation_files.md)."""
     return {
         "id": reply.item.id,
         "benchmark": benchmark,
@@ -48,7 +48,7 @@ def sample_line(benchmark: str, reply: EvalReply) -> dict[str, Any]:
 
 
 def grade_line(line: dict[str, Any], item: EvalItem, verdict: Verdict) -> dict[str, Any]:
-    """The line of a grade, of a sample's line and its question."""
+    """Returns the line of a grade, from a sample's line and its question."""
     shared = ("id", "benchmark", "sample")
     return {name: line[name] for name in shared} | {
         "subset": item.subset,
@@ -64,7 +64,7 @@ def grade_line(line: dict[str, Any], item: EvalItem, verdict: Verdict) -> dict[s
 def make_grades(
     pool: VerifierPool, task: str, samples: Sequence[tuple[EvalItem, dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """The grades of (item, line of a sample), in their order; a sample that failed has its error."""
+    """Returns the grades of (item, line of a sample), in order; a sample that failed has its error."""
     graded = [pair for pair in samples if not pair[1]["finish_reason"].startswith("error")]
     items = [(item.example, _seen(line)) for item, line in graded]
     verdicts = {
@@ -76,7 +76,7 @@ def make_grades(
 
 
 def _seen(line: dict[str, Any]) -> str | tuple[float, ...]:
-    """The input of a grader: the reply, or the likelihoods of the choices."""
+    """Returns the input of a grader: the reply, or the likelihoods of the choices."""
     if "choice_logprobs" in line:
         return tuple(line["choice_logprobs"])
     return line["completion"]
@@ -87,13 +87,13 @@ def _failed(line: dict[str, Any]) -> Verdict:
 
 
 class Grader:
-    """A thread that grades what is put to it and writes the lines; use it as a context manager.
+    """A thread that grades the samples that are passed to it and writes the lines; use it as a context manager.
 
     Args:
       pool: the graders.
       task: of all replies.
       writer: of the grade file.
-      on_lines: called in the thread with the lines just written.
+      on_lines: called in the thread with lines that were just written.
 
     The first exception of the thread is raised by the next `put`, or at the end of the context.
     """
@@ -117,13 +117,13 @@ class Grader:
         return self
 
     def put(self, item: EvalItem, line: dict[str, Any]) -> None:
-        """Have a sample graded and its grade written."""
+        """Queues a sample to be graded and its grade to be written."""
         if self._failure is not None:
             raise self._failure
         self._queue.put((item, line))
 
     def __exit__(self, kind, *_) -> None:
-        """Waits for all lines; after an exception only for those being graded."""
+        """Waits for all lines; after an exception only for those that are being graded."""
         if kind is not None:
             self._stopped.set()
         self._queue.put(_END)
@@ -139,17 +139,17 @@ class Grader:
             self._failure = error
 
     def _take(self) -> list[tuple[EvalItem, dict[str, Any]]]:
-        """Takes the waiting items, at most MOST_AT_ONCE; waits for the first; empty at the end."""
+        """Takes the waiting items, at most MOST_AT_ONCE; waits for the first one; empty at the end."""
         samples = [self._first()]
         while samples[-1] is not _END and len(samples) < MOST_AT_ONCE and not self._queue.empty():
             samples.append(self._queue.get())
         if samples[-1] is _END:
-            self._queue.put(_END)  # for the next call
+            self._queue.put(_END)  # Kept for the next call.
             samples.pop()
         return samples
 
     def _first(self) -> Any:
-        """The next entry of the queue; while none comes, no line waits to be written."""
+        """Returns the next entry of the queue; while it waits for one, it writes all lines that are still buffered."""
         while True:
             try:
                 return self._queue.get(timeout=FLUSH_SECONDS)

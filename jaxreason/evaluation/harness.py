@@ -1,8 +1,8 @@
-"""lm-eval's tasks on our engine (extra `harness`), with the numbers of lm-eval's own `hf` model.
+"""lm-eval's tasks on our engine (extra `harness`), with the same numbers as lm-eval's own `hf` model.
 
-What stands before a text, and what is left of one that is too long, follow that model: special tokens are what the
-tokenizer puts around a text unless the text begins with its BOS; a text without context follows BOS, or the end of
-sequence where there is none; what is too long is cut on the left.
+The tokens before a text, and the truncation of a text that is too long, follow that model. Special tokens are those
+that the tokenizer puts around a text, unless the text begins with its BOS. A text without context follows BOS, or the
+end of sequence if there is no BOS. A text that is too long is cut on the left.
 """
 
 import functools
@@ -23,11 +23,11 @@ from jaxreason.sampling.scoring import Score
 from jaxreason.sampling.stopping import before_stop
 
 _LOG = logging.getLogger(__name__)
-Encoded = tuple[Any, list[int], list[int]]  # what was asked, context, continuation
+Encoded = tuple[Any, list[int], list[int]]  # The request, context, continuation.
 
 
 def _on_mesh(method: Callable) -> Callable:
-    """The method, under the model's mesh: lm-eval calls it from wherever it is."""
+    """Returns the method, to run under the model's mesh: lm-eval calls it from anywhere."""
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
@@ -38,17 +38,17 @@ def _on_mesh(method: Callable) -> Callable:
 
 
 class HarnessModel(TemplateLM):
-    """A model of ours as lm-eval sees one; `simple_evaluate(model=HarnessModel(...), ...)`.
+    """Our model as lm-eval sees one; `simple_evaluate(model=HarnessModel(...), ...)`.
 
     Args:
       engine: with the model.
       tokenizer: the model's.
       name: of the model, for lm-eval's records.
-      max_gen_toks: most tokens of a reply where a task does not say.
+      max_gen_toks: the most tokens of a reply if a task does not set it.
       thinking: `enable_thinking` of the chat template; None leaves it to the template.
-      think_end: text that ends a model's thoughts; what stands before it is not part of a reply. "" for none.
+      think_end: text that ends a model's thoughts; the text up to it is not part of a reply. "" for none.
       add_bos_token: whether texts begin with BOS; None leaves it to the tokenizer.
-      prefix_token_id: what a text without context follows; None for BOS, or the end of sequence where there is none.
+      prefix_token_id: the token before a text without context; None for BOS, or the end of sequence if there is no BOS.
       seed: of the sampling.
     """
 
@@ -72,7 +72,7 @@ class HarnessModel(TemplateLM):
 
     @property
     def max_length(self) -> int:
-        """Most tokens that the model reads; the one that it predicts from the last of them is not among them."""
+        """The most tokens that the model reads, not counting the token that it predicts from the last of them."""
         return self._engine.max_length
 
     @property
@@ -97,7 +97,9 @@ class HarnessModel(TemplateLM):
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs
     ) -> list[int]:
-        """Token ids of the text; with `add_special_tokens` None a text that begins with BOS gets no second one."""
+        """Returns the token ids of a text; with `add_special_tokens` None, a text that begins with BOS gets
+        no second.
+        """
         del kwargs
         if add_special_tokens is None:
             add_special_tokens = self._adds_special(string, self.prefix_token_id)
@@ -119,9 +121,9 @@ class HarnessModel(TemplateLM):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """The conversation as text, with the start of the reply, or with the last message left open.
+        """Returns the conversation as text, with the start of the reply, or with the last message left open.
 
-        Where the template knows no system message, it is left out, as the `hf` model does.
+        If the template does not support a system message, it is left out, as in the `hf` model.
         """
         try:
             text = self._tokens.render(chat_history, self._thinking, add_generation_prompt)
@@ -137,10 +139,10 @@ class HarnessModel(TemplateLM):
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
-        """Log-likelihood of each continuation after its context, and whether it is the greedy one.
+        """Returns the log-likelihood of each continuation after its context, and whether it is the greedy one.
 
         Raises:
-          UserError: the model was asked to think, which it cannot where continuations are given.
+          UserError: the model was asked to think, which is impossible with given continuations.
         """
         if self._thinking:
             raise UserError(
@@ -159,7 +161,7 @@ class HarnessModel(TemplateLM):
         ]
 
     def _cut(self, context: list[int], text: list[int]) -> tuple[list[int], list[int]]:
-        """The pair without what is too much on the left; one token of context stays in any case."""
+        """Returns the pair, cut on the left if it is too long; at least one token of context is kept."""
         text = text[-self.max_length :]
         return context[-(self.max_length + 1 - len(text)) :], text
 
@@ -186,7 +188,7 @@ class HarnessModel(TemplateLM):
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
-        """Log-likelihood of whole texts, long ones in windows of the maximum length."""
+        """Returns the log-likelihood of whole texts, long ones in windows of the maximum length."""
         del disable_tqdm
         windows = [list(self._windows(*request.args)) for request in requests]
         scores = iter(self._loglikelihood_tokens([w for text in windows for w in text]))
@@ -200,7 +202,7 @@ class HarnessModel(TemplateLM):
 
     @_on_mesh
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Replies, without the stop string that ended them.
+        """Returns replies, without the stop string that ended them.
 
         Raises:
           UserError: a setting that the engine does not have, or replies as long as a whole sequence may be.
@@ -236,7 +238,7 @@ class HarnessModel(TemplateLM):
             yield number, text
 
     def _prompt(self, text: str, max_tokens: int) -> list[int]:
-        """The prompt's tokens, cut on the left so that there is room for the reply."""
+        """Returns the prompt's tokens, cut on the left so that there is room for the reply."""
         room = self.max_length - max_tokens
         if room < 1:
             raise UserError(
@@ -246,7 +248,7 @@ class HarnessModel(TemplateLM):
 
 
 def _open(text: str, last: str) -> str:
-    """The rendered conversation up to the end of its last message, which the model goes on with."""
+    """Returns the rendered conversation up to the end of its last message, which the model continues."""
     place = text.rfind(last.strip())
     if place < 0:
         raise UserError(
@@ -257,7 +259,7 @@ def _open(text: str, last: str) -> str:
     return text[: place + len(kept)]
 
 
-# The length of a reply, by the names that tasks give it; the first that is there counts, as in lm-eval.
+# The names that tasks use for the length of a reply; the first one that is set counts, as in lm-eval.
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 SETTINGS = (
     "until",
@@ -269,12 +271,12 @@ SETTINGS = (
     "min_p",
     "repetition_penalty",
 )
-# What the engine does not have, and the values with which it asks for nothing.
+# Settings that the engine does not have, with the values at which they have no effect.
 NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "early_stopping": False}
 
 
 def read_decoding(settings: dict[str, Any], max_gen_toks: int) -> SamplingParams:
-    """The decoding that a task's `generation_kwargs` ask for; `max_gen_toks` where they do not say.
+    """Returns the decoding that a task's `generation_kwargs` require; with `max_gen_toks` if they do not set a length.
 
     Raises:
       UserError: a setting that the engine does not have, or a value out of range.
@@ -287,9 +289,9 @@ def read_decoding(settings: dict[str, Any], max_gen_toks: int) -> SamplingParams
         return next(given, default)
 
     until = settings.get("until") or ()
-    # A task that asks for sampling without a temperature means 1; one that asks for nothing, the likeliest tokens.
+    # A task that requires sampling without a temperature means 1; a task that sets neither means greedy decoding.
     sampled = settings.get("do_sample")
-    top_k = int(value("top_k", 0))  # vLLM's tasks write -1 where it is off
+    top_k = int(value("top_k", 0))  # vLLM's tasks write -1 for off.
     return SamplingParams(
         temperature=0.0 if sampled is False else float(value("temperature", bool(sampled))),
         top_k=0 if top_k == -1 else top_k,

@@ -1,4 +1,4 @@
-"""`jaxreason grade --lm-eval DIR`: puts results of lm-eval among the scores of an evaluation."""
+"""`jaxreason grade --lm-eval DIR`: adds results of lm-eval to the scores of an evaluation."""
 
 from typing import get_args
 
@@ -27,16 +27,17 @@ from jaxreason.results.statistics import mean_interval
 def run_import(
     config: EvalConfig, results: epath.PathLike, group: str, decoding: str, folder: epath.Path
 ) -> list[str]:
-    """Adds the tasks of a results folder to the evaluation in `folder`, in the place of an earlier import of theirs.
+    """Adds the tasks of a results folder to the evaluation in `folder`; they replace an earlier import of the same
+    tasks.
 
-    Of each task its sample and grade files are written, and rows of scores.json for either variant; the primary metric
-    is the first of which more is better. Tasks without a metric that is a mean over documents are left out.
+    For each task, sample and grade files are written, and rows of scores.json for both variants. The primary metric is
+    the first one of which more is better. Tasks without a metric that is a mean over documents are left out.
 
     Args:
-      config: for its intervals, and its decodings.
+      config: for its intervals and its decodings.
       results: lm-eval's, with samples.
       group: of the benchmarks that the tasks become.
-      decoding: the recipe's with which they are compared and averaged.
+      decoding: the recipe's decoding with which they are compared and averaged.
       folder: of the evaluation; it may have no scores yet.
 
     Returns:
@@ -83,11 +84,11 @@ def _rows(
 
 
 def imported_rows(folder: epath.Path) -> list[dict]:
-    """The rows of scores.json that came from lm-eval and whose files are there; none without a readable scores.json."""
+    """Returns the rows of scores.json that came from lm-eval and whose files exist; none if it cannot be read."""
     path = folder / SCORES
     try:
         rows = parse_score_rows(read_json(path), str(path)) if path.exists() else []
-    except UserError:  # it is about to be made again
+    except UserError:  # It will be made again.
         return []
     found = [row for row in rows if row["grader"] == GRADER]
     return [row for row in found if grown_exists(grades_path(folder, sample_key_of(row), GRADER))]
@@ -96,7 +97,7 @@ def imported_rows(folder: epath.Path) -> list[dict]:
 def primaries_of(
     folder: epath.Path, rows: list[dict]
 ) -> list[tuple[str, str, SampleKey, Clustered]]:
-    """The scores that group means are made of: the primary score of every benchmark, the evaluation's own included."""
+    """Returns the scores for group means: the primary score of every benchmark, including the evaluation's own."""
     found = []
     for row in (row for row in rows if row["primary"]):
         how = row["grader"], row["metric"], row["weight"]

@@ -1,4 +1,4 @@
-"""The model `jaxreason` of lm-eval, made from `--model_args`: what the entry point `lm_eval.models` names."""
+"""The model `jaxreason` of lm-eval, made from `--model_args`: the target of the entry point `lm_eval.models`."""
 
 import inspect
 from typing import Any
@@ -16,7 +16,8 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 
-FULL_PAGES_LENGTH = 4096  # positions of the cache that every slot has a right to; longer ones share
+# Every slot has pages of its own for so many positions of the cache; longer sequences share pages.
+FULL_PAGES_LENGTH = 4096
 
 
 class LoadedHarnessModel(HarnessModel):
@@ -24,19 +25,19 @@ class LoadedHarnessModel(HarnessModel):
 
     Args:
       path: of the model.
-      dtype: of weights and activations; "auto": what the model's config.json says, float32 where it says nothing.
-      data, fsdp, tensor, context: sizes of the mesh's axes; one may be -1 for the devices that are left.
-      max_length: most tokens of a sequence; None: what the model allows.
-      slots: sequences that are generated at a time; None: 16, or as many as the devices need.
-      score_tokens: tokens of one dispatch where continuations are scored; None: 512 on CPU, whose caches hold what
-        comes of so many, else 4096.
+      dtype: of weights and activations; "auto": the one in the model's config.json, or float32 if it has none.
+      data, fsdp, tensor, context: sizes of the mesh's axes; one may be -1 for the remaining devices.
+      max_length: the most tokens of a sequence; None: as many as the model allows.
+      slots: number of sequences that are generated at the same time; None: 16, or as many as the devices need.
+      score_tokens: tokens of one dispatch when continuations are scored; None: 512 on CPU, whose caches hold the arrays
+        of so many, else 4096.
       max_gen_toks, enable_thinking, think_end_token, add_bos_token, prefix_token_id, seed: as in HarnessModel.
-      batch_size, max_batch_size, device: lm-eval always sends them. `slots` and `score_tokens` are in the place of
-        the former two, and JAX takes the devices that it finds.
-      unknown: what else was given; refused by name.
+      batch_size, max_batch_size, device: lm-eval always sends them. `slots` and `score_tokens` replace the first two,
+        and JAX uses the devices that it finds.
+      unknown: any other arguments; refused by name.
 
     Raises:
-      UserError: an argument is not known or out of range, or the model cannot be loaded.
+      UserError: an argument is unknown or out of range, or the model cannot be loaded.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ def _check_arguments(path: str, unknown: dict[str, Any]) -> None:
 
 
 def _sampler(parts: int, max_length: int, slots: int | None, score_tokens: int) -> SamplerConfig:
-    """Sizes of the engine where `parts` devices have rows of their own."""
+    """Returns the sizes of the engine if `parts` devices have rows of their own."""
     slots = -(-16 // parts) * parts if slots is None else slots
     block, page = 16, 64
     columns, enough = (
@@ -143,7 +144,7 @@ def _open_engine(
         dtype=dtype,
         param_dtype=dtype,
         remat="none",
-        attention="plain",  # the engine has its own
+        attention="plain",  # The engine has its own.
         unroll=layers if mesh.devices.flat[0].platform == "cpu" else 1,
     )
     model, params = open_model(config, mesh)

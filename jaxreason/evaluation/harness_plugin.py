@@ -1,8 +1,8 @@
-"""Makes `jaxreason` one of lm-eval's models, also in releases of lm-eval that read no entry points.
+"""Makes `jaxreason` one of lm-eval's models, also in releases of lm-eval that do not read entry points.
 
-Our distribution names the model in the entry-point group `lm_eval.models`, which lm-eval is to read. Up to 0.4.13 it
-does not, so a wheel brings `jaxreason_lm_eval.pth` as well, which calls `install` in lm-eval's own program alone.
-`python -m jaxreason.evaluation.harness_plugin ARGUMENTS` is lm-eval's program where only a checkout is there.
+Our distribution names the model in the entry-point group `lm_eval.models`, which lm-eval is meant to read. Up to 0.4.13
+it does not, so a wheel also brings `jaxreason_lm_eval.pth`, which calls `install` only in lm-eval's own program.
+`python -m jaxreason.evaluation.harness_plugin ARGUMENTS` is lm-eval's program if there is only a checkout.
 """
 
 import sys
@@ -14,12 +14,13 @@ from types import ModuleType
 NAME = "jaxreason"
 TARGET = "jaxreason.evaluation.harness_loading:LoadedHarnessModel"
 _MODELS = (
-    "lm_eval.models"  # importing it fills lm-eval's registry, for which an empty one is the sign
+    # Importing this module fills lm-eval's registry; an empty registry shows that it has not been imported.
+    "lm_eval.models"
 )
 
 
 def register() -> None:
-    """Makes the model known to this process: `simple_evaluate(model="jaxreason", model_args=...)` finds it then."""
+    """Registers the model in this process, so that `simple_evaluate(model="jaxreason", model_args=...)` finds it."""
     import lm_eval.models  # noqa: F401
     from lm_eval.api.registry import model_registry
 
@@ -33,7 +34,7 @@ def install() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds lm-eval's models as Python does, and has the model registered after them."""
+    """Finds lm-eval's models as Python does, and registers our model after them."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,7 +1,7 @@
 """Results of lm-eval (`--output_path DIR --log_samples`) as scores of documents, and as our sample and grade files.
 
-Every document is a question with one sample, and its own cluster. Only metrics that are a mean over documents can be
-scores here; others, such as a perplexity, are left out by name. Nothing here imports lm-eval.
+Every document is a question with one sample, and a cluster of its own. Only metrics that are a mean over documents can
+be scores here; others, such as a perplexity, are left out and named. Nothing here imports lm-eval.
 """
 
 import math
@@ -20,14 +20,14 @@ from jaxreason.results.sample_files import SampleKey, sample_digest, sample_head
 PROMPT, GRADER = (
     "lm_eval",
     "lm_eval",
-)  # of the files, in the places of our own prompts' and graders' names
+)  # Used in the files in place of the names of our own prompts and graders.
 NO_FILTER = "none"
-ROUNDING = 1e-6  # lm-eval's mean and ours
+ROUNDING = 1e-6  # Between lm-eval's mean and ours.
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a task: what was asked and replied, and its score by metric."""
+    """A document of a task: prompt and reply, and its score by metric."""
 
     id: str
     prompt: str
@@ -38,13 +38,13 @@ class Document:
 
 @dataclass(frozen=True)
 class HarnessTask:
-    """A task as one filter saw it.
+    """A task with one filter.
 
     Attributes:
       name: of the task.
-      filter: lm-eval's, which took the answers from the replies; "none" where there was none.
-      higher_is_better: by metric; a metric without a word of it is not there.
-      left_out: metrics that are no mean over documents.
+      filter: lm-eval's, which took the answers from the replies; "none" if there was none.
+      higher_is_better: by metric; a metric for which lm-eval does not say it is missing.
+      left_out: metrics that are not a mean over documents.
       documents: in lm-eval's order.
       made_with: lm-eval's version, the model and its arguments, and the task's settings.
     """
@@ -58,19 +58,19 @@ class HarnessTask:
 
     @property
     def benchmark(self) -> str:
-        """Its name among benchmarks."""
+        """Its name as a benchmark."""
         return self.name if self.filter == NO_FILTER else f"{self.name}-{self.filter}"
 
 
 def read_harness_results(folder: epath.PathLike) -> list[HarnessTask]:
-    """The tasks of a results folder, in order of name and filter; of a task that ran more than once the newest run.
+    """Returns the tasks of a results folder, in order of name and filter; only the newest run of each task.
 
     Args:
-      folder: what `--output_path` named, or the model's folder in it.
+      folder: the one that `--output_path` named, or the model's folder in it.
 
     Raises:
-      UserError: there are no results, a task's samples are missing, incomplete or doubled, or they do not give the mean
-        that the results have; names the file.
+      UserError: there are no results, a task's samples are missing, incomplete or doubled, or their mean is not that of
+        the results; the message names the file.
     """
     folder = epath.Path(folder)
     files = sorted([*folder.glob("results_*.json"), *folder.glob("*/results_*.json")], key=_date)
@@ -92,7 +92,7 @@ def _date(file: epath.Path) -> str:
 
 
 def _read_run(file: epath.Path) -> Iterator[HarnessTask]:
-    """The tasks of one run; a group's own mean is none."""
+    """Yields the tasks of one run, without the means of groups."""
     run = read_object(file, {"results": dict, "configs": dict})
     for name in sorted(run["configs"]):
         path = file.parent / f"samples_{name}_{_date(file)}.jsonl"
@@ -131,7 +131,7 @@ def _task(run: dict, name: str, filter_name: str, lines: list[dict], source: str
 
 
 def _is_mean(given: Any, metric: str, lines: list[dict], source: str) -> bool:
-    """Whether the metric is the mean of numbers that the documents have.
+    """Returns whether the metric is the mean of numbers that the documents have.
 
     Raises:
       UserError: it is a mean of scores from 0 to 1, but not of these: the samples are not those of the results.
@@ -154,7 +154,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _document(line: dict, metrics: list[str]) -> Document:
-    """The key of a question: its first prompt, since choices differ only in their continuation."""
+    """Returns a document. Its question is identified by the first prompt: choices differ only in their continuation."""
     first = line.get("arguments", {}).get("gen_args_0", {})
     replies = line.get("filtered_resps", line["resps"])
     return Document(
@@ -167,7 +167,7 @@ def _document(line: dict, metrics: list[str]) -> Document:
 
 
 def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> SampleKey:
-    """The task's sample and grade files in the evaluation `folder`, as `read_samples` and `read_grades` take them.
+    """Writes the task's sample and grade files in the evaluation `folder`, for `read_samples` and `read_grades`.
 
     Returns:
       the key of both; `decoding` is the name in it.
@@ -191,7 +191,7 @@ def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> 
 
 
 def _sample_line(name: str, document: Document) -> dict[str, Any]:
-    """The reply came from elsewhere, as text: its tokens are not known."""
+    """Returns the line of a sample. The reply came from elsewhere, as text, so its tokens are not known."""
     return {
         "id": document.id,
         "benchmark": name,

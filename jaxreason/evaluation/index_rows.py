@@ -30,7 +30,7 @@ def index_rows(
     resamples: int,
     seed: int,
 ) -> list[dict]:
-    """A row for each mode and each group but math: index, degrees and their intervals, gain and drop.
+    """Returns a row for each mode and each group except math: index, degrees and their intervals, gain and drop.
 
     Args:
       comparison: of a tuned model with its base.
@@ -59,7 +59,7 @@ def _others(comparison: Comparison) -> list[str]:
 def _index(
     comparison: Comparison, mode: str, name: str, scales: dict[str, float]
 ) -> dict[str, Any]:
-    """Degrees and index of a group, or why there is none."""
+    """Returns the degrees and the index of a group, or why there is none."""
     undefined = _reason(comparison, mode, name, scales)
     degree, degree_math = (_degree(comparison, mode, group, scales) for group in (name, MATH))
     index = None if undefined else float(transfer_index(degree, degree_math))
@@ -130,10 +130,10 @@ def _number(value: float) -> float | None:
 def sensitivity_rows(
     comparisons: Sequence[Comparison], modes: Sequence[str], scales: dict[str, float]
 ) -> list[dict]:
-    """The index without each benchmark of the group and of math in turn; no intervals.
+    """Returns the index without each benchmark of the group and of math in turn; no intervals.
 
-    Deviations stay as they are, but for those that a mode makes of the gains themselves. Of an arm with several seeds
-    only all of them together.
+    Deviations stay unchanged, except those that a mode computes from the gains themselves. For an arm with several
+    seeds only all seeds together are used.
     """
     whole = {c.arm for c in comparisons if c.seed == ALL_SEEDS}
     rows = []
@@ -152,7 +152,7 @@ def sensitivity_rows(
 def index_without(
     comparison: Comparison, names: Collection[str], mode: str, group: str, scales: dict[str, float]
 ) -> dict[str, Any]:
-    """The row of one mode and group without these benchmarks: its index and degrees, or why there is none."""
+    """Returns the row of one mode and group without these benchmarks: its index and degrees, or why there is none."""
     groups = {key: _without(scores, names) for key, scores in comparison.groups.items()}
     kept = {key: scores for key, scores in groups.items() if scores.names}
     row = _index(dataclasses.replace(comparison, groups=kept), mode, group, scales)

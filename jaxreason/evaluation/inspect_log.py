@@ -1,6 +1,6 @@
 """Evaluations as logs of Inspect (extra `inspect`), one for each sample file: `inspect view --log-dir DIR` opens them.
 
-Read are an evaluation's scores, samples and grades; no model is loaded, and nothing is computed that is not in them.
+It reads an evaluation's scores, samples and grades. It loads no model and computes nothing that is not in them.
 """
 
 import hashlib
@@ -41,20 +41,20 @@ from jaxreason.results.grade_files import graded_samples, grades_path, read_grad
 from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path
 from jaxreason.results.score_files import SCORES, read_score_rows, sample_key_of
 
-# Our finish reasons as Inspect knows them; all others are "unknown" there, and as they are in the sample's metadata.
+# Our finish reasons in Inspect's terms; all others become "unknown" there, and are kept in the sample's metadata.
 STOPS = {"stop": "stop", "length": "max_tokens"}
-SETTINGS = ("top_p", "top_k", "max_tokens")  # of a decoding, by one name in both
+SETTINGS = ("top_p", "top_k", "max_tokens")  # Of a decoding, with the same name in both.
 
 
 def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
     """Writes a log for each sample file of a finished evaluation, and returns their paths.
 
-    A log is named after the evaluation's time, the sample file and a hash of what it was made with, so that the same
-    evaluation gives the same names; a log of the same name is written over.
+    A log is named after the evaluation's time, the sample file and a hash of its origin, so the same evaluation gives
+    the same names. A log of the same name is overwritten.
 
     Args:
       folder: of the evaluation.
-      target: the folder to write into; may be a bucket's.
+      target: the folder to write into; may be on a bucket.
 
     Raises:
       UserError: the evaluation has not finished, or a file of it is broken or missing.
@@ -68,7 +68,7 @@ def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
     for key, rows in members.items():
         log = _log(folder, key, rows, about, ended.isoformat())
         time = ended.isoformat().replace(":", "-")
-        task = key.name.replace("_", "-")  # underscores divide the parts of a log's name
+        task = key.name.replace("_", "-")  # Underscores separate the parts of a log's name.
         path = target / f"{time}_{task}_{log.eval.task_id}.eval"
         atomic_write_bytes(path, _bytes(log))
         paths.append(path)
@@ -76,7 +76,7 @@ def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
 
 
 def _bytes(log: EvalLog) -> bytes:
-    """The library writes to its own kinds of paths: a local file is what all have in common."""
+    """Returns the bytes of a log. The library writes to its own kinds of paths; all of them include a local file."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "log.eval"
         write_eval_log(log, str(path))
@@ -136,9 +136,9 @@ def _spec(
 
 
 def _settings(head: dict) -> GenerateConfig:
-    decoding = head.get("decoding_settings", {})  # there is none where completions were given
-    values = {name: decoding[name] for name in SETTINGS if decoding.get(name)}  # 0 is off
-    values["temperature"] = decoding.get("temperature")  # 0 is greedy
+    decoding = head.get("decoding_settings", {})  # It has none if completions were given.
+    values = {name: decoding[name] for name in SETTINGS if decoding.get(name)}  # 0 is off.
+    values["temperature"] = decoding.get("temperature")  # 0 is greedy.
     stop = list(decoding.get("stop", ()))
     return GenerateConfig(**values, stop_seqs=stop or None, seed=head.get("seed"))
 
@@ -151,7 +151,7 @@ def _sample(line: dict, grades: dict[str, dict], model: str, rows: list[dict]) -
     kept = ("subset", "cluster", "finish_reason", "choice_logprobs")
     return EvalSample(
         id=line["id"],
-        epoch=line["sample"] + 1,  # counted from 1 there
+        epoch=line["sample"] + 1,  # Counted from 1 there.
         input=line["prompt"],
         choices=line.get("choices"),
         target=next(iter(grades.values()))["answer"],
@@ -165,7 +165,7 @@ def _sample(line: dict, grades: dict[str, dict], model: str, rows: list[dict]) -
 
 
 def _messages(line: dict, model: str) -> tuple[ChatMessageUser, ChatMessageAssistant]:
-    """Messages with ids of our own: Inspect's are random, so two exports would differ."""
+    """Returns messages with ids of our own: Inspect's are random, so two exports would differ."""
     name = f"{line['id']}.{line['sample']}"
     prompt = {"id": f"{name}.prompt", "content": line["prompt"], "source": "input"}
     reply = {"id": f"{name}.reply", "content": line["completion"], "source": "generate"}
@@ -174,7 +174,7 @@ def _messages(line: dict, model: str) -> tuple[ChatMessageUser, ChatMessageAssis
 
 def _usage(line: dict) -> ModelUsage | None:
     number, put = line["num_tokens"], len(line["prompt_tokens"])
-    if number is None:  # the completion came as text
+    if number is None:  # The completion came as text.
         return None
     return ModelUsage(input_tokens=put, output_tokens=number, total_tokens=put + number)
 
@@ -184,13 +184,13 @@ def _score(grade: dict, grader: str, rows: list[dict]) -> Score:
     if grade["error"] is not None:
         return Score.unscored(explanation=grade["error"], reason="scoring_failed", metadata=gold)
     primary = {row["metric"] for row in rows if row["grader"] == grader and row["primary"]}
-    # The first one stands for the sample in the viewer's lists.
+    # The first value stands for the sample in the viewer's lists.
     values = dict(sorted(grade["scores"].items(), key=lambda pair: pair[0] not in primary))
     return Score(value=values, answer=grade["extracted"], metadata=gold)
 
 
 def _scores(rows: list[dict]) -> list[EvalScore]:
-    """A score for each grader and metric, the primary ones first; one grader's are alike in all variants."""
+    """Returns a score for each grader and metric, primary ones first; a grader's scores are equal in all variants."""
     found: dict[tuple[str, str], list[dict]] = {}
     for row in sorted(rows, key=lambda row: not row["primary"]):
         found.setdefault((row["grader"], row["metric"]), []).append(row)

@@ -1,8 +1,8 @@
 r"""The study's first group, and GSM8K: problems whose answer is put into a box.
 
-The study asks MATH-500 and AIME as here: problem, blank line, the request to reason step by step and
-to box the answer. (In its words the brace pair after \boxed is missing, which is not copied.) So both
-variants grade the same samples, and differ in the grader alone.
+The study asks MATH-500 and AIME as here: the problem, a blank line, and the request to reason step by step and to box
+the answer. (In its wording the brace pair after \boxed is missing, which is not copied.) So both variants grade the
+same samples and differ only in the grader.
 """
 
 from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
@@ -60,7 +60,8 @@ MATH_BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "aime25": _boxed(
-        "AIME25",  # all 30: the file's ids tell parts I and II apart, the hub has a subset for each
+        # All 30: the ids in the file distinguish parts I and II, the hub has a subset for each.
+        "AIME25",
         QuestionSource(
             fields=_PROBLEM | {"id": "id"},
             files={"": "benchmarks/aime/evalchemy_aime25.json"},
@@ -85,6 +86,6 @@ MATH_BENCHMARKS: dict[str, Benchmark] = {
         label="GSM8K",
         group="math",
         prompts={"boxed": ask(_GSM8K, BOXED, "gsm8k")},
-        variants={"robust": Variant("boxed", "gsm8k")},  # the study does not use it
+        variants={"robust": Variant("boxed", "gsm8k")},  # Not in the study.
     ),
 }

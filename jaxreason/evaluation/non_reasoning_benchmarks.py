@@ -5,9 +5,9 @@ Marks such as `#Your Judgement#:` and `Plausible:` are the benchmarks' format; t
 
 from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
 
-# CoQA in the study: nothing but the story and the conversation so far (a later version of its code
-# asks for short answers before it; the released replies were not asked so). The reply ends where a
-# model goes on with a question of its own, and also where it repeats the one that was asked.
+# CoQA in the study: only the story and the conversation so far (a later version of its code asks for short answers
+# before it; the released replies were not asked in this way). The reply ends where a model continues with a question of
+# its own, and also where it repeats the question that was asked.
 STORY = "{story}{dialogue}\n\nQ: {question}\n\nA:"
 SHORT_ANSWER = (
     "{story}\n\nQuestions and answers about it:{dialogue}\n\nQ: {question}\n\n"
@@ -21,7 +21,7 @@ PLAUSIBLE = (
 )
 PLAUSIBLE_MARKS = "{sentence}\nQuestion: {question}\nAnswer: {candidate}\nPlausible:"
 
-# HaluEval, robust: kind -> what is shown, and what is judged.
+# HaluEval, robust: kind -> the context that is shown, and the text that is judged.
 _SHOWN = {
     "qa": ("Knowledge: {knowledge}\n\nQuestion: {question}\n\nAnswer: {candidate}", "answer"),
     "dialogue": (
@@ -36,9 +36,9 @@ JUDGE = {
     f"or `Judgement: No`."
     for kind, (shown, judged) in _SHOWN.items()
 }
-# HaluEval in the study: an instruction with one worked example. Nothing asks for the verdict on the
-# first line, yet that line alone is read, and the reply ends at the first blank line: a model that
-# thinks before it judges scores near 0.
+# HaluEval in the study: an instruction with one worked example. Nothing asks for the verdict on the first line, but
+# only that line is read, and the reply ends at the first blank line: a model that thinks before it judges scores near
+# 0.
 _INSTRUCTION = (
     "You are a judge of {what}. You see {given}. Say whether the {judged} holds anything made up or "
     'wrong, by the kind of mistake below and by what is known of the world. Say "Yes" or "No".\n\n'
@@ -102,7 +102,7 @@ _HALUEVAL = QuestionSource(
 _MC_TACO = QuestionSource(
     fields={"prompt": "question", "answer": "label"},
     files={"": "general/mc_taco_test.tsv"},
-    # The repository itself holds a program; this branch is what the hub made of it.
+    # The repository itself contains a program; this branch is the hub's conversion of it.
     hub={"": Hub("CogComp/mc_taco", "test", {"revision": "refs/convert/parquet"})},
     metadata=("sentence", "question", "category"),
     options={"rows": "mc_taco", "group_by": "sentence,question"},
@@ -119,8 +119,8 @@ NON_REASONING_BENCHMARKS: dict[str, Benchmark] = {
         },
         variants={"robust": Variant("short", "coqa"), "paper": Variant("story", "coqa_paper")},
     ),
-    # One of the study's two ways of measuring it cuts every reply at 512 tokens and leaves 41 of the 541
-    # prompts out; which of the two its tables show is not known. Here all are asked, in full length.
+    # One of the study's two ways of measuring it cuts every reply at 512 tokens and leaves out 41 of the 541 prompts.
+    # It is not known which of the two its tables show. Here all prompts are asked, in full length.
     "ifeval": Benchmark(
         label="IFEval",
         group="non_reasoning",

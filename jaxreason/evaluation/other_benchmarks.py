@@ -1,7 +1,7 @@
 """The study's second group, other reasoning, and MMLU: questions with options.
 
-Robust variants let a model think and ask for the letter on a line of its own, with the options in an
-order drawn for each question by `OPTIONS_SEED`, so that a liking for one letter counts for nothing.
+In robust variants a model may think and gives the letter on a line of its own, with the options in an order that
+`OPTIONS_SEED` draws for each question, so that a preference for one letter has no effect.
 """
 
 from jaxreason.evaluation.acpbench_examples import EXAMPLES, worked_text
@@ -14,16 +14,16 @@ _ANSWER_LINE = (
 )
 LETTER = f"{{question}}\n\n{{options}}\n\n{_ANSWER_LINE}"
 CONTEXT_LETTER = f"{{context}}\n\n{LETTER}"
-# The study's marks; the words are ours. The options come in the "paper" order, which has the right
-# one at D in every question: a model that says D always has 100 %, one that never does has 0 %.
+# The study's marks; the words are ours. The options are in the "paper" order, which has the right one at D in every
+# question: a model that always says D has 100 %, and one that never says it has 0 %.
 PROBLEM_OPTIONS = (
     "Answer with the letter of the right option alone (A, B, C or D), inside \\boxed{{}}.\n"
     "Problem: {question}\nOptions: {options_in_line}\nAnswer:"
 )
-# HEAD-QA in the study: the full text of each option is weighed as what follows; none is shown.
+# HEAD-QA in the study: the likelihood of the full text of each option as a continuation is compared; none is shown.
 QUESTION_ANSWER = "Question: {question}\nAnswer:"
-# ACPBench in the study: two worked examples, and stop strings that also end a chain of thought which
-# restates the question.
+# ACPBench in the study: two worked examples, and stop strings that also end a chain of thought which restates the
+# question.
 WORKED = {
     name: worked_text(name).replace("{", "{{").replace("}", "}}")
     + "**Question**: {context}  {asked} **Thoughts**:"
@@ -34,7 +34,7 @@ _WORKED_STOP = ("\n\n\n\n", "**Question**:", "**Question:**", "Q:")
 _CHOICE = {"prompt": "question", "answer": "answer"}
 _GPQA = QuestionSource(
     fields=_CHOICE | {"id": "id"},
-    files={"": "benchmarks/gpqa/gpqa_diamond.csv"},  # its authors ask that nobody publishes it
+    files={"": "benchmarks/gpqa/gpqa_diamond.csv"},  # Its authors ask that nobody publishes it.
     hub={"": Hub("Idavidrein/gpqa", "train", {"name": "gpqa_diamond"})},
     metadata=("choices", "domain"),
     options={"rows": "gpqa"},
@@ -99,7 +99,7 @@ OTHER_BENCHMARKS: dict[str, Benchmark] = {
             "paper": Variant("paper", "gpqa_paper"),
         },
     ),
-    # The study scores the 280 published questions of the validation split, and calls them test.
+    # The study scores the 280 published questions of the validation split, and calls them the test set.
     "acpbench": _acpbench("ACPBench", "general/acpbench_mcq_{}.json", "validation", False),
     "acpbench_test": _acpbench(
         "ACPBench test", "benchmarks/acpbench/{}.test.mcq.json.gz", "test", True
@@ -120,6 +120,6 @@ OTHER_BENCHMARKS: dict[str, Benchmark] = {
         label="MMLU",
         group="other",
         prompts={"letter": ask(_MMLU, LETTER, "multiple_choice", shuffle=OPTIONS_SEED)},
-        variants={"robust": Variant("letter", "multiple_choice")},  # the study does not use it
+        variants={"robust": Variant("letter", "multiple_choice")},  # Not in the study.
     ),
 }

@@ -1,8 +1,8 @@
 """Raw questions with their gold answers, joined as the study's PCA script joins the columns of its datasets.
 
-The script takes what exists of a list of columns, as Python prints it, with two spaces in between, shuffles all rows
-with seed 42 and keeps the first. Wrong columns are skipped there without a word, so that of HaluEval only the
-knowledge is left. Where a benchmark is not in the script, question and answer are joined.
+The script takes those of a list of columns that exist, as Python prints them, with two spaces in between. It shuffles
+all rows with seed 42 and keeps the first ones. It silently skips wrong columns, so that of HaluEval only the knowledge
+is left. For a benchmark that is not in the script, question and answer are joined.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.results.sample_files import question_path, write_questions
 
-NUMBER = 100  # k of the study
+NUMBER = 100  # The study's k.
 SEED = 42
 Columns = dict[str, Any]
 
@@ -34,12 +34,12 @@ class Script:
     """The columns of a benchmark that the paper's script reads.
 
     Attributes:
-      columns: in their order; one that a row lacks, or that is null there, is passed over.
-      subset: of ours, where the script reads one.
-      inner: the rows that a row of our file holds, where it holds several.
-      as_published: a row with the columns of the dataset that the script reads.
+      columns: in order; a column that a row lacks, or that is null there, is skipped.
+      subset: our subset, if the script reads only one.
+      inner: returns the rows inside a row of our file, if it has several.
+      as_published: returns a row with the columns of the dataset that the script reads.
       separator: between columns.
-      draw: of all rows: shuffled, or sampled (both by Python's generator, whose draws differ).
+      draw: the draw from all rows: shuffled, or sampled (both by Python's generator, whose draws differ).
     """
 
     columns: tuple[str, ...]
@@ -87,7 +87,7 @@ SCRIPTS: dict[str, Script] = {
 
 
 def keep_questions(config: EvalConfig, evaluation: epath.Path) -> None:
-    """Writes the questions of every benchmark of a recipe into its `evaluation` folder, where they are not there.
+    """Writes the questions of every benchmark of a recipe into its `evaluation` folder, unless they are there.
 
     Raises:
       UserError: questions cannot be read.
@@ -111,7 +111,7 @@ def keep_questions(config: EvalConfig, evaluation: epath.Path) -> None:
 
 
 def joined(script: Script, row: Columns) -> str:
-    """The text of a row as the script makes it."""
+    """Returns the text of a row as the script makes it."""
     shown = script.as_published(row)
     return script.separator.join(
         str(shown[name]) for name in script.columns if shown.get(name) is not None
@@ -119,7 +119,7 @@ def joined(script: Script, row: Columns) -> str:
 
 
 def drawn(script: Script, texts: list[str]) -> list[str]:
-    """The texts that the script keeps, of all in the order of the dataset."""
+    """Returns the texts that the script keeps, from all texts in the order of the dataset."""
     generator = random.Random(SEED)
     if script.draw == "sample":
         return generator.sample(texts, min(NUMBER, len(texts)))
@@ -138,7 +138,7 @@ def _raw(config: EvalConfig, benchmark: Benchmark, script: Script) -> Iterator[C
 
 
 def _unconverted(dataset: DatasetConfig, folder: str) -> DatasetConfig:
-    """The dataset with its columns as they were published."""
+    """Returns the dataset with its columns as they were published."""
     made = ("rows", *CONVERSION_OPTIONS)
     options = {name: value for name, value in dataset.options.items() if name not in made}
     is_file = dataset.source == "file" and "://" not in dataset.path

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
     """Grades the samples of evaluations as the recipe says, and writes their scores.json.
 
-    Samples stay as they are. Grades that the same grader made of the same samples and gold answers stay too, but for
+    Samples are not changed. Grades that the same grader made of the same samples and gold answers are kept, except
     those of samples that could not be graded.
 
     Args:
@@ -33,8 +33,8 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
       folders: evaluation folders.
 
     Raises:
-      UserError: a folder has no samples of the recipe's benchmarks, they are unfinished, or of other questions.
-      SystemExit: with code 143, after a signal; what was graded is written.
+      UserError: a folder has no samples of the recipe's benchmarks, or they are unfinished, or of other questions.
+      SystemExit: with code 143, after a signal; finished grades are written.
     """
     asked = asked_jobs(config)
     check_isolation(config, asked)
@@ -48,16 +48,16 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
 
 @contextlib.contextmanager
 def graders(config: EvalConfig) -> Iterator[tuple[VerifierPool, Callable[[], None]]]:
-    """The grading processes, and what ends the work after a signal."""
+    """Enters the grading processes, and the function that ends the work after a signal."""
     with Interrupt() as interrupt, make_pool(config) as pool:
         yield pool, lambda: interrupt.check(SAVED)
 
 
 def sampled_parts(folder: epath.Path, asked: Sequence[EvalJob]) -> list[EvalJob]:
-    """Those of the jobs that have a sample file in the folder, with what its head says.
+    """Returns those of the jobs that have a sample file in the folder, with the contents of its head.
 
     Raises:
-      UserError: there is none, or samples are of other questions than the recipe's; says which.
+      UserError: there is none, or samples are of other questions than the recipe's; the message says which.
     """
     jobs = []
     for job in asked:
@@ -77,7 +77,7 @@ def sampled_parts(folder: epath.Path, asked: Sequence[EvalJob]) -> list[EvalJob]
 
 
 def _as_sampled(folder: epath.Path, job: EvalJob) -> EvalJob:
-    """The job with its head and number of samples, if its samples are of the recipe's questions."""
+    """Returns the job with its head and number of samples, if its samples are of the recipe's questions."""
     path = samples_path(folder, job.key)
     counts = {"num_questions": int, "num_samples": int, "told": dict}
     head = read_object(sample_head_path(folder, job.key), counts)
@@ -91,7 +91,7 @@ def _as_sampled(folder: epath.Path, job: EvalJob) -> EvalJob:
 
 
 def _check_prompts(source: str, job: EvalJob, lines: list[dict]) -> None:
-    """Refuses samples of questions that the recipe words in another way, or does not have."""
+    """Refuses samples of questions that the recipe words differently, or does not have."""
     asked = {item.id: prompt_text(item.example) for item in job.items}
     for number, line in enumerate(lines, start=1):
         if asked.get(line.get("id")) != line.get("prompt"):

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from jaxreason.data.examples import prompt_text, question
 from jaxreason.evaluation.benchmarks import EvalItem
 
-KEY = 24  # characters of a text by which it is looked for in a prompt
-Told = tuple[str | None, str | None]  # the id and the prompt beside a completion
+KEY = 24  # Characters of a text by which it is searched in a prompt.
+Told = tuple[str | None, str | None]  # The id and the prompt of a completion.
 
 
 def match(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | None]:
-    """The question of each completion, or None.
+    """Returns the question of each completion, or None.
 
-    By id where at least one id is a question's; else by the prompts, where at least one holds a question's text; else
-    by place, where there are as many completions as questions.
+    They are matched by id if at least one id is a question's; else by prompt if at least one contains a question's
+    text; else by place if there are as many completions as questions.
 
     Args:
       items: the questions.
-      told: the id and the prompt of each completion, as far as the file has them.
+      told: the id and the prompt of each completion, if the file has them.
     """
     for way in (_by_id, _by_prompt, _by_place):
         places = way(items, told)
@@ -37,9 +37,9 @@ def _by_place(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | Non
 
 
 def _by_prompt(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | None]:
-    """The question whose texts the prompt holds; of several, the one with most of them.
+    """Returns the question whose texts the prompt contains; of several, the one with the most text.
 
-    Questions that cannot be told apart (MC-TACO's pairs in another wording) are taken in turn.
+    Questions that cannot be distinguished (MC-TACO's pairs in another wording) are used in turn.
     """
     texts = dict(zip((item.id for item in items), own_texts(items), strict=True))
     index = _Index(texts)
@@ -58,8 +58,10 @@ def _by_prompt(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | No
 
 
 def own_texts(items: Sequence[EvalItem]) -> list[tuple[str, ...]]:
-    """Of each question, what any wording of it must hold: its text, and the longest line of its prompt that belongs to
-    few questions (a story, a document), the template's lines being in all.
+    """Returns for each question the texts that any wording of it must contain.
+
+    They are its text, and the longest line of its prompt that few questions have (a story, a document), since lines of
+    the template are in all prompts.
     """
     lines = [[_squeezed(line) for line in prompt_text(i.example).splitlines()] for i in items]
     counts = Counter(line for found in lines for line in set(found))
@@ -78,7 +80,7 @@ def _squeezed(text: str) -> str:
 
 
 class _Index:
-    """Finds questions whose texts a prompt holds, without looking for each of them in it."""
+    """Finds questions whose texts a prompt contains, without searching for each of them."""
 
     def __init__(self, texts: dict[str, tuple[str, ...]]):
         self._texts = texts
@@ -92,7 +94,7 @@ class _Index:
                 self._by_key.setdefault(longest[-KEY:], []).append(name)
 
     def best(self, prompt: str) -> str | None:
-        """The question with the longest texts of those that the prompt holds."""
+        """Returns the question with the longest texts among those that the prompt contains."""
         held = [name for name in self._candidates(prompt) if self._holds(prompt, name)]
         return max(held, key=lambda name: sum(map(len, self._texts[name])), default=None)
 

@@ -1,6 +1,6 @@
-"""`jaxreason grade --responses`: grades completions that came from anywhere, as a jsonl file with a map of its fields.
+"""`jaxreason grade --responses`: grades completions from anywhere, as a jsonl file with a map of its fields.
 
-They become an evaluation like any other: sample files (of text alone, without tokens), grade files and scores.json.
+They become an evaluation like any other: sample files (with text only, without tokens), grade files and scores.json.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.reply_text import cut_at
 
 _LOG = logging.getLogger(__name__)
-GIVEN = "given"  # the decoding in the names of the files: it is not known
+GIVEN = "given"  # The decoding in the names of the files: it is not known.
 AS_MODEL = SamplingParams(
     temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=()
-)  # of no use here
-# Our names -> the columns that are taken for them where the map does not say.
+)  # Not used here.
+# Our names -> the columns that are used for them if the map does not have them.
 USUAL = {
     "response": ("response", "output", "completion", "reply", "text"),
     "id": ("id", "question_id", "unique_id"),
@@ -43,7 +43,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Response:
-    """A completion: the line it stands in, what tells its question, and its text or why there is none."""
+    """A completion: its line, what identifies its question, and its text or why there is none."""
 
     line: int
     id: str | None
@@ -62,16 +62,16 @@ def run_responses(
 ) -> None:
     """Grades the completions of a file and writes an evaluation into `folder`.
 
-    A completion belongs to the question with its id; without ids, to the question whose text its prompt holds; with
-    neither, to the question of its place. Several of one question are its samples. Lines that cannot be used, and
-    questions without a completion, are counted and told; the latter are samples with an error.
+    A completion belongs to the question with its id; without ids, to the question whose text its prompt contains; with
+    neither, to the question at its place. Several completions of one question are its samples. Lines that cannot be
+    used, and questions without a completion, are counted and reported; the latter become samples with an error.
 
     Args:
-      config: where the benchmark's questions lie, and the graders' limits.
-      file: jsonl, a completion a line.
+      config: the source of the benchmark's questions, and the graders' limits.
+      file: jsonl, one completion per line.
       benchmark: a benchmark's name.
       variants: of the benchmark; () for all that have the same gold answers.
-      fields: "response", "id", "prompt" -> the file's columns; those left out are found by their usual names.
+      fields: "response", "id", "prompt" -> the file's columns; missing ones are found by their usual names.
       folder: of the evaluation.
 
     Raises:
@@ -103,8 +103,10 @@ def _read(file: epath.PathLike) -> bytes:
 
 
 def _rows(data: bytes) -> dict[int, dict]:
-    """The object of each line by its number, lines of white space left out; an empty one for a line that holds none.
-    Bytes that are no UTF-8 are replaced, and a mark of byte order at the start is no part of the first line.
+    """Returns the object of each line by its number; lines of white space are left out.
+
+    A line without an object becomes an empty one. Bytes that are not UTF-8 are replaced, and a byte order mark at the
+    start is not part of the first line.
     """
     lines = data.decode("utf-8-sig", errors="replace").split("\n")
     return {number: _row(line) for number, line in enumerate(lines, start=1) if line.strip()}
@@ -119,7 +121,7 @@ def _row(line: str) -> dict:
 
 
 def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[EvalJob]:
-    """The jobs of the benchmark, a decoding named GIVEN in the place of the recipe's."""
+    """Returns the jobs of the benchmark, with a decoding named GIVEN in place of the recipe's."""
     known = known_benchmarks(config)
     if name not in known:
         raise UserError(f"--benchmark={name}: no such benchmark{nearest(name, known)}")
@@ -140,13 +142,13 @@ def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[Eva
 
 
 def gold_identity_of(items: list[EvalItem]) -> str:
-    """`gold_identity` of the answers alone."""
+    """Returns the `gold_identity` of the answers alone."""
     bare = [replace(item, example=replace(item.example, metadata={})) for item in items]
     return gold_identity(bare)
 
 
 def _responses(found: dict[int, dict], file: str, fields: Mapping[str, str]) -> list[Response]:
-    """The completions of the rows, which are told by the numbers of their lines.
+    """Returns the completions of the rows, which are identified by the numbers of their lines.
 
     Raises:
       UserError: there is no row, or none has a column that is needed.
@@ -198,12 +200,12 @@ def _kind(value: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which no file could hold."""
+    """Returns a text without lone surrogates, which no file could hold."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def sample_lines(job: EvalJob, responses: list[Response], file: str) -> tuple[list[dict], int]:
-    """The lines of a whole sample file, and the number of samples of each question.
+    """Returns the lines of a complete sample file, and the number of samples of each question.
 
     Raises:
       UserError: no completion belongs to a question.
@@ -223,7 +225,7 @@ def sample_lines(job: EvalJob, responses: list[Response], file: str) -> tuple[li
 
 
 def _warn_of_ids(job: EvalJob, responses: list[Response], file: str) -> None:
-    """Says that the ids were of no use, since completions in another order would then be taken for others."""
+    """Warns that the ids were of no use, since completions in another order would then be mistaken for others."""
     given = [response.id for response in responses if response.id is not None]
     if given and not {item.id for item in job.items} & set(given):
         _LOG.warning(
@@ -254,7 +256,7 @@ def _line(job: EvalJob, item: EvalItem, sample: int, reply: Response | None) -> 
 
 
 def _grouped(job: EvalJob, responses: list[Response], file: str) -> dict[str, list[Response]]:
-    """Question -> its completions, in the order of the file."""
+    """Returns question -> its completions, in the order of the file."""
     told = [(response.id, response.prompt) for response in responses]
     places = match(job.items, told)
     _warn_of_ids(job, responses, file)

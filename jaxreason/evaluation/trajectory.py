@@ -1,4 +1,4 @@
-"""Makes trajectory.json of a run's steps: scores, the index against the base, and the best step."""
+"""Makes trajectory.json from a run's steps: scores, the index against the base, and the best step."""
 
 import dataclasses
 from typing import Any
@@ -25,14 +25,14 @@ OF_MODELS = (
     "seed",
     "published",
     "meets_published",
-)  # of a row of the index
-# Of a head: what two models never have alike, and what their own claims look after, which older heads lack.
+)  # Of a row of the index.
+# Fields of a head that two models never share, or that their own claims check and older heads lack.
 OF_ONE_MODEL = ("told", "model", "samples", "held")
 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """The score that tells which step is best.
+    """The score that decides which step is best.
 
     Attributes:
       name: of a group, whose mean it is, or of a benchmark, whose primary score it is.
@@ -46,7 +46,7 @@ class Named:
     decoding: str
 
     def of(self, step: dict[str, Any]) -> float | None:
-        """Its value in a row of `steps`; None where there is none."""
+        """Returns its value in a row of `steps`; None if there is none."""
         rows = step["groups" if self.kind == "group" else "scores"]
         wanted = self.name, self.variant, self.decoding
         found = (r["mean"] for r in rows if (r[self.kind], r["variant"], r["decoding"]) == wanted)
@@ -54,15 +54,16 @@ class Named:
 
 
 def find_named(config: EvalConfig, variant: str, name: str | None) -> Named:
-    """The score that is meant by the name of a group or benchmark, under the first decoding of the recipe that has it.
+    """Returns the score that the name of a group or benchmark means, under the first decoding of the recipe that has
+    it.
 
     Args:
       config: of the evaluation.
       variant: of the benchmarks.
-      name: None for the group of math or, where none of it is run, the first group.
+      name: None for the group of math or, if no benchmark of it is run, the first group.
 
     Raises:
-      ConfigError: the evaluation has no such score; with those that it has.
+      ConfigError: the evaluation has no such score; the message lists the scores that it has.
     """
     groups = {
         benchmark: group
@@ -85,7 +86,7 @@ def find_named(config: EvalConfig, variant: str, name: str | None) -> Named:
 
 
 def best_step(named: Named, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """The step with the highest score, the earliest of equal ones; empty where no step has the score."""
+    """Returns the step with the highest score, the earliest of equal ones; empty if no step has the score."""
     scored = [(value, row["step"]) for row in steps if (value := named.of(row)) is not None]
     if not scored:
         return {}
@@ -94,13 +95,13 @@ def best_step(named: Named, steps: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def asked_alike(base: epath.Path, other: epath.Path) -> bool:
-    """Whether two finished evaluations have the same scores of the same questions, asked and graded alike."""
+    """Returns whether two finished evaluations have the same scores of the same questions, asked and graded alike."""
     rows = _scored(base)
     return rows == _scored(other) and _heads(base, rows) == _heads(other, rows)
 
 
 def _scored(folder: epath.Path) -> list[tuple]:
-    """(sample file, grader, variant) of each primary row."""
+    """Returns (sample file, grader, variant) of each primary row."""
     rows = [row for row in read_score_rows(folder) if row["primary"]]
     return sorted((sample_key_of(row), row["grader"], row["variant"]) for row in rows)
 
@@ -126,11 +127,11 @@ class Steps:
         self._comparisons: dict[int, list[Comparison]] = {}
 
     def known(self) -> set[int]:
-        """The steps that were added."""
+        """Returns the steps that were added."""
         return set(self._rows)
 
     def add(self, step: int, evaluation: epath.Path, base: epath.Path, drift: list[dict]) -> None:
-        """A step with its finished evaluation, that of the base, and rows of its drift."""
+        """Adds a step with its finished evaluation, that of the base, and rows of its drift."""
         found = read_object(evaluation / SCORES, {"rows": list, "groups": list})
         scores = [row for row in found["rows"] if row["primary"]]
         self._rows[step] = {
@@ -149,9 +150,9 @@ class Steps:
         return Comparison(model, str(step), "base", None, decoding, groups, {}) if groups else None
 
     def rows(self) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
-        """A row a step in order, and the deviations that the index was computed with, of each decoding.
+        """Returns one row per step, in order, and for each decoding the deviations with which the index was computed.
 
-        Where the recipe sets none, these are of all steps, so an index may change while steps come.
+        If the recipe sets no deviations, they are those of all steps, so an index may change while steps are added.
         """
         members = [c for step in sorted(self._comparisons) for c in self._comparisons[step]]
         index, scales = index_of(self._config, members)

@@ -38,35 +38,35 @@ class TransferConfig:
     """The settings of the transferability index."""
 
     modes: tuple[str, ...] = ("v1_relative", "v2_literal", "v2_pooled", "paper_scales")
-    """Keys of `transfer_index.DEGREES`, one set of rows each."""
+    """Keys of `transfer_index.DEGREES`; each one gives a set of rows."""
     scales: dict[str, Annotated[float, above(0)]] = dataclasses.field(default_factory=dict)
-    """The standard deviation of the gains of each group, for `v2_pooled` (only their ratios matter to TI); empty:
+    """The standard deviation of the gains of each group, for `v2_pooled` (only their ratios affect TI); if empty, it is
     pooled over the compared models, for each decoding.
     """
     confidence: Annotated[float, between(0, 1)] = 0.95
     """The confidence level of the bootstrap intervals."""
     resamples: Annotated[int, at_least(1)] = 2000
-    """Resamples of the bootstrap."""
+    """Number of resamples of the bootstrap."""
     seed: Annotated[int, at_least(0)] = 0
     """The seed of the bootstrap."""
     match_tolerance: Annotated[float, at_least(0)] = 0.15
-    """Points within which a published value counts as met."""
+    """Difference in points up to which a published value counts as reproduced."""
     table: TableConfig | None = None
-    """Published scores to read; None: a study's folder."""
+    """Published scores to read; None for a study's folder."""
     variant: Literal["robust", "paper"] = "robust"
     """Which scores of a study are read: "robust" or "paper"."""
 
 
 def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
-    """Compute every index, with and without each benchmark, write transfer.json and return the index's rows.
+    """Computes every index, with and without each benchmark, writes transfer.json and returns the index's rows.
 
     docs/evaluation_files.md describes the file.
 
     Args:
-      folder: the study's folder; with `config.table`, only where to write.
+      folder: the study's folder; with `config.table`, only the folder to write to.
 
     Raises:
-      ConfigError, ValueError: for settings or files that cannot be used; names them.
+      ConfigError, ValueError: settings or files cannot be used; the message names them.
     """
     check_transfer(config)
     folder = epath.Path(folder)
@@ -90,7 +90,7 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
 def index_of(
     config: TransferConfig, comparisons: list[Comparison]
 ) -> tuple[list[dict], dict[str, dict[str, float]]]:
-    """The rows of every comparison, and of each decoding the deviations of the gains of its groups."""
+    """Returns the rows of every comparison, and for each decoding the deviations of the gains of its groups."""
     rows, scales = [], {}
     for decoding, members in _by_decoding(comparisons).items():
         scales[decoding or "table"] = used = _scales(config, members)
@@ -106,15 +106,15 @@ def _by_decoding(comparisons: list[Comparison]) -> dict[str | None, list[Compari
 
 
 def run_study_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
-    """`run_transfer` of the study in `folder`, whatever table the recipe has."""
+    """Does what `run_transfer` does, for the study in `folder`, whatever table the recipe has."""
     return run_transfer(dataclasses.replace(config, table=None), folder)
 
 
 def check_transfer(config: TransferConfig) -> None:
-    """Refuses settings that no table of scores could be read with.
+    """Refuses settings with which no table of scores could be read.
 
     Raises:
-      ConfigError: with the field, what was expected and what came.
+      ConfigError: the message has the field, the expected values and the given one.
     """
     for mode in config.modes:
         if mode not in DEGREES:
@@ -171,7 +171,7 @@ def _published(config: TransferConfig, comparison: Comparison, row: dict) -> dic
 
 
 def format_table(rows: list[dict]) -> str:
-    """The rows as text, a line for a model, seed, decoding and mode; `!`: not as published."""
+    """Returns the rows as text, a line for a model, seed, decoding and mode; `!` means: not as published."""
     if not rows:
         return NO_INDEX
     groups = groups_in_order(row["group"] for row in rows)

@@ -1,13 +1,12 @@
-"""The transferability index of Huan et al. 2025 (arXiv 2507.00432), as pure functions of
-arrays (numpy only).
+"""The transferability index of Huan et al. 2025 (arXiv 2507.00432), as pure functions of arrays (numpy only).
 
-Scores are in points (0..100); the last axis is the benchmarks of one group, leading axes are
-resamples. A degree (DI) says how far a group moved; the index (TI) is 100 times that over the
-degree of math. Four readings: v1 averages relative gains; v2 takes signed square roots of gains
-in standard deviations, weighted by what the base left to gain, with the deviation either of that
-model's own gains (as the text reads), or one constant a group: pooled over the compared models, or
-the paper's own (as the published numbers were made). NaN stands for undefined here;
-`why_undefined` puts it into words.
+Scores are in points (0..100). The last axis is the benchmarks of one group, and leading axes are resamples. A degree
+(DI) says how far a group moved; the index (TI) is 100 times this degree divided by the degree of math.
+
+The paper allows four readings. v1 averages relative gains. v2 takes signed square roots of gains in standard
+deviations, weighted by what the base left to gain. Its deviation is either that of the model's own gains (as the text
+reads) or one constant per group: pooled over the compared models, or the paper's own (with which the published numbers
+were made). NaN stands for undefined here; `why_undefined` puts it into words.
 """
 
 from collections.abc import Callable
@@ -17,13 +16,13 @@ from jaxtyping import Float
 
 from jaxreason.results.groups import MATH, NON_REASONING, OTHER
 
-ZERO = 1e-9  # degrees, deviations and scores below this are rounding noise
+ZERO = 1e-9  # Degrees, deviations and scores below this are rounding noise.
 
 
 def relative_degree(
     base: Float[np.ndarray, "... b"], tuned: Float[np.ndarray, "... b"], scale: float
 ) -> np.ndarray:
-    """v1: the mean of (tuned - base) / base; undefined where a base score is 0."""
+    """Returns v1: the mean of (tuned - base) / base; undefined if a base score is 0."""
     del scale
     usable = base > ZERO
     ratio = (tuned - base) / np.where(usable, base, np.nan)
@@ -33,7 +32,7 @@ def relative_degree(
 def pooled_degree(
     base: Float[np.ndarray, "... b"], tuned: Float[np.ndarray, "... b"], scale: float
 ) -> np.ndarray:
-    """v2 with a given deviation: sum_b w_b sign(D_b) sqrt(|D_b| / scale).
+    """Returns v2 with a given deviation: sum_b w_b sign(D_b) sqrt(|D_b| / scale).
 
     w_b is proportional to 100 - base_b and sums to 1; D_b = tuned_b - base_b.
     """
@@ -43,7 +42,7 @@ def pooled_degree(
 def literal_degree(
     base: Float[np.ndarray, "... b"], tuned: Float[np.ndarray, "... b"], scale: float
 ) -> np.ndarray:
-    """v2 with the population deviation of this model's gains; undefined where they are equal."""
+    """Returns v2 with the population deviation of this model's gains; undefined if all gains are equal."""
     del scale
     gains = tuned - base
     return _weighted_root(base, gains, gains.std(-1))
@@ -63,14 +62,15 @@ DEGREES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "v2_pooled": pooled_degree,
     "paper_scales": pooled_degree,
 }
-# Ratios of the deviations by which 13 of the 18 published pairs come out to 0.55 points (tables 5
-# and 9 to 11 of v2); only ratios matter to the index.
+# Ratios of the deviations with which 13 of the 18 published pairs are reproduced to 0.55 points (tables 5 and 9 to 11
+# of v2); only ratios affect the index.
 PAPER_SCALES = {MATH: 1.0, OTHER: 1.1344, NON_REASONING: 1.2753}
 
 
 def scale_of(mode: str, group: str, scales: dict[str, float]) -> float:
-    """The deviation of a group's gains that a mode divides by: the paper's, or one of `scales`; NaN
-    where the paper has no such group.
+    """Returns the deviation of a group's gains by which a mode divides: the paper's, or one of `scales`.
+
+    It is NaN if the paper has no such group.
     """
     return PAPER_SCALES.get(group, np.nan) if mode == "paper_scales" else scales[group]
 
@@ -78,13 +78,12 @@ def scale_of(mode: str, group: str, scales: dict[str, float]) -> float:
 def gain_and_drop(
     base: Float[np.ndarray, " b"], tuned: Float[np.ndarray, " b"]
 ) -> tuple[float, float]:
-    """The mean over a group's benchmarks of what was gained, and of what was lost, in points, both 0
-    or more.
+    """Returns the mean gain and the mean drop over a group's benchmarks, in points, both 0 or more.
 
-    A benchmark that rose counts 0 as lost and the other way round, so gain - drop is the mean
-    change, and what one benchmark lost is not hidden by what another gained, as in the index it may
-    be. After the gain and drop of Chen et al. 2025 (arXiv 2510.18874), who average the changes on
-    the trained tasks and on all others. NaN where a benchmark has no score.
+    A benchmark that rose has drop 0, and one that fell has gain 0, so gain - drop is the mean change. What one
+    benchmark lost is thus not hidden by what another one gained, as it may be in the index. This follows the gain and
+    drop of Chen et al. 2025 (arXiv 2510.18874), who average the changes on the trained tasks and on all others. NaN if
+    a benchmark has no score.
     """
     change = tuned - base
     gains, drops = np.where(change < 0, 0.0, change), np.where(change > 0, 0.0, -change)
@@ -94,29 +93,29 @@ def gain_and_drop(
 def transfer_index(
     degree: Float[np.ndarray, "..."], degree_math: Float[np.ndarray, "..."]
 ) -> np.ndarray:
-    """100 * DI_group / DI_math; NaN where math did not gain, since the sign would mean nothing."""
+    """Returns 100 * DI_group / DI_math; NaN if math did not gain, since the sign would then have no meaning."""
     degree, degree_math = np.asarray(degree, float), np.asarray(degree_math, float)
     return 100 * degree / np.where(degree_math > ZERO, degree_math, np.nan)
 
 
 def pooled_scale(gains: list[Float[np.ndarray, " b"]]) -> float:
-    """The population deviation of the gains of all models on all benchmarks of a group.
+    """Returns the population deviation of the gains of all models on all benchmarks of a group.
 
-    A benchmark without a score (NaN) is left out.
+    Benchmarks without a score (NaN) are left out.
     """
     values = np.concatenate(gains)
     return float(values[np.isfinite(values)].std()) if np.isfinite(values).any() else float("nan")
 
 
 def signed_log(values: Float[np.ndarray, "..."]) -> np.ndarray:
-    """sign(x) * log(1 + |x|), for plots: v1 used some signed log whose form is not published."""
+    """Returns sign(x) * log(1 + |x|), for plots: v1 used some signed logarithm whose form is not published."""
     return np.sign(values) * np.log1p(np.abs(values))
 
 
 def why_undefined(
     mode: str, group: str, names: tuple[str, ...], base: np.ndarray, tuned: np.ndarray, scale: float
 ) -> str:
-    """Why the degree of a group is NaN, in words; an empty string when it is a number."""
+    """Returns in words why the degree of a group is NaN; "" if it is a number."""
     if np.isfinite(DEGREES[mode](base, tuned, scale)):
         return ""
     if not np.isfinite(np.concatenate([base, tuned])).all():

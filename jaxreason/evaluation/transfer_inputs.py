@@ -24,38 +24,36 @@ ALL_SEEDS = "all"
 @unclaimed("the index is made anew at each start")
 @dataclasses.dataclass(frozen=True)
 class TableConfig:
-    """Published scores: a CSV with a row a model and a column a benchmark, and a CSV of pairs of
-    its models.
-    """
+    """Published scores: a CSV with one row per model and one column per benchmark, and a CSV of pairs of its models."""
 
     scores: str
-    """A CSV of scores in points, 0 to 100: a row a model, a column a benchmark."""
+    """A CSV of scores in points, 0 to 100: one row per model, one column per benchmark."""
     model_column: str
-    """Its column with the model's name."""
+    """The column with the model's name."""
     groups: dict[str, tuple[str, ...]]
-    """The benchmark columns of each group; `math` is the one the others are compared with."""
+    """The benchmark columns of each group; `math` is the group with which the others are compared."""
     sizes: dict[str, Annotated[int, at_least(1)]]
-    """Questions of each benchmark, for intervals by binomial resampling; empty for no intervals."""
+    """Number of questions of each benchmark, for intervals by binomial resampling; empty for no intervals."""
     pairs: str
     """A CSV of pairs of these models."""
     label_column: str
-    """Its column with the name of the pair."""
+    """The column with the name of the pair."""
     tuned_column: str
-    """Its column with the tuned model."""
+    """The column with the tuned model."""
     base_column: str
-    """Its column with the base."""
+    """The column with the base."""
     published_columns: dict[str, str]
-    """Group -> its column with published values to check against; may be empty."""
+    """Maps a group to the column with published values to check against; may be empty."""
     published_mode: str
     """The mode of the published values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GroupScores:
-    """Scores in points on the benchmarks of a group, and what resampling needs.
+    """Scores in points on the benchmarks of a group, and the data that resampling needs.
 
-    `items` holds the samples behind each benchmark (base first, then the seeds); `sizes` only how
-    many questions each has. With neither there are no intervals.
+    `items` has the samples of each benchmark (base first, then the seeds); `sizes` only has the number of questions.
+    With neither there are no intervals.
     """
 
     names: tuple[str, ...]
@@ -65,7 +63,7 @@ class GroupScores:
     items: tuple[Clustered, ...] | None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # so that it can be a key
+@dataclasses.dataclass(frozen=True, eq=False)  # So that it can be a key.
 class Comparison:
     """One tuned model (or all seeds of an arm) against its base."""
 
@@ -78,24 +76,22 @@ class Comparison:
     published: dict[str, float]
 
 
-@functools.lru_cache(maxsize=256)  # a trajectory is made anew with each of its steps
+@functools.lru_cache(maxsize=256)  # A trajectory is made anew with each of its steps.
 def resamples_of(
     comparison: Comparison, num: int, seed: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """`resample` with the generator of a seed."""
+    """Returns the result of `resample` with the generator of a seed."""
     return resample(comparison, num, np.random.default_rng(seed))
 
 
 def resample(
     comparison: Comparison, num: int, rng: np.random.Generator
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Base and tuned scores [R, b] of each group in `num` resamples; no entry where nothing is
-    known.
+    """Returns base and tuned scores [R, b] of each group in `num` resamples; a group without data has no entry.
 
-    With items: questions are resampled together for base and tuned (paired), and the seeds, if
-    several. With sizes only: every score is redrawn as a binomial share of its questions, base and
-    tuned apart. What never varies (all right, or all wrong) is drawn from the ends of Wilson's
-    interval.
+    With items, questions are resampled together for base and tuned (paired), and so are the seeds if there are several.
+    With sizes only, every score is redrawn as a binomial share of its questions, base and tuned separately. A score
+    that never varies (all right, or all wrong) is drawn from the ends of Wilson's interval.
     """
     state = rng.bit_generator.seed_seq.spawn(1)[0]
     draws = {}
@@ -117,8 +113,7 @@ def _resample_items(
         models = [0, *[1] * (scores.sums.shape[1] - 1)]
         drawn = 100 * resampled_means(scores, num, rng, models)
         base.append(drawn[:, 0])
-        # The same choice of seeds for every benchmark: a seed is a model, good or bad on all of
-        # them at once.
+        # Every benchmark uses the same choice of seeds: a seed is a model, and may be good or bad on all of them.
         tuned.append(resampled_seeds(drawn[:, 1:], np.random.default_rng(seeds_state)))
     return np.stack(base, axis=1), np.stack(tuned, axis=1)
 
@@ -126,7 +121,7 @@ def _resample_items(
 def _binomial(
     points: np.ndarray, sizes: np.ndarray, num: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Shares of as many questions; 0 and 100, which never vary, as `resampled_means` draws them."""
+    """Returns shares of that many questions; 0 and 100, which never vary, are drawn as in `resampled_means`."""
     shares = points / 100
     drawn = rng.binomial(sizes.astype(int), shares, size=(num, len(points))) / sizes
     ends = wilson_end(shares, sizes, rng.normal(size=(num, len(points))))
@@ -134,11 +129,10 @@ def _binomial(
 
 
 def table_comparisons(config: TableConfig) -> list[Comparison]:
-    """The pairs of a table of published scores.
+    """Returns the pairs of a table of published scores.
 
     Raises:
-      ConfigError, ValueError: for a missing file or column, a model without a row, or a score
-        outside 0..100.
+      ConfigError, ValueError: a missing file or column, a model without a row, or a score outside 0..100.
     """
     scores = _scores_by_model(config)
     pairs = _read_csv(config.pairs, "transfer.table.pairs")
@@ -217,14 +211,14 @@ def _check_columns(path: str, rows: list[dict], needed: tuple[str, ...]) -> None
 
 
 def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
-    """Every arm and seed of a finished study against the arm's base, and all seeds of an arm together.
+    """Returns every arm and seed of a finished study against the arm's base, and all seeds of an arm together.
 
     Args:
       folder: of the study.
-      variant: of the benchmarks ("robust", "paper"); those without it are left out.
+      variant: of the benchmarks ("robust", "paper"); benchmarks without it are left out.
 
     Raises:
-      ValueError: when an evaluation is missing or the models were not asked the same questions.
+      ValueError: an evaluation is missing, or the models were not asked the same questions.
     """
     study = read_manifest(folder)
     models = {base["name"]: base["model"] for base in bases_of(study)}
@@ -245,7 +239,7 @@ def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
 def compared_groups(
     base: epath.Path, tuned: list[epath.Path], decoding: str, variant: str
 ) -> dict[str, GroupScores]:
-    """The scores of finished evaluations of a base and of tuned models by group; none without that decoding.
+    """Returns the scores of finished evaluations of a base and of tuned models by group; none without that decoding.
 
     Raises:
       UserError: a tuned model lacks a benchmark of the base, or was asked other questions.

@@ -1,4 +1,4 @@
-"""Validation while training, as an evaluation does it: one benchmark, asked with its own decoding and graded."""
+"""Validation during training, done like an evaluation: one benchmark, asked with its own decoding and graded."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from jaxreason.results.score_files import EVALUATION, read_score_rows
 from jaxreason.sampling.engine import Engine
 from jaxreason.validation import ValidationConfig, Validator
 
-DECODING = "validation"  # the name of its decoding in the names of files
+DECODING = "validation"  # The name of its decoding in the names of files.
 
 
 def validation_eval(config: EvalConfig, how: ValidationConfig, stage: str) -> EvalConfig:
-    """The evaluation of one validation: the recipe's, of one benchmark under one decoding.
+    """Returns the evaluation of one validation: the recipe's, with one benchmark and one decoding.
 
     Raises:
       ConfigError: there is no such benchmark or variant.
@@ -51,18 +51,18 @@ def make_validator(
     mesh: Mesh,
     seed: int,
 ) -> Validator | None:
-    """The function that asks the benchmark of a run's `validation` section; None if it asks nothing.
+    """Returns the function that runs the benchmark of a run's `validation` section; None if the section has none.
 
     Args:
-      config: the recipe's `eval` section; None where it has none.
+      config: the recipe's `eval` section; None if it has none.
       how: the section.
       stage: "sft" or "rl".
       model_config: the model that is trained.
-      mesh: where it lies.
+      mesh: the model's mesh.
       seed: of the sampling.
 
     Raises:
-      UserError: the benchmark cannot be asked here; before anything is compiled.
+      UserError: the benchmark cannot be run here; before anything is compiled.
     """
     if not how.every:
         return None
@@ -75,18 +75,18 @@ def make_validator(
 
 
 class BenchmarkValidator:
-    """A `Validator`: one of a run, which keeps an engine of its own where training has none.
+    """A `Validator`. A run has one, which keeps an engine of its own if training has none.
 
     Args:
       config: the recipe's `eval` section, asked as the twin is.
       how: the `validation` section of the run.
-      stage: the recipe's section that it is in, for messages.
+      stage: the recipe's section that contains it, for messages.
       model_config: how the model is run.
-      mesh: where it lies.
+      mesh: the model's mesh.
       seed: of the sampling.
 
     Raises:
-      UserError: the benchmark cannot be asked here; before anything is compiled.
+      UserError: the benchmark cannot be run here; before anything is compiled.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class BenchmarkValidator:
         engine: Engine | None,
         check: Callable[[], None],
     ) -> float:
-        """The primary score of the model, whose files are written to `folder`."""
+        """Returns the primary score of the model, whose files are written to `folder`."""
         config, name = self._config, f"step {identity['step']}"
         if engine is not None:
             sampler = dataclasses.replace(config.sampler, max_length=engine.max_length)
@@ -129,7 +129,7 @@ class BenchmarkValidator:
         try:
             ask_and_grade(config, source, tokenizer, make_engine, folder, self._seed, check)
         finally:
-            for one in used:  # the cache's memory, and what it holds of prompts
+            for one in used:  # Frees the cache's memory, and what it holds of prompts.
                 one.release()
         return self._score(folder / EVALUATION)
 

@@ -1,1 +1,1 @@
-"""Questions that are made by a program: those of the tiny study, and sums; no jax here."""
+"""Questions that are made by a program: those of the tiny study, and sums. Nothing here uses jax."""

@@ -1,9 +1,8 @@
-"""The questions of the tiny study: what each asks, its answer, and traces that lead to it.
+"""The questions of the tiny study: what each kind asks, its answer, and traces that lead to it.
 
-A symbol is one character and a digit is one symbol, so a model of half a million parameters can
-learn them. Every reply ends in `#answer`. A trace comes before it: "short" spells out the steps of
-the school method, "teacher" reaches the same answer by another algorithm. Difficulty is set in the
-dict at the end.
+A symbol is one character and a digit is one symbol, so a model of half a million parameters can learn them. Every reply
+ends in `#answer`. A trace comes before it: "short" spells out the steps of the school method, and "teacher" reaches the
+same answer by another algorithm. Difficulty is set in the dict at the end.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ Trace = Callable[[str], str]
 
 
 def whole(question: str) -> str:
-    """The question itself: two questions are the same only if they are written the same."""
+    """Returns the question itself as its key: two questions are only the same if they are written alike."""
     return question
 
 
@@ -30,10 +29,8 @@ class ProceduralTask:
     Attributes:
       group: "math", "other" (reasoning) or "non_reasoning".
       make_question: random generator -> (question, answer).
-      traces: style -> function of the question that gives the trace before `#answer` ("direct" is
-        always empty).
-      key: what makes two questions the same question (`12+39` and `39+12` do not fall into
-        different splits).
+      traces: style -> function of the question that returns the trace before `#answer` ("direct" is always empty).
+      key: returns a key that is equal for questions that count as the same (`12+39` and `39+12` are in the same split).
     """
 
     group: str
@@ -43,7 +40,7 @@ class ProceduralTask:
 
 
 def direct(question: str) -> str:
-    """No trace."""
+    """Returns no trace."""
     return ""
 
 
@@ -51,18 +48,18 @@ def direct(question: str) -> str:
 
 
 def add_question(rng: Random, low: int, high: int) -> tuple[str, str]:
-    """`12+39`, both terms in [low, high]."""
+    """Returns a question such as `12+39`, both terms in [low, high]."""
     a, b = rng.randint(low, high), rng.randint(low, high)
     return f"{a}+{b}", str(a + b)
 
 
 def add_key(question: str) -> str:
-    """The terms in numerical order."""
+    """Returns the terms in numerical order."""
     return "+".join(sorted(question.split("+")))
 
 
 def add_short(question: str) -> str:
-    """Ones, then tens with the carry: `9+3=12;5+6+1=12` for 59+63."""
+    """Returns ones, then tens with the carry: `9+3=12;5+6+1=12` for 59+63."""
     a, b = map(int, question.split("+"))
     ones = a % 10 + b % 10
     carry = "+1" if ones >= 10 else ""
@@ -70,20 +67,20 @@ def add_short(question: str) -> str:
 
 
 def add_teacher(question: str) -> str:
-    """The tens of the second term first, then its ones: `let 12+39. 12+30=42. 42+9=51. so 51!`."""
+    """Adds the tens of the second term first, then its ones: `let 12+39. 12+30=42. 42+9=51. so 51!`."""
     a, b = map(int, question.split("+"))
     tens, ones = b // 10 * 10, b % 10
     return f"let {question}. {a}+{tens}={a + tens}. {a + tens}+{ones}={a + b}. so {a + b}!"
 
 
 def sub_question(rng: Random, low: int, high: int) -> tuple[str, str]:
-    """`64-38`, both terms in [low, high], the result not negative."""
+    """Returns a question such as `64-38`, both terms in [low, high], the result not negative."""
     b, a = sorted((rng.randint(low, high), rng.randint(low, high)))
     return f"{a}-{b}", str(a - b)
 
 
 def sub_short(question: str) -> str:
-    """Ones, borrowing ten where needed, then tens: `14-8=6;5-3=2` for 64-38."""
+    """Returns ones, borrowing ten if needed, then tens: `14-8=6;5-3=2` for 64-38."""
     a, b = map(int, question.split("-"))
     borrow = int(a % 10 < b % 10)
     ones, tens = a % 10 + 10 * borrow, a // 10 - borrow
@@ -91,14 +88,14 @@ def sub_short(question: str) -> str:
 
 
 def sub_teacher(question: str) -> str:
-    """The tens of the second term first, then its ones."""
+    """Subtracts the tens of the second term first, then its ones."""
     a, b = map(int, question.split("-"))
     tens, ones = b // 10 * 10, b % 10
     return f"let {question}. {a}-{tens}={a - tens}. {a - tens}-{ones}={a - b}. so {a - b}!"
 
 
 def chain_question(rng: Random, terms: tuple[int, int]) -> tuple[str, str]:
-    """`3+5-2+6`: one-digit terms from left to right; no partial sum is negative."""
+    """Returns a question such as `3+5-2+6`: one-digit terms from left to right; no partial sum is negative."""
     total = rng.randint(1, 9)
     question = str(total)
     for _ in range(rng.randint(*terms) - 1):
@@ -110,13 +107,13 @@ def chain_question(rng: Random, terms: tuple[int, int]) -> tuple[str, str]:
 
 
 def chain_steps(question: str) -> list[tuple[str, int]]:
-    """`3+5-2` -> [("+", 3), ("+", 5), ("-", 2)]."""
+    """Returns the steps of `3+5-2`: [("+", 3), ("+", 5), ("-", 2)]."""
     signed = "+" + question
     return [(signed[i], int(signed[i + 1])) for i in range(0, len(signed), 2)]
 
 
 def chain_short(question: str) -> str:
-    """The running sum: `3+5=8-2=6+6=12`."""
+    """Returns the running sum: `3+5=8-2=6+6=12`."""
     (_, total), *rest = chain_steps(question)
     trace = str(total)
     for sign, term in rest:
@@ -126,7 +123,7 @@ def chain_short(question: str) -> str:
 
 
 def chain_teacher(question: str) -> str:
-    """What goes up, what down: `let 3+5-2. up 3+5=8. down 2=2. 8-2=6. so 6!`."""
+    """Sums plus terms and minus terms, then subtracts: `let 3+5-2. up 3+5=8. down 2=2. 8-2=6. so 6!`."""
     ups = [term for sign, term in chain_steps(question) if sign == "+"]
     downs = [term for sign, term in chain_steps(question) if sign == "-"] or [0]
     up, down = sum(ups), sum(downs)
@@ -135,20 +132,20 @@ def chain_teacher(question: str) -> str:
 
 
 def mul_question(rng: Random, low: int, high: int) -> tuple[str, str]:
-    """`7*38`: one digit (2 to 9) times a number in [low, high]."""
+    """Returns a question such as `7*38`: one digit (2 to 9) times a number in [low, high]."""
     a, b = rng.randint(2, 9), rng.randint(low, high)
     return f"{a}*{b}", str(a * b)
 
 
 def mul_short(question: str) -> str:
-    """Ones, tens, their sum: `7*8=56;7*3=21;210+56=266` for 7*38."""
+    """Returns ones, tens, and their sum: `7*8=56;7*3=21;210+56=266` for 7*38."""
     a, b = map(int, question.split("*"))
     ones, tens = a * (b % 10), a * (b // 10)
     return f"{a}*{b % 10}={ones};{a}*{b // 10}={tens};{tens * 10}+{ones}={a * b}"
 
 
 def mul_teacher(question: str) -> str:
-    """Up to the next ten, then back: `let 7*38. 7*40=280. 7*2=14. 280-14=266. so 266!`."""
+    """Multiplies the next multiple of ten, then subtracts: `let 7*38. 7*40=280. 7*2=14. 280-14=266. so 266!`."""
     a, b = map(int, question.split("*"))
     ten = -(-b // 10) * 10
     up, back = a * ten, a * (ten - b)
@@ -160,32 +157,32 @@ def mul_teacher(question: str) -> str:
 
 
 def sort_question(rng: Random, length: tuple[int, int]) -> tuple[str, str]:
-    """`sort bdac`: different letters into alphabetical order."""
+    """Returns a question such as `sort bdac`: different letters to be put into alphabetical order."""
     letters = "".join(rng.sample(LETTERS, rng.randint(*length)))
     return f"sort {letters}", "".join(sorted(letters))
 
 
 def count_question(rng: Random, length: tuple[int, int], alphabet: int) -> tuple[str, str]:
-    """`count a abca`: how often the letter occurs; words over the first `alphabet` letters."""
+    """Returns a question such as `count a abca`: how often the letter occurs; the first `alphabet` letters are used."""
     letters = "".join(rng.choices(LETTERS[:alphabet], k=rng.randint(*length)))
     target = rng.choice(LETTERS[:alphabet])
     return f"count {target} {letters}", str(letters.count(target))
 
 
 def count_short(question: str) -> str:
-    """Every letter with the count so far: `a1b1c1a2`."""
+    """Returns every letter with its count so far: `a1b1c1a2`."""
     _, target, letters = question.split(" ")
     return "".join(f"{letter}{letters[: i + 1].count(target)}" for i, letter in enumerate(letters))
 
 
 def logic(left: str, operator: str, right: str) -> str:
-    """`T` or `F`: and (&), or (|), exclusive or (^)."""
+    """Returns `T` or `F`: and (&), or (|), exclusive or (^)."""
     a, b = left == "T", right == "T"
     return "T" if {"&": a and b, "|": a or b, "^": a != b}[operator] else "F"
 
 
 def bool_values(expression: str) -> list[str]:
-    """The value after each term, from left to right."""
+    """Returns the value after each term, from left to right."""
     values = [expression[0]]
     for i in range(1, len(expression), 2):
         values.append(logic(values[-1], expression[i], expression[i + 1]))
@@ -193,7 +190,7 @@ def bool_values(expression: str) -> list[str]:
 
 
 def bool_question(rng: Random, terms: tuple[int, int]) -> tuple[str, str]:
-    """`bool T&F|T`: from left to right, no precedence."""
+    """Returns a question such as `bool T&F|T`: evaluated from left to right, without precedence."""
     expression = rng.choice("TF")
     for _ in range(rng.randint(*terms) - 1):
         expression += rng.choice("&|^") + rng.choice("TF")
@@ -201,7 +198,7 @@ def bool_question(rng: Random, terms: tuple[int, int]) -> tuple[str, str]:
 
 
 def bool_short(question: str) -> str:
-    """The running value: `T&F=F|T=T`."""
+    """Returns the running value: `T&F=F|T=T`."""
     expression = question.split(" ")[1]
     values = bool_values(expression)
     steps = (f"{expression[2 * i - 1 : 2 * i + 1]}={values[i]}" for i in range(1, len(values)))
@@ -209,7 +206,9 @@ def bool_short(question: str) -> str:
 
 
 def order_question(rng: Random, items: int) -> tuple[str, str]:
-    """`max b<c,a<b,c<d`: the largest or smallest of an order given by its neighbours, shuffled."""
+    """Returns a question such as `max b<c,a<b,c<d`: the largest or smallest of an order given by shuffled
+    neighbours.
+    """
     chain = rng.sample(LETTERS, items)
     relations = [f"{low}<{high}" for low, high in pairwise(chain)]
     rng.shuffle(relations)
@@ -218,7 +217,7 @@ def order_question(rng: Random, items: int) -> tuple[str, str]:
 
 
 def order_short(question: str) -> str:
-    """The whole order, ending with the answer: `a<b<c<d` for max, `d>c>b>a` for min."""
+    """Returns the whole order, ending with the answer: `a<b<c<d` for max, `d>c>b>a` for min."""
     wanted, relations = question.split(" ")
     upward = dict(relation.split("<") for relation in relations.split(","))
     (letter,) = set(upward) - set(upward.values())
@@ -234,19 +233,19 @@ def order_short(question: str) -> str:
 def text_question(
     rng: Random, name: str, length: tuple[int, int], alphabet: int, change: Callable[[str], str]
 ) -> tuple[str, str]:
-    """`reverse abc`: random letters and what becomes of them; fewer letters are harder, since they repeat."""
+    """Returns a question such as `reverse abc`: random letters and the result; fewer letters repeat and are harder."""
     letters = "".join(rng.choices(LETTERS[:alphabet], k=rng.randint(*length)))
     return f"{name} {letters}", change(letters)
 
 
 def join_question(rng: Random, length: tuple[int, int]) -> tuple[str, str]:
-    """`join a,b,c`: the letters without the commas."""
+    """Returns a question such as `join a,b,c`: the letters without the commas."""
     letters = rng.choices(LETTERS, k=rng.randint(*length))
     return f"join {','.join(letters)}", "".join(letters)
 
 
 def get_question(rng: Random, pairs: tuple[int, int]) -> tuple[str, str]:
-    """`get b ax by cz`: the value of a key, which stands right behind it; all letters differ."""
+    """Returns a question such as `get b ax by cz`: the value of a key, which directly follows it; letters differ."""
     count = rng.randint(*pairs)
     letters = rng.sample(LETTERS, 2 * count)
     table = dict(zip(letters[:count], letters[count:], strict=True))
@@ -255,7 +254,7 @@ def get_question(rng: Random, pairs: tuple[int, int]) -> tuple[str, str]:
 
 
 def math_traces(short: Trace, teacher: Trace) -> dict[str, Trace]:
-    """The three styles of a math task."""
+    """Returns the three styles of a math task."""
     return {"direct": direct, "short": short, "teacher": teacher}
 
 

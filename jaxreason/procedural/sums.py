@@ -1,7 +1,7 @@
-"""reasoning-gym's `chain_sum` questions with worked traces, every question in one split only.
+"""reasoning-gym's `chain_sum` questions with worked traces; every question is in one split only.
 
-There are few different sums of two one-digit terms (200), so a split by index would put the same question on
-both sides; here the checksum of the question decides.
+There are few different sums of two one-digit terms (200), so a split by index would put the same question on both
+sides. Here the checksum of the question decides.
 """
 
 import re
@@ -17,12 +17,12 @@ from jaxreason.errors import UserError
 @unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class SumsConfig:
-    """The sums that are asked, and how they are split."""
+    """The sums that are made, and how they are split."""
 
     seed: Annotated[int, at_least(0)]
     """The seed of the draws."""
     draws: Annotated[int, at_least(1)]
-    """Questions drawn; repeated ones are dropped."""
+    """Number of questions drawn; repeated ones are dropped."""
     min_terms: Annotated[int, at_least(1)]
     """The setting of this name in reasoning-gym."""
     max_terms: Annotated[int, at_least(1)]
@@ -38,10 +38,10 @@ class SumsConfig:
 
 
 def make_trace(expression: str, answer: str) -> str:
-    """A worked reply: the running total term by term, then the answer.
+    """Returns a worked reply: the running total term by term, then the answer.
 
     Raises:
-      ValueError: when the steps do not lead to `answer`.
+      ValueError: the steps do not lead to `answer`.
     """
     first, *rest = re.findall(r"[+-]|\d+", expression)
     total, steps = int(first), [f"Start with {first}."]
@@ -56,8 +56,9 @@ def make_trace(expression: str, answer: str) -> str:
 
 
 def make_sums_rows(config: SumsConfig) -> list[dict[str, str]]:
-    """Different questions: id, question, answer, expression and response (the worked trace)."""
-    reasoning_gym = import_quietly("reasoning_gym")  # takes seconds, and few recipes need it
+    """Returns different questions: id, question, answer, expression and response (the worked trace)."""
+    # Importing it takes seconds, and few recipes need it.
+    reasoning_gym = import_quietly("reasoning_gym")
     drawn = reasoning_gym.create_dataset(
         "chain_sum",
         size=config.draws,
@@ -81,7 +82,7 @@ def make_sums_rows(config: SumsConfig) -> list[dict[str, str]]:
 
 
 def make_sums_files(config: SumsConfig) -> dict[str, list[dict[str, str]]]:
-    """File name -> rows: sums_train.jsonl and sums_test.jsonl, without a common question."""
+    """Returns file name -> rows: sums_train.jsonl and sums_test.jsonl, without a common question."""
     files = {"sums_train.jsonl": [], "sums_test.jsonl": []}
     for row in make_sums_rows(config):
         part = zlib.crc32(row["question"].encode()) % config.parts

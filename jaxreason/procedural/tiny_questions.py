@@ -1,8 +1,7 @@
 """The tiny study's questions as rows of jsonl files: disjoint splits, replies in given styles.
 
-The checksum of a question decides its split, so no stage can see a question of another one,
-whatever its seed: "test" questions are only ever reported, "development" questions choose the
-recipe, the rest train.
+The checksum of a question decides its split, so no stage can see a question of another split, whatever its seed. "test"
+questions are only for reports, "development" questions are for choosing the recipe, and the rest are for training.
 """
 
 import zlib
@@ -20,7 +19,7 @@ SPLITS: dict[str, frozenset[int]] = {
     "development": frozenset({1}),
     "train": frozenset(range(2, 8)),
 }
-GIVE_UP_AFTER = 10_000  # draws in a row without a new question
+GIVE_UP_AFTER = 10_000  # Draws in a row without a new question.
 
 
 @dataclass(frozen=True)
@@ -60,25 +59,25 @@ class ProceduralConfig:
     twin_tasks: tuple[str, ...]
     """Tasks whose train questions the twins learn from, in equal numbers."""
     twin_count: Annotated[int, at_least(1)]
-    """Questions of that pool (RL gets them bare, SFT with one reply each)."""
+    """Number of questions in that pool (RL gets the questions alone, SFT gets one reply for each)."""
     twin_style: str
-    """Style of SFT's replies."""
+    """The style of SFT's replies."""
     development_count: Annotated[int, at_least(0)]
-    """Development questions of each task."""
+    """Number of development questions of each task."""
     test_count: Annotated[int, at_least(1)]
-    """Test questions of each task."""
+    """Number of test questions of each task."""
     fewer: dict[str, Annotated[int, at_least(1)]]
     """The number of development and test questions of tasks that have fewer."""
 
 
 def split_of(task: str, question: str) -> str:
-    """The split a question belongs to: crc32 of its key, modulo 8."""
+    """Returns the split a question belongs to: crc32 of its key, modulo 8."""
     residue = zlib.crc32(find_question_kind(task).key(question).encode()) % 8
     return next(split for split, residues in SPLITS.items() if residue in residues)
 
 
 def find_question_kind(task: str) -> ProceduralTask:
-    """The entry of PROCEDURAL_TASKS. Raises ValueError for an unknown name."""
+    """Returns the entry of PROCEDURAL_TASKS. Raises ValueError for an unknown name."""
     if task not in PROCEDURAL_TASKS:
         raise UserError(
             f"procedural task {task!r} is unknown; there are {', '.join(PROCEDURAL_TASKS)}."
@@ -87,7 +86,7 @@ def find_question_kind(task: str) -> ProceduralTask:
 
 
 def draw_question(task: str, split: str, rng: Random) -> ProceduralQuestion:
-    """One question of the split, at random. Raises ValueError for an unknown task or split."""
+    """Returns a random question of the split. Raises ValueError for an unknown task or split."""
     entry = find_question_kind(task)
     if split not in SPLITS:
         raise UserError(f"split {split!r} is unknown; there are {', '.join(SPLITS)}.")
@@ -98,10 +97,10 @@ def draw_question(task: str, split: str, rng: Random) -> ProceduralQuestion:
 
 
 def make_questions(task: str, split: str, count: int, seed: int) -> list[ProceduralQuestion]:
-    """`count` different questions of a split.
+    """Returns `count` different questions of a split.
 
     Raises:
-      ValueError: for an unknown task or split, or when the split has too few questions.
+      ValueError: unknown task or split, or the split has too few questions.
     """
     rng = Random(f"{task}/{split}/{seed}")
     found: dict[str, ProceduralQuestion] = {}
@@ -119,7 +118,7 @@ def make_questions(task: str, split: str, count: int, seed: int) -> list[Procedu
 
 
 def make_reply(question: ProceduralQuestion, style: str) -> str:
-    """The reply `trace#answer`. Raises ValueError for a style the task does not have."""
+    """Returns the reply `trace#answer`. Raises ValueError for a style that the task does not have."""
     traces = find_question_kind(question.task).traces
     if style not in traces:
         raise UserError(
@@ -129,23 +128,23 @@ def make_reply(question: ProceduralQuestion, style: str) -> str:
 
 
 def question_row(question: ProceduralQuestion, identifier: str) -> dict[str, str]:
-    """A row without a reply: id, question, answer, task, group."""
+    """Returns a row without a reply: id, question, answer, task, group."""
     return {"id": identifier, **vars(question)}
 
 
 def reply_row(question: ProceduralQuestion, identifier: str, style: str) -> dict[str, str]:
-    """A row with a reply: as `question_row`, and style and response."""
+    """Returns a row with a reply: the fields of `question_row`, and style and response."""
     row = question_row(question, identifier)
     return {**row, "style": style, "response": make_reply(question, style)}
 
 
 def draw_weighted(rng: Random, weights: dict[str, float]) -> str:
-    """A key with a probability in proportion to its weight."""
+    """Returns a key with a probability in proportion to its weight."""
     return rng.choices(list(weights), weights=list(weights.values()))[0]
 
 
 def base_rows(config: ProceduralConfig) -> Iterator[dict[str, str]]:
-    """The base mixture; each row a group, a task of it, a style of it, and a train question."""
+    """Yields the base mixture; each row draws a group, a task of it, a style of the task, and a train question."""
     rng = Random(f"base/{config.seed}")
     weights = {
         group: {
@@ -169,7 +168,7 @@ def base_rows(config: ProceduralConfig) -> Iterator[dict[str, str]]:
 
 
 def twin_questions(config: ProceduralConfig) -> list[ProceduralQuestion]:
-    """The twins' pool: `twin_count` different train questions, the tasks in turn."""
+    """Returns the twins' pool: `twin_count` different train questions, from the tasks in turn."""
     tasks = config.twin_tasks
     if config.twin_count % len(tasks):
         raise UserError(
@@ -181,20 +180,20 @@ def twin_questions(config: ProceduralConfig) -> list[ProceduralQuestion]:
 
 
 def sft_rows(config: ProceduralConfig) -> list[dict[str, str]]:
-    """The pool with one reply each in `twin_style`."""
+    """Returns the pool with one reply each in `twin_style`."""
     pool = enumerate(twin_questions(config))
     return [reply_row(question, f"twin/{number}", config.twin_style) for number, question in pool]
 
 
 def rl_rows(config: ProceduralConfig) -> list[dict[str, str]]:
-    """The same pool without replies."""
+    """Returns the same pool without replies."""
     return [
         question_row(question, f"twin/{i}") for i, question in enumerate(twin_questions(config))
     ]
 
 
 def evaluation_rows(config: ProceduralConfig, task: str, split: str) -> list[dict[str, str]]:
-    """Different questions of a task in split "development" or "test"."""
+    """Returns different questions of a task in split "development" or "test"."""
     counts = {"development": config.development_count, "test": config.test_count}
     count = config.fewer.get(task, counts[split])
     questions = make_questions(task, split, count, config.seed)
@@ -202,7 +201,7 @@ def evaluation_rows(config: ProceduralConfig, task: str, split: str) -> list[dic
 
 
 def make_procedural_files(config: ProceduralConfig) -> dict[str, list[dict[str, str]]]:
-    """File -> rows: base.jsonl, sft.jsonl, rl.jsonl, and <task>.jsonl in development/ and test/."""
+    """Returns file -> rows: base.jsonl, sft.jsonl, rl.jsonl, and <task>.jsonl in development/ and in test/."""
     files = {
         "base.jsonl": list(base_rows(config)),
         "sft.jsonl": sft_rows(config),

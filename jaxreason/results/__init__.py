@@ -1,1 +1,1 @@
-"""The files that stages leave for each other on disk: one writer and one reader for each."""
+"""The files that stages leave for each other on disk: each format has one writer and one reader."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: text, bytes and JSON, as every stage writes and reads them."""
+"""Files that are written completely or not at all: text, bytes and JSON, as every stage writes and reads them."""
 
 import contextlib
 import json
@@ -26,28 +26,28 @@ _LEFTOVER = re.compile(r".+\.tmp-(\d+)")
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """The path from the root, as Orbax and sections with a folder of their own need it; `gs://...` is one already."""
+    """Returns the absolute path, which Orbax and sections with their own folder need; `gs://...` is absolute."""
     return epath.Path(path if is_remote(path) else os.path.abspath(path))
 
 
 def is_remote(path: epath.PathLike) -> bool:
-    """Whether a path is on a bucket, where objects are written whole and cannot be appended to or renamed."""
+    """Returns whether a path is on a bucket, where objects are written whole and cannot be appended to or renamed."""
     return "://" in os.fspath(path)
 
 
 def atomic_write_text(path: epath.PathLike, text: str) -> None:
-    """`atomic_write_bytes` of a text in UTF-8."""
+    """Writes a text in UTF-8 with `atomic_write_bytes`."""
     atomic_write_bytes(path, text.encode())
 
 
 def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
-    """Write a whole file or none: to a temporary name beside it, on the disk, then renamed.
+    """Writes a whole file or none: under a temporary name beside it, synced to the disk, then renamed.
 
-    What processes that are gone left half-written in that folder is removed first. A bucket's objects appear whole by
-    themselves.
+    First it removes what ended processes have left half-written in that folder. Objects of a bucket always appear
+    whole.
 
     Raises:
-      OSError: the disk is full, or the path cannot be written; the file is then as it was.
+      OSError: the disk is full, or the path cannot be written; the file is then unchanged.
       LeaseError: on a bucket, if another run has taken over the directory that this one held.
     """
     path = epath.Path(path)
@@ -63,7 +63,7 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)  # its errors have a number, epath's have none
+        os.replace(temporary, path)  # Its errors have a number, epath's have none.
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -94,7 +94,7 @@ def remove_folder(path: epath.PathLike) -> None:
 
 @contextlib.contextmanager
 def about(path: epath.PathLike) -> Iterator[None]:
-    """Within it an error of the system says which file it is about: those of `write`, `flush` and `fsync` do not."""
+    """Adds the file's name to errors of the system: those of `write`, `flush` and `fsync` do not have it."""
     try:
         yield
     except OSError as error:
@@ -104,18 +104,18 @@ def about(path: epath.PathLike) -> Iterator[None]:
 
 
 def copy_files(source: epath.PathLike, target: epath.Path) -> None:
-    """Writes every file below a local folder to the same place below another one, each whole.
+    """Writes every file below a local folder to the same place below another folder, each one atomically.
 
     Raises:
       LeaseError: as `atomic_write_bytes`.
     """
-    for path in pathlib.Path(source).rglob("*"):  # epath walks no tree
+    for path in pathlib.Path(source).rglob("*"):  # epath cannot walk a tree.
         if not path.is_dir():
             atomic_write_bytes(target / path.relative_to(source), path.read_bytes())
 
 
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:
-    """Removes the files of a folder that have none of these names; a bucket has no folder where nothing is in it."""
+    """Removes the files of a folder that have none of these names; on a bucket an empty folder does not exist."""
     try:
         there = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -137,40 +137,40 @@ def _lives(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:  # It belongs to another user.
         return True
     return True
 
 
 def _sync_folder(folder: epath.Path) -> None:
-    """Has the disk keep the folder's new names too, so that a power cut cannot undo a rename."""
+    """Syncs the folder's new names to the disk too, so that a power cut cannot undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except (
         OSError
-    ):  # some network file systems cannot; a file's content was synced above all the same
+    ):  # Some network file systems cannot do this; the file's content has been synced in any case.
         pass
     finally:
         os.close(descriptor)
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Writes `value` as indented JSON, atomically."""
     atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: epath.PathLike, advice: str = WHAT_TO_DO) -> Any:
-    """The value in a JSON file; `advice` is what to do when it is broken.
+    """Returns the value in a JSON file; `advice` says what to do if it is broken.
 
     Raises:
-      UserError: it is empty, cut off, not UTF-8 or not JSON; names the file.
+      UserError: the file is empty, cut off, not UTF-8 or not JSON; the message names it.
     """
     return parse_json(epath.Path(path).read_bytes(), str(path), advice)
 
 
 def parse_json(data: bytes, source: str, advice: str = WHAT_TO_DO) -> Any:
-    """`read_json` of bytes already read; `source` names their file in messages."""
+    """Does what `read_json` does, for bytes already read; `source` names their file in messages."""
     text = _decode(data, source, advice)
     if not text.strip():
         raise UserError(f"{source}: the file is empty. {advice}")
@@ -183,10 +183,10 @@ def parse_json(data: bytes, source: str, advice: str = WHAT_TO_DO) -> Any:
 def read_object(
     path: epath.PathLike, types: Mapping[str, type], advice: str = WHAT_TO_DO
 ) -> dict[str, Any]:
-    """The object in a JSON file, with values of these types under these keys.
+    """Returns the object in a JSON file, which must have values of these types under these keys.
 
     Raises:
-      UserError: as `read_json`, or it is another value than was written there; names the file.
+      UserError: as `read_json`, or it is not such an object; the message names the file.
     """
     return check_object(read_json(path, advice), types, str(path), advice)
 
@@ -194,7 +194,7 @@ def read_object(
 def check_object(
     value: Any, types: Mapping[str, type], source: str, advice: str = WHAT_TO_DO
 ) -> dict[str, Any]:
-    """`read_object` of a value already read; `source` names its file in messages."""
+    """Does what `read_object` does, for a value already read; `source` names its file in messages."""
     if not isinstance(value, dict):
         raise UserError(f"{source}: expected an object, got {value!r:.80}. {advice}")
     for key, kind in types.items():

@@ -1,4 +1,4 @@
-"""Paths on a bucket: what reading and writing them needs, the message where it is missing, and what epath has not."""
+"""Paths on a bucket: the libraries for reading and writing them, messages if these are missing, what epath lacks."""
 
 import datetime
 import importlib.util
@@ -11,17 +11,18 @@ from etils import epath
 
 from jaxreason.errors import UserError
 
-# Scheme -> the library that `etils.epath` opens it with, and the extra of this package that brings it.
+# Scheme -> the library with which `etils.epath` opens it, and the extra of this package that installs the library.
 BUCKETS = {"gs": ("gcsfs", "gs"), "s3": ("s3fs", "s3")}
-SETTLE_SECONDS = 1.0  # within which another writer's object replaces one of the same name
+# Within this time, another writer's object replaces one of the same name.
+SETTLE_SECONDS = 1.0
 
 
 def check_path(path: epath.PathLike | None) -> None:
     """Refuses a path that could not be opened, before anything else is done.
 
     Raises:
-      UserError: it begins with another scheme than those of BUCKETS (a path such as `gcs://...` would become a local
-        folder of that name), or the library for it is not installed.
+      UserError: it begins with a scheme that BUCKETS lacks (a path such as `gcs://...` would become a local folder of
+        that name), or the library for it is not installed.
     """
     scheme, mark, _ = os.fspath(path or "").partition("://")
     if not mark:
@@ -31,7 +32,7 @@ def check_path(path: epath.PathLike | None) -> None:
         raise UserError(f"{path}: expected a folder, or a path that begins with {known}.")
     _keep_no_listings()
     library, extra = BUCKETS[scheme]
-    # With tensorflow installed, epath opens buckets with that.
+    # If tensorflow is installed, epath opens buckets with it.
     if not any(importlib.util.find_spec(name) for name in (library, "tensorflow")):
         raise UserError(
             f"{path}: {scheme}:// is opened with {library}, which is not installed. "
@@ -40,22 +41,22 @@ def check_path(path: epath.PathLike | None) -> None:
 
 
 def _keep_no_listings() -> None:
-    """Turns off fsspec's cache of listings, which misses the writes of other machines."""
+    """Turns off fsspec's cache of listings, which does not see the writes of other machines."""
     for name in ("gcs", "s3"):
         fsspec.config.conf.setdefault(name, {}).setdefault("use_listings_cache", False)
 
 
 def _store(path: epath.Path) -> Any | None:
-    """The file system of fsspec that epath opens the path with; None where that is another library."""
+    """Returns the file system of fsspec with which epath opens the path; None if epath uses another library."""
     backend = getattr(path, "_backend", None)
     return backend.fs(path) if hasattr(backend, "fs") else None
 
 
 def create_object(path: epath.Path, data: bytes) -> bool:
-    """Writes an object where there is none; False, if there is one.
+    """Writes an object if there is none of this name; returns False if there is one.
 
-    The store itself decides where it can (Google's and Amazon's do). Where it cannot, of two that write at once the
-    last one remains: each looks a moment later whether it was that.
+    The store itself decides if it can (Google's and Amazon's can). If it cannot, the last of two simultaneous writers
+    wins: each one looks a moment later whether its own object is there.
     """
     store = _store(path)
     if store is None:
@@ -66,10 +67,10 @@ def create_object(path: epath.Path, data: bytes) -> bool:
     else:
         try:
             store.pipe_file(os.fspath(path), data, mode="create")
-        except OSError:  # of Amazon's library it is any error of the system
+        except OSError:  # Amazon's library may raise any error of the system here.
             if not path.exists():
                 raise
-            # It may be ours all the same: an answer was lost, and the client's own second try found the first.
+            # The object may be ours in any case: if an answer was lost, the client's own second try found the first.
     return path.read_bytes() == data
 
 
@@ -79,10 +80,10 @@ def _info(path: epath.Path) -> dict[str, Any]:
 
 
 def time_in_store(path: epath.Path) -> float | None:
-    """When an object was written, in seconds by the store's clock; None where it is not told.
+    """Returns when an object was written, in seconds by the store's clock; None if the store does not tell.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: there is no such object.
     """
     about = _info(path)
     found = about.get("mtime") or about.get("LastModified")
@@ -90,10 +91,10 @@ def time_in_store(path: epath.Path) -> float | None:
 
 
 def version_in_store(path: epath.Path) -> str:
-    """The version of an object, which changes at each write: its ETag, or else its time.
+    """Returns the version of an object, which changes with each write: its ETag, or else its time.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: there is no such object.
     """
     about = _info(path)
     return str(about.get("ETag") or about.get("etag") or path.stat().mtime)

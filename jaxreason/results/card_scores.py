@@ -1,6 +1,6 @@
-"""The scores in an exported folder's README.md: rewritten whenever the run's evaluation is complete.
+"""The scores in an exported folder's README.md: rewritten when the run's evaluation is complete.
 
-They stand between two marks. A card without the marks, which somebody has rewritten, stays as it is.
+They are between two marks. A card without the marks, which somebody has rewritten, is left unchanged.
 """
 
 import re
@@ -11,7 +11,7 @@ from jaxreason.results.atomic_files import atomic_write_text
 from jaxreason.results.score_files import is_finished, read_scores
 
 CARD_FILE = "README.md"
-MODEL = "model"  # an exported folder in that of its run
+MODEL = "model"  # An exported folder inside that of its run.
 _BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
 NO_SCORES = f"{_BEGIN}\n{_END}\n"
 _NOTE = (
@@ -25,11 +25,11 @@ _HEAD = (
 
 
 def update_scores(evaluation: epath.Path, known: bool = False) -> None:
-    """Writes the scores of a finished evaluation into the card of `model/` beside it, if both are there.
+    """Writes the scores of a finished evaluation into the card of `model/` beside it, if both exist.
 
     Args:
-      evaluation: folder of an evaluation of that very model.
-      known: only where the card has scores already: it is known then that they are that model's.
+      evaluation: folder of an evaluation of that model.
+      known: only write if the card has scores already, which shows that the evaluation is that model's.
 
     Raises:
       UserError: scores.json is broken.
@@ -47,29 +47,29 @@ def update_scores(evaluation: epath.Path, known: bool = False) -> None:
 
 
 def without_scores(text: str) -> str:
-    """A card whose scores, if it has any, are taken out."""
+    """Returns a card without its scores, if it has any."""
     before, begin, _, end, after = _parts(text)
     return f"{before}{begin}\n{end}{after}" if end else text
 
 
 def has_marks(text: str) -> bool:
-    """Whether a card has a place for scores, as those that are written here."""
+    """Returns whether a card has the marks between which scores are written."""
     return bool(_parts(text)[3])
 
 
 def _parts(text: str) -> tuple[str, str, str, str, str]:
-    """A card before, at, between, at and after its marks: the last ones, since what it quotes may hold the same."""
+    """Returns a card before, at, between, at and after its last marks (a quotation above may contain marks too)."""
     before, begin, rest = text.rpartition(_BEGIN)
     return before, begin, *rest.partition(_END)
 
 
 def as_words(text: str) -> str:
-    """A name as Markdown that shows it on one line and means nothing else."""
+    """Returns a name as Markdown that shows it on one line, without any special meaning."""
     return re.sub(r"[\\`*\[|]", r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")
 
 
 def as_code(text: str) -> str:
-    """The same as code, in as many backticks as it takes."""
+    """Returns the same as code, in as many backticks as needed."""
     line = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     room = " " if "`" in line else ""
@@ -77,7 +77,7 @@ def as_code(text: str) -> str:
 
 
 def scores_section(evaluation: epath.Path) -> str:
-    """The primary score of each benchmark, as Markdown."""
+    """Returns the primary score of each benchmark, as Markdown."""
     rows, _, confidence = read_scores(evaluation)
     lines = [_line(row) for row in rows if row["primary"] and row["mean"] is not None]
     table = "\n".join([_HEAD, *lines])

@@ -27,16 +27,16 @@ from jaxreason.results.buckets import version_in_store
 from jaxreason.results.lease import check_held
 
 CHECKSUMS_FILE = "checksums.json"
-_CHUNK = 1 << 22  # bytes in memory at a time, for each thread
+_CHUNK = 1 << 22  # Bytes in memory at a time, per thread.
 _THREADS = 4
-_TICK_NS = 20_000_000  # files get their times from a clock that moves in steps of up to 10 ms
+_TICK_NS = 20_000_000  # Files get their times from a clock that advances in steps of up to 10 ms.
 
 
 def hash_file(path: epath.PathLike) -> dict[str, Any]:
-    """Size and SHA-256 of a regular file.
+    """Returns the size and SHA-256 of a regular file.
 
     Raises:
-      OSError: it cannot be read, or is no regular file (reading a pipe would never end).
+      OSError: it cannot be read, or is not a regular file (reading a pipe would never end).
     """
     path, digest, size = epath.Path(path), hashlib.sha256(), 0
     check_regular(path)
@@ -48,17 +48,17 @@ def hash_file(path: epath.PathLike) -> dict[str, Any]:
 
 
 def check_regular(path: epath.Path) -> None:
-    """Refuses what is not a file of bytes, before it is opened.
+    """Refuses anything but a regular file, before it is opened.
 
     Raises:
-      OSError: a local path that is not there, or is a folder, a pipe or a device.
+      OSError: a local path does not exist, or is a folder, a pipe or a device.
     """
     if "://" not in os.fspath(path) and not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(f"{path} is not a regular file")
 
 
 def hash_files(folder: epath.Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """`hash_file` of every name, a few at a time.
+    """Hashes the file of every name as `hash_file` does, a few at a time.
 
     Raises:
       OSError: as `hash_file`.
@@ -69,7 +69,7 @@ def hash_files(folder: epath.Path, names: Iterable[str]) -> dict[str, dict[str, 
 
 
 def files_in(folder: epath.Path) -> list[str]:
-    """Names, relative to `folder`, of the files in it and in its folders."""
+    """Returns the names, relative to `folder`, of the files in it and in its subfolders."""
     found = []
     for item in sorted(folder.iterdir()):
         inner = [f"{item.name}/{name}" for name in files_in(item)] if item.is_dir() else [item.name]
@@ -86,7 +86,8 @@ def write_checksums(path: epath.Path, files: Mapping[str, Mapping[str, Any]]) ->
     value = {"format": 1, "files": files, "sha256": _hash_table(files)}
     check_held()
     with about(path):
-        path.write_text(json.dumps(value, indent=1))  # no last line end: a cut file is broken JSON
+        # No newline at the end, so that a cut file is broken JSON.
+        path.write_text(json.dumps(value, indent=1))
 
 
 def _hash_table(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -94,10 +95,10 @@ def _hash_table(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def read_checksums(path: epath.Path) -> dict[str, dict[str, Any]]:
-    """The table in a file.
+    """Returns the table in a file.
 
     Raises:
-      UserError: the file is not what `write_checksums` wrote.
+      UserError: the file is not one that `write_checksums` wrote.
       OSError: it cannot be read.
     """
     try:
@@ -121,7 +122,7 @@ def _is_entry(name: str, entry: Any) -> bool:
 def find_changed_files(
     folder: epath.Path, files: Mapping[str, Mapping[str, Any]], names: Iterable[str]
 ) -> list[str]:
-    """A sentence for each of `names` that is not the file which `files` describes."""
+    """Returns one sentence for each of `names` whose file is not the one that `files` describes."""
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(lambda name: _damage(folder / name, name, files[name]), sorted(names))
         return [sentence for sentence in found if sentence]
@@ -142,14 +143,14 @@ def _damage(path: epath.Path, name: str, wanted: Mapping[str, Any]) -> str | Non
 
 
 def hash_cache_folder() -> epath.Path:
-    """The folder of the cache of hashes."""
+    """Returns the folder of the cache of hashes."""
     own = os.environ.get("JAXREASON_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return epath.Path(os.path.expanduser(own or f"{base}/jaxreason")) / "hashes"
 
 
 def hash_all_once(folder: epath.Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`hash_once` of every name, a few at a time.
+    """Hashes the file of every name as `hash_once` does, a few at a time.
 
     Raises:
       OSError: as `hash_once`.
@@ -159,10 +160,10 @@ def hash_all_once(folder: epath.Path, names: Sequence[str]) -> dict[str, dict[st
 
 
 def hash_once(path: epath.PathLike) -> dict[str, Any]:
-    """`hash_file`, or what it gave when the file was last hashed if the file is still that one.
+    """Returns what `hash_file` returns, from the cache if the file has not changed since it was last hashed.
 
     Raises:
-      OSError: the file cannot be read, or is no regular file.
+      OSError: the file cannot be read, or is not a regular file.
     """
     path = epath.Path(path)
     check_regular(path)
@@ -176,20 +177,21 @@ def hash_once(path: epath.PathLike) -> dict[str, Any]:
 
 
 def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
-    """A write after the hash must give the file another time, so one just written is waited for."""
+    """Hashes a file and stores the hash. It waits until a later write would get a different file time."""
     stamp = _stamp(path)
     if not is_remote(path) and time.time_ns() - max(stamp[-2:]) < _TICK_NS:
         time.sleep(_TICK_NS / 1e9)
     found = hash_file(path)
     if _stamp(path) == stamp:
-        with contextlib.suppress(OSError):  # no cache here: the next start hashes again
+        # If the cache cannot be written here, the next start hashes again.
+        with contextlib.suppress(OSError):
             write_json(entry, {"path": os.fspath(path), "stamp": stamp, **found})
     return found
 
 
 def _stamp(path: epath.Path) -> list[int | str]:
-    """A stamp that differs for another file (the first two numbers) and for other bytes in it (the rest)."""
-    if is_remote(path):  # an object is written whole, and has no inode
+    """Returns a stamp: its first two numbers change with the file, the others with the bytes in it."""
+    if is_remote(path):  # An object is written whole, and has no inode.
         return [os.fspath(path), "", path.stat().length, version_in_store(path)]
     found = os.stat(path)
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]

@@ -1,11 +1,11 @@
-"""The record of what a stage was made with: written in its folder, compared when a run goes on there.
+"""The record of what a stage was made with: written in its folder, and compared when a run continues there.
 
-A stage is claimed by what it reads and by nothing else: its section without the fields that only place, show or
-lengthen it, and hashes of the models and data that it reads.
+A stage claims all that it reads and nothing else: its section without the fields that only affect placement, display or
+length, and hashes of the models and data that it reads.
 
-Records of older versions are read as this version would have written them: a field that came later gets its default
-(what runs did before the field existed), and a field that is no longer claimed is left out. Names that this version
-does not know stay, and count as a difference.
+Records of older versions are read as this version would have written them. A field that was added later gets its
+default (runs did this before the field existed), and a field that is no longer claimed is left out. Names that this
+version does not know stay, and count as a difference.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ OfSection = Callable[[type, dict[str, Any]], dict[str, Any]]
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """`path: old -> new` for every leaf in which two plain configurations differ."""
+    """Returns `path: old -> new` for every leaf in which two plain configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(set(old) | set(new))
         pairs = (
@@ -40,17 +40,17 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def plain_json(value: Any) -> Any:
-    """The value as it comes back from a JSON file: tuples as lists, keys as text."""
+    """Returns the value as it would come back from a JSON file: tuples as lists, keys as text."""
     return json.loads(json.dumps(value))
 
 
 def digest(claimed: dict) -> str:
-    """A hash of what a stage is claimed by."""
+    """Returns a hash of a claim."""
     return hashlib.sha256(json.dumps(claimed, sort_keys=True).encode()).hexdigest()
 
 
 def refuse(path: epath.PathLike, changed: list[str], remedy: str) -> None:
-    """Refuses what was made with something else, if there is a difference: each in a line, a single one in the line.
+    """Raises an error if there are differences: each on a line of its own, a single one within the sentence.
 
     Raises:
       ConfigError: with the differences, and what to do.
@@ -75,20 +75,20 @@ def claim(
     sections: Mapping[str, type] | None = None,
     later: Collection[str] = (),
 ) -> None:
-    """Writes the record of a stage into its folder, or refuses a folder in which another one was begun.
+    """Writes the record of a stage into its folder, or refuses a folder in which a different one was begun.
 
-    Called when everything else is checked, just before the first thing is written.
+    It is called when everything else has been checked, just before the first result is written.
 
     Args:
       folder: of the stage.
       claimed: what its results depend on.
-      begun: whether the folder holds results; without any it belongs to nobody and is claimed anew.
-      about: what else stands in the record, for readers; not compared.
+      begun: whether the folder holds results; a folder without results has no owner and is claimed anew.
+      about: further contents of the record, for readers; not compared.
       name: of the record.
-      sections, later: as of `agreed`.
+      sections, later: as for `agreed`.
 
     Raises:
-      ConfigError: with the differences, or since it is not known what the results were made with.
+      ConfigError: with the differences, or because it is not known what the results were made with.
     """
     write_claim(folder, agreed(folder, claimed, begun, name, sections, later), about, name)
 
@@ -101,15 +101,15 @@ def agreed(
     sections: Mapping[str, type] | None = None,
     later: Collection[str] = (),
 ) -> dict:
-    """The claim under which a folder goes on: what is asked for or, where that agrees, what it began with.
+    """Returns the claim with which a folder continues: the requested one or, if it agrees, the one it began with.
 
-    Hashes of the claim stand in other files, so what an older version wrote stays as it is.
+    Other files contain hashes of the claim, so a claim that an older version wrote must stay unchanged.
 
     Args:
-      folder, claimed, begun, name: as of `claim`.
-      sections: path in the claim -> the dataclass that is claimed there, by which older claims are read
-        (`old_claims.brought_up`).
-      later: names in the claim that older versions did not write; not compared where the record lacks them.
+      folder, claimed, begun, name: as for `claim`.
+      sections: path in the claim -> the dataclass that is claimed there, with which older claims are read
+        (`brought_up`).
+      later: names in the claim that older versions did not write; they are not compared if the record lacks them.
 
     Raises:
       ConfigError: as `claim`.
@@ -120,7 +120,7 @@ def agreed(
     remedy = f"Use another --workdir, or remove {path.parent}."
     if not path.exists():
         raise ConfigError(f"{path}: not found: what is there was made with is not known. {remedy}")
-    # Without the record it would not be known what is there was made with.
+    # Without the record nobody would know what the results were made with.
     old = read_object(path, {"claimed": dict}, f"Put back a copy of it. {remedy}")["claimed"]
     refuse(path, changes(old, claimed, sections, later), remedy)
     return old
@@ -132,7 +132,9 @@ def changes(
     sections: Mapping[str, type] | None = None,
     later: Collection[str] = (),
 ) -> list[str]:
-    """`differences` of an old claim, perhaps an older version's, and a new one; arguments as of `agreed`."""
+    """Returns the `differences` of an old claim, perhaps of an older version, and a new one; arguments as
+    in `agreed`.
+    """
     if isinstance(old, dict):
         new = {name: value for name, value in new.items() if name in old or name not in later}
     return differences(brought_up(old, sections or {}), plain_json(new))
@@ -141,7 +143,7 @@ def changes(
 def write_claim(
     folder: epath.Path, claimed: dict, about: dict | None = None, name: str = RECORD
 ) -> None:
-    """Writes the record of a stage, unless it says just this already."""
+    """Writes the record of a stage, unless it has exactly this content already."""
     record = {"claimed": plain_json(claimed), **plain_json(about or {})}
     if not _holds(folder / name, record):
         write_json(folder / name, record)
@@ -150,19 +152,19 @@ def write_claim(
 def _holds(path: epath.Path, record: dict) -> bool:
     try:
         return path.exists() and read_json(path) == record
-    except UserError:  # broken, and nobody's: written anew
+    except UserError:  # Broken, and without an owner: written anew.
         return False
 
 
 def mark_done(folder: epath.Path, summary: dict, claimed: dict, files: list[epath.Path]) -> None:
-    """Writes `done.json`: the summary, the hash of what the stage was claimed by, and its files with their sizes."""
+    """Writes `done.json`: the summary, the hash of the stage's claim, and its files with their sizes."""
     sizes = {str(file.relative_to(folder)): file.stat().length for file in files}
     done = summary | {"claim": digest(plain_json(claimed)), "files": sizes}
     write_json(folder / DONE, done)
 
 
 def why_not_done(folder: epath.Path, summary: dict, claimed: dict) -> str | None:
-    """None where `done.json` says that just this is complete and all that it names is there; else what is amiss."""
+    """Returns None if `done.json` says that exactly this is complete and all its files exist; else what is wrong."""
     path = folder / DONE
     if not path.exists():
         return f"{path}: not found"
@@ -182,12 +184,12 @@ def _length(path: epath.Path) -> int | None:
 
 
 def brought_up(old: Any, sections: Mapping[str, type]) -> Any:
-    """An old record in which the sections at these paths are as this version claims them.
+    """Returns an old record with the sections at these paths as this version claims them.
 
     Args:
       old: plain JSON values.
-      sections: path ("rl", "models.run", "" for all of it) -> the dataclass that is claimed there; what is not there
-        is left alone.
+      sections: path ("rl", "models.run", "" for the whole record) -> the dataclass that is claimed there; missing paths
+        are left out.
     """
     for path, cls in sections.items():
         old = _changed(old, path.split(".") if path else [], cls)
@@ -195,7 +197,7 @@ def brought_up(old: Any, sections: Mapping[str, type]) -> Any:
 
 
 def recorded(cls: type, section: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's section from a record, without fields that `cls` does not have any more, at any depth."""
+    """Returns a recipe's section from a record, without fields that `cls` no longer has, at any depth."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {n: _walk(hints[n], x, recorded) for n, x in section.items() if n in hints}
 
@@ -222,7 +224,7 @@ def _as_claimed(cls: type, old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _walk(hint: Any, value: Any, of_section: OfSection) -> Any:
-    """A value of a type with `of_section` of every section in it."""
+    """Returns a value of a type, with `of_section` applied to every section in it."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return _walk(args[0], value, of_section)

@@ -1,8 +1,7 @@
 """Samples grouped by question, for several models on the same questions; their means and standard errors.
 
-Scores are numbers in 0..1, NaN where a grader failed: such a sample is left out and the size says so. Samples that
-share a question form a cluster; subsets of a benchmark (and benchmarks of a group) form strata whose means are
-averaged.
+Scores are numbers in 0..1, and NaN if a grader failed: such a sample is left out, and the sizes show it. Samples of one
+question form a cluster. Subsets of a benchmark (and benchmarks of a group) form strata, whose means are averaged.
 """
 
 import dataclasses
@@ -13,12 +12,12 @@ from jaxtyping import Bool, Float, Int
 
 from jaxreason.errors import UserError
 
-ROUNDING = 1e-12  # shares that differ by less are equal
+ROUNDING = 1e-12  # Shares that differ by less are equal.
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleScores:
-    """One metric of one model, a value for each sample; NaN where it was not graded."""
+    """One metric of one model, one value per sample; NaN for a sample that was not graded."""
 
     values: Float[np.ndarray, " N"]
     weights: Float[np.ndarray, " N"]
@@ -38,10 +37,10 @@ class Clustered:
 
 
 def cluster(models: Sequence[SampleScores]) -> Clustered:
-    """Group the samples of each model by question.
+    """Groups the samples of each model by question.
 
     Raises:
-      ValueError: when the models were not asked the same questions.
+      ValueError: the models were not asked the same questions.
     """
     keys = [_keys(scores) for scores in models]
     labels = sorted(set(keys[0]))
@@ -56,7 +55,7 @@ def cluster(models: Sequence[SampleScores]) -> Clustered:
         sums=np.stack([sums for sums, _ in columns], axis=1),
         sizes=np.stack([sizes for _, sizes in columns], axis=1),
         strata=np.array([names.index(subset) for subset, _ in labels]),
-        # Subsets count alike, whatever their numbers of questions.
+        # All subsets have equal weight, independent of their numbers of questions.
         weights=np.full(len(names), 1 / len(names)),
         binary=all(_is_binary(scores) for scores in models),
     )
@@ -78,7 +77,7 @@ def _check_same(expected: list, got: list, number: int) -> None:
 
 
 def _sums(index: list[int], scores: SampleScores, num: int) -> tuple[np.ndarray, np.ndarray]:
-    # A sample that was not graded is left out of numerator and denominator; it counts neither right nor wrong.
+    # A sample that was not graded is left out of numerator and denominator; it counts neither as right nor as wrong.
     graded = ~np.isnan(scores.values)
     weights = np.where(graded, scores.weights, 0.0)
     values = np.where(graded, scores.values, 0.0)
@@ -91,7 +90,7 @@ def _is_binary(scores: SampleScores) -> bool:
 
 
 def merge(parts: Sequence[Clustered]) -> Clustered:
-    """Benchmarks as strata of one group: the mean of the result is the mean of their means."""
+    """Returns benchmarks as strata of one group: the mean of the result is the mean of their means."""
     offsets = np.cumsum([0] + [len(part.weights) for part in parts[:-1]])
     return Clustered(
         sums=np.concatenate([part.sums for part in parts]),
@@ -105,37 +104,37 @@ def merge(parts: Sequence[Clustered]) -> Clustered:
 
 
 def means(scores: Clustered) -> Float[np.ndarray, " K"]:
-    """The weighted mean over strata of sum / count; NaN when a stratum has no graded sample."""
+    """Returns the weighted mean over strata of sum / count; NaN if a stratum has no graded sample."""
     sums, sizes = by_stratum(scores, scores.sums), by_stratum(scores, scores.sizes)
     with np.errstate(invalid="ignore", divide="ignore"):
         return scores.weights @ (sums / sizes)
 
 
 def by_stratum(scores: Clustered, values: Float[np.ndarray, "C K"]) -> Float[np.ndarray, "S K"]:
-    """Sums over the clusters of each stratum."""
+    """Returns the sums over the clusters of each stratum."""
     onehot = np.arange(len(scores.weights))[:, None] == scores.strata
     return onehot.astype(float) @ values
 
 
 def select(scores: Clustered, columns: Sequence[int]) -> Clustered:
-    """The same questions for some of the models."""
+    """Returns the same questions with only some of the models."""
     columns = list(columns)
     return dataclasses.replace(scores, sums=scores.sums[:, columns], sizes=scores.sizes[:, columns])
 
 
 def counts(scores: Clustered) -> Int[np.ndarray, "S K"]:
-    """How many clusters of each stratum have a graded sample."""
+    """Returns how many clusters of each stratum have a graded sample."""
     return by_stratum(scores, (scores.sizes > 0).astype(float)).astype(int)
 
 
 def unvarying(
     scores: Clustered, shares: Float[np.ndarray, "C K"] | None = None
 ) -> Bool[np.ndarray, "S K"]:
-    """The strata in which every question has the same share, so that no resample of them varies.
+    """Returns the strata in which all questions have the same share, so that resamples of them do not vary.
 
     Args:
       scores: of the models.
-      shares: of each question; those of the scores if None. NaN is left out.
+      shares: of each question; None takes those of the scores. NaN is left out.
     """
     shares = question_shares(scores) if shares is None else shares
     result = np.zeros((len(scores.weights), shares.shape[1]), bool)
@@ -148,18 +147,17 @@ def unvarying(
 
 
 def question_shares(scores: Clustered) -> Float[np.ndarray, "C K"]:
-    """The mean score of each question; NaN where none of its samples was graded."""
+    """Returns the mean score of each question; NaN if none of its samples was graded."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return scores.sums / scores.sizes
 
 
 def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
-    """Cluster-robust standard error of `means`: C/(C-1) sum_c (sum_c - m size_c)^2 / size^2 in
-    each stratum.
+    """Returns the cluster-robust standard errors of `means`.
 
-    A stratum of a single cluster has no spread of its own: its variance is taken as m (1 - m) of
-    all. One whose C clusters are all alike has that of two successes and two failures more
-    (Agresti and Coull 1998).
+    In each stratum the variance is C/(C-1) sum_c (sum_c - m size_c)^2 / size^2. A stratum of a single cluster has no
+    spread of its own: its variance is taken as the overall m (1 - m). If all C clusters of a stratum are alike, two
+    successes and two failures are added to compute its variance (Agresti and Coull 1998).
     """
     overall, alike = means(scores), unvarying(scores)
     variances = []
@@ -170,7 +168,7 @@ def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
         if count == 1:
             variances.append(overall * (1 - overall))
             continue
-        # The sandwich estimator of a ratio of sums: samples of one question may agree as much as they like.
+        # The sandwich estimator of a ratio of sums: the samples of one question may be correlated in any way.
         residuals = sums - mean * sizes
         found = count / (count - 1) * (residuals**2).sum(0) / sizes.sum(0) ** 2
         added = (mean * count + 2) / (count + 4)
@@ -179,14 +177,14 @@ def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
 
 
 def ratio_error(sums: Float[np.ndarray, " N"], numbers: Float[np.ndarray, " N"]) -> float | None:
-    """The standard error of r = sum(sums) / sum(numbers): sqrt(k / (k - 1) * sum_i (s_i - r n_i)^2) / sum(n).
+    """Returns the standard error of r = sum(sums) / sum(numbers): sqrt(k / (k - 1) * sum_i (s_i - r n_i)^2) / sum(n).
 
     Args:
-      sums: of the values of each cluster.
-      numbers: of values in each; those without any play no part.
+      sums: sums of the values of each cluster.
+      numbers: numbers of values in each cluster; clusters without values are ignored.
 
     Returns:
-      None where fewer than two clusters have a value: one alone says nothing of its spread.
+      None if fewer than two clusters have a value: one cluster alone says nothing about the spread.
     """
     sums, numbers = np.asarray(sums, float), np.asarray(numbers, float)
     num_clusters = int((numbers > 0).sum())
@@ -199,14 +197,15 @@ def ratio_error(sums: Float[np.ndarray, " N"], numbers: Float[np.ndarray, " N"])
 def pooled_mean(
     means: list[float], errors: list[float | None], numbers: list[int]
 ) -> tuple[float, float | None]:
-    """The mean of all values of several strata, and its standard error, None where that cannot be told.
+    """Returns the mean of all values of several strata, and its standard error (None if it cannot be computed).
 
-    Strata without an error of their own (one cluster each) are taken together as one, each a cluster of it.
+    Strata without an error of their own (a single cluster each) are combined into one stratum, in which each is a
+    cluster.
 
     Args:
-      means: of the strata.
-      errors: of those means.
-      numbers: of values that each mean is of.
+      means: means of the strata.
+      errors: standard errors of those means.
+      numbers: numbers of values behind each mean.
     """
     n, m = np.array(numbers, float), np.array(means, float)
     single = np.array([error is None for error in errors])

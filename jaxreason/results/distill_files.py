@@ -1,7 +1,7 @@
-"""Files of a distillation: what a teacher said, what a grader thinks of it, and the dataset; docs/distillation.md.
+"""Files of a distillation: a teacher's replies, a grader's verdicts on them, and the dataset; docs/distillation.md.
 
-A reply depends on the teacher, what it is asked, the decoding and the seed. What is thought of it and which replies are
-kept is elsewhere, so that a better grader or another choice never costs a reply.
+A reply depends on the teacher, the question, the decoding and the seed. Verdicts, and the choice of replies, are in
+other files, so a better grader or a different choice never costs a new reply.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from jaxreason.results.jsonl import grown_exists, read_jsonl
 
 DISTILL = "distill"
 YIELD = "yield.json"
-# What each field of a line is; None allows null.
+# The type of each field of a line; None allows null.
 REPLY = {
     "id": (str,),
     "sample": (int,),
@@ -37,56 +37,56 @@ VERDICT = {
 
 
 def distill_folder(workdir: epath.PathLike) -> epath.Path:
-    """The folder of a distillation in its working directory."""
+    """Returns the folder of a distillation in its working directory."""
     return epath.Path(workdir) / DISTILL
 
 
 def distill_replies_path(folder: epath.Path, name: str) -> epath.Path:
-    """A line for each reply of a pass over the questions, in the distillation `folder`."""
+    """Returns the file with one line for each reply of a pass over the questions, in the distillation `folder`."""
     return folder / "replies" / f"{name}.jsonl"
 
 
 def replies_head(name: str) -> str:
-    """The name of the record beside it: what it is made with."""
+    """Returns the name of the record beside it, which says what it was made with."""
     return f"{name}.head.json"
 
 
 def verdicts_path(folder: epath.Path, name: str) -> epath.Path:
-    """A line for each graded reply of a pass."""
+    """Returns the file with one line for each graded reply of a pass."""
     return folder / "verdicts" / f"{name}.jsonl"
 
 
 def data_folder(folder: epath.Path) -> epath.Path:
-    """The folder of the dataset's shards."""
+    """Returns the folder of the dataset's shards."""
     return folder / "data"
 
 
 def shard_path(folder: epath.Path, number: int) -> epath.Path:
-    """Shard `number` (from 1) of the dataset."""
+    """Returns the path of shard `number` (from 1) of the dataset."""
     return data_folder(folder) / f"{number:05d}.jsonl"
 
 
 def read_replies(folder: epath.Path, name: str) -> list[dict[str, Any]]:
-    """The replies of a pass so far; none where nothing was asked.
+    """Returns the replies of a pass so far; none if nothing was asked yet.
 
     Raises:
-      UserError: a line is no reply; names file and line.
+      UserError: a line is not a reply; the message has file and line.
     """
     remedy = "Remove the line: the reply is asked for again."
     return _read(distill_replies_path(folder, name), REPLY, remedy)
 
 
 def read_verdicts(folder: epath.Path, name: str) -> list[dict[str, Any]]:
-    """The verdicts of graders on the replies of a pass so far.
+    """Returns the graders' verdicts on the replies of a pass so far.
 
     Raises:
-      UserError: a line is no verdict; names file and line.
+      UserError: a line is not a verdict; the message has file and line.
     """
     return _read(verdicts_path(folder, name), VERDICT, "Remove the file: it is made again.")
 
 
 def write_yield(folder: epath.Path, told: dict[str, Any]) -> None:
-    """Writes what a distillation yielded."""
+    """Writes the yield of a distillation."""
     write_json(folder / YIELD, told)
 
 
@@ -94,7 +94,7 @@ def read_yield(folder: epath.Path) -> dict[str, Any]:
     """Reads the file of `write_yield`.
 
     Raises:
-      UserError: it is broken, or is none.
+      UserError: it is broken or missing.
     """
     return read_object(folder / YIELD, {"passes": dict, "rows": int})
 

@@ -1,7 +1,7 @@
-"""Files that say how far a model is from its base; each format has one writer and one reader.
+"""Files about the distance of a model from its base; each format has one writer and one reader.
 
-analysis/<metric>.json of a run, cross_sampling/ of a run (replies that one model writes with some tokens chosen by
-another), and weights_overlap.json of a study (which weights several runs changed alike).
+They are analysis/<metric>.json of a run, cross_sampling/ of a run (replies that one model writes, with some tokens
+chosen by another), and weights_overlap.json of a study (which weights several runs changed alike).
 """
 
 from collections.abc import Iterator
@@ -23,29 +23,29 @@ ANALYSIS = "analysis"
 MADE_WITH = "made_with"
 DRIFT_SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
 DRIFT_PART = {MADE_WITH: dict, "metrics": dict}
-ALL_CHOICES = "all"  # the budget that has no end, in names and rows
+ALL_CHOICES = "all"  # The unlimited budget, in names and rows.
 CROSS_SHAPE = {"benchmark": str, "label": str, "rule": str, "rows": list}
 OVERLAP = "weights_overlap.json"
 OVERLAP_SHAPE = {"made_with": dict, "bases": list}
 
 
 def drift_folder(workdir: epath.PathLike) -> epath.Path:
-    """The folder of what was measured of a run."""
+    """Returns the folder of a run's measurements."""
     return epath.Path(workdir) / ANALYSIS
 
 
 def drift_path(workdir: epath.PathLike, metric: str) -> epath.Path:
-    """The file of a metric of a run."""
+    """Returns the file of a metric of a run."""
     return drift_folder(workdir) / f"{metric}.json"
 
 
 def drift_part_path(workdir: epath.PathLike, unit: str) -> epath.Path:
-    """The file with the measurements of a unit (`<benchmark>.<source>`) until all are done."""
+    """Returns the file that has the measurements of a unit (`<benchmark>.<source>`) until all units are done."""
     return drift_folder(workdir) / "parts" / f"{unit}.json"
 
 
 def write_drift(workdir: epath.PathLike, metric: str, value: dict[str, Any]) -> None:
-    """Writes a metric, whole or not at all; docs/drift.md says what is in it."""
+    """Writes a metric, completely or not at all; docs/drift.md describes its content."""
     write_json(drift_path(workdir, metric), value)
 
 
@@ -57,45 +57,46 @@ def write_drift_part(workdir: epath.PathLike, unit: str, value: dict[str, Any]) 
 def read_drift(
     workdir: epath.PathLike, metric: str, read: ReadObject = read_object
 ) -> dict[str, Any] | None:
-    """The measurements of a metric; None if it was not measured.
+    """Returns the measurements of a metric; None if it was not measured.
 
     Args:
       workdir: of the run.
       metric: its name.
-      read: how its object is read.
+      read: reads the object in the file.
 
     Raises:
-      UserError: the file is broken, or holds something else.
+      UserError: the file is broken or has a different content.
     """
     path = drift_path(workdir, metric)
     return read(path, DRIFT_SHAPE) if path.exists() else None
 
 
 def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None:
-    """The measurements of a unit; None if there are none.
+    """Returns the measurements of a unit; None if there are none.
 
     Raises:
-      UserError: the file is broken, or holds something else.
+      UserError: the file is broken or has a different content.
     """
     path = drift_part_path(workdir, unit)
     return read_object(path, DRIFT_PART) if path.exists() else None
 
 
 def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
-    """Removes the measurements of units (whose names begin with `prefix`), once the metrics are written."""
+    """Removes the measurements of units (whose names begin with `prefix`) once the metrics are written."""
     folder = drift_folder(workdir) / "parts"
     if not prefix:
         remove_folder(folder)
     elif folder.exists():
         for path in folder.glob(f"{prefix}*.json"):
             remove(path)
-        for empty in () if is_remote(folder) else (folder, folder.parent):  # a bucket has none
+        # On a bucket there are no empty folders.
+        for empty in () if is_remote(folder) else (folder, folder.parent):
             if not any(empty.iterdir()):
                 empty.rmdir()
 
 
 def undefined_in(value: dict[str, Any]) -> dict[str, str]:
-    """Why a metric's file lacks rows, by unit (`<benchmark>.<source>`); under "" where these models have none."""
+    """Returns why a metric's file lacks rows, by unit (`<benchmark>.<source>`), or by "" if no unit has any."""
     details = value["details"]
     if "undefined" in details:
         return {"": details["undefined"]}
@@ -104,7 +105,7 @@ def undefined_in(value: dict[str, Any]) -> dict[str, str]:
 
 
 def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
-    """Every metric of a run that is there, by name.
+    """Yields every measured metric of a run, by name.
 
     Raises:
       UserError: as `read_drift`.
@@ -114,19 +115,19 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
 
 
 def cross_folder(workdir: epath.PathLike, benchmark: str) -> epath.Path:
-    """The folder of the replies to a benchmark."""
+    """Returns the folder of the replies to a benchmark."""
     return epath.Path(workdir) / "cross_sampling" / benchmark
 
 
 def cross_replies_path(
     workdir: epath.PathLike, benchmark: str, leads: str, budget: str
 ) -> epath.Path:
-    """Replies that `leads` ("base" or "tuned") wrote with `budget` choices of the other."""
+    """Returns the file of replies that `leads` ("base" or "tuned") wrote with `budget` choices of the other model."""
     return cross_folder(workdir, benchmark) / f"{leads}.{budget}.jsonl"
 
 
 def cross_result_path(workdir: epath.PathLike, benchmark: str) -> epath.Path:
-    """The scores of all replies to a benchmark."""
+    """Returns the file with the scores of all replies to a benchmark."""
     return epath.Path(workdir) / "cross_sampling" / f"{benchmark}.json"
 
 
@@ -137,25 +138,25 @@ def write_cross_replies(path: epath.Path, lines: list[dict[str, Any]]) -> None:
 
 
 def read_cross_replies(path: epath.Path) -> list[dict[str, Any]]:
-    """The replies of one leader and budget.
+    """Returns the replies of one leader and budget.
 
     Raises:
-      UserError: a line is no JSON object.
+      UserError: a line is not a JSON object.
     """
     return read_jsonl(path)
 
 
 def write_cross_result(workdir: epath.PathLike, value: dict[str, Any]) -> None:
-    """Writes the scores of a benchmark; docs/drift.md says what is in the file."""
+    """Writes the scores of a benchmark; docs/drift.md describes the content of the file."""
     write_json(cross_result_path(workdir, value["benchmark"]), value)
 
 
 def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list[dict[str, Any]]:
-    """The scores of every benchmark that was cross-sampled, by name.
+    """Returns the scores of every benchmark that was cross-sampled, by name.
 
     Args:
       workdir: of the run.
-      read: how an object is read.
+      read: reads the object in a file.
 
     Raises:
       UserError: a file is broken.
@@ -165,24 +166,24 @@ def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list
 
 
 def overlap_path(workdir: epath.PathLike) -> epath.Path:
-    """The file of the overlaps of a study."""
+    """Returns the file of the overlaps of a study."""
     return epath.Path(workdir) / OVERLAP
 
 
 def write_overlap(workdir: epath.PathLike, value: dict[str, Any]) -> None:
-    """Writes the overlaps, whole or not at all; docs/weights.md says what is in them."""
+    """Writes the overlaps, completely or not at all; docs/weights.md describes their content."""
     write_json(overlap_path(workdir), value)
 
 
 def read_overlap(workdir: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any] | None:
-    """The overlaps that were measured; None if there are none.
+    """Returns the measured overlaps; None if there are none.
 
     Args:
       workdir: of the study.
-      read: how its object is read.
+      read: reads the object in the file.
 
     Raises:
-      UserError: the file is broken, or holds something else.
+      UserError: the file is broken or has a different content.
     """
     path = overlap_path(workdir)
     return read(path, OVERLAP_SHAPE) if path.exists() else None

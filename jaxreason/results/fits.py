@@ -1,7 +1,7 @@
-"""Least squares of one measurement on another over the checkpoints of several runs, and how sure such a fit is.
+"""Least-squares fits of one measurement to another over the checkpoints of several runs, and how certain such a fit is.
 
-Checkpoints of a run resemble each other, so it is runs that are resampled, and whole runs that are left out to see how
-a fit predicts what it has not seen.
+Checkpoints of one run resemble each other. Hence whole runs are resampled, and whole runs are left out to see how well
+a fit predicts runs that it has not seen.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxreason.results.statistics import Seed
 
 @dataclasses.dataclass(frozen=True)
 class Points:
-    """n points; those of one run have one number in `runs`, from 0 on."""
+    """n points; `runs` has the number of each point's run, from 0 on."""
 
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " n"]
@@ -28,12 +28,12 @@ class Fit:
 
     Attributes:
       coefficients: the constant first.
-      r2: 1 - (squares left) / (squares about the mean).
+      r2: 1 - (residual sum of squares) / (sum of squares about the mean).
       adjusted: 1 - (1 - r2) (n - 1) / (n - 1 - degree).
-      unseen: the same of predictions of each run by a fit to the others, against their mean; below 0 where that mean
-        predicts better. NaN where the others cannot be fitted.
-      r2_draws: of resamples of the runs; NaN where one cannot be fitted.
-      coefficient_draws: likewise.
+      unseen: the R² of predictions of each run by a fit to the others, relative to the others' mean; below 0 if that
+        mean predicts better. NaN if the others cannot be fitted.
+      r2_draws: R² in resamples of the runs; NaN where one cannot be fitted.
+      coefficient_draws: the coefficients in these resamples.
     """
 
     coefficients: tuple[float, ...]
@@ -45,7 +45,7 @@ class Fit:
 
 
 def why_no_fit(points: Points, degree: int) -> str:
-    """Why a polynomial of this degree has no fit with an R²; "" if it has one."""
+    """Returns why a polynomial of this degree has no fit with an R²; "" if it has one."""
     if len(points.x) < degree + 2:
         return f"{len(points.x)} points, of {degree + 2} that a fit of degree {degree} needs"
     if not (np.isfinite(points.x).all() and np.isfinite(points.y).all()):
@@ -58,18 +58,18 @@ def why_no_fit(points: Points, degree: int) -> str:
 
 
 def resampled_runs(num_runs: int, resamples: int, seed: Seed) -> Int[np.ndarray, "R runs"]:
-    """How often each run is in each of R resamples with replacement; the same for every measurement."""
+    """Returns how often each run is in each of R resamples with replacement; equal for all measurements."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=resamples)
 
 
 def fit(points: Points, degree: int, counts: Int[np.ndarray, "R runs"]) -> Fit:
-    """A fit of points for which `why_no_fit` is "".
+    """Fits points for which `why_no_fit` is "".
 
     Args:
       points: of the runs.
       degree: of the polynomial: 1 or 2.
-      counts: of `resampled_runs`.
+      counts: the result of `resampled_runs`.
     """
     ones = np.ones((1, len(points.x)))
     coefficients, r2 = _solve(points, degree, ones)
@@ -82,15 +82,15 @@ def fit(points: Points, degree: int, counts: Int[np.ndarray, "R runs"]) -> Fit:
 
 
 def predict(coefficients: Sequence[float], x: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """The polynomial at `x`."""
+    """Returns the values of the polynomial at `x`."""
     return np.polynomial.polynomial.polyval(x, coefficients)
 
 
 def _solve(
     points: Points, degree: int, weights: Float[np.ndarray, "R n"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients [R, degree + 1] and R² [R] under each row of weights; NaN where these leave too few points."""
-    scale = np.abs(points.x).max() or 1.0  # so that powers are of one size
+    """Returns coefficients [R, degree + 1] and R² [R] for each row of weights; NaN where too few points are left."""
+    scale = np.abs(points.x).max() or 1.0  # So that all powers have a similar size.
     powers = (points.x / scale)[:, None] ** np.arange(degree + 1)
     normal = np.einsum("rn,ni,nj->rij", weights, powers, powers)
     sound = np.linalg.matrix_rank(normal, hermitian=True) == degree + 1
@@ -100,7 +100,7 @@ def _solve(
     left = (weights * (points.y - solved @ powers.T) ** 2).sum(1)
     mean = (
         weights @ points.y / np.maximum(weights.sum(1), 1)
-    )  # a resample may have none of these runs
+    )  # A resample may have none of these runs.
     about = (weights * (points.y - mean[:, None]) ** 2).sum(1)
     sound &= about > 0
     r2 = np.where(sound, 1 - left / np.where(about > 0, about, 1), np.nan)
@@ -109,7 +109,7 @@ def _solve(
 
 
 def _unseen(points: Points, degree: int) -> float:
-    """R² of the runs, each predicted from the others."""
+    """Returns the R² of predictions of each run from a fit to the others."""
     numbers = np.unique(points.runs)
     if len(numbers) < 2:
         return float("nan")

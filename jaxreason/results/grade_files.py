@@ -1,7 +1,7 @@
-"""Grade files: what a grader thinks of a sample file. One for each sample file and grader.
+"""Grade files: a grader's verdicts on a sample file. There is one for each sample file and grader.
 
-A grade file depends on its samples, the grader and its version, and the gold answers. It can be made again at any
-time, without a model (`jaxreason grade`).
+A grade file depends on its samples, the grader and its version, and the gold answers. It can be made again at any time,
+without a model (`jaxreason grade`).
 """
 
 from collections import Counter
@@ -26,9 +26,9 @@ from jaxreason.results.sample_files import (
     sample_digest,
 )
 
-# Weighs samples so that every gold answer of a subset counts as much as every other: of an accuracy, the balanced one.
+# Weights samples so that all gold answers of a subset have equal weight; an accuracy becomes the balanced accuracy.
 BALANCED = "balanced"
-# What each field of a line is.
+# The type of each field of a line.
 GRADE_FIELDS = {
     **dict.fromkeys(("id", "benchmark", "subset", "cluster", "answer", "of"), TEXT),
     **dict.fromkeys(("extracted", "error"), MAYBE_TEXT),
@@ -38,17 +38,17 @@ GRADE_FIELDS = {
 
 
 def grades_path(folder: epath.Path, key: SampleKey, grader: str) -> epath.Path:
-    """The file with one line for each sample, in the evaluation `folder`."""
+    """Returns the file with one grade per sample, in the evaluation `folder`."""
     return folder / "grades" / f"{key.name}.{grader}.jsonl"
 
 
 def grade_head_path(folder: epath.Path, key: SampleKey, grader: str) -> epath.Path:
-    """The file that says how the grade file beside it was made."""
+    """Returns the file that says how the grade file beside it was made."""
     return folder / "grades" / f"{key.name}.{grader}.head.json"
 
 
 def graders_of(folder: epath.Path, key: SampleKey) -> list[str]:
-    """The graders that have a grade file of this sample file, in the order of their names.
+    """Returns the graders that have a grade file for this sample file, in the order of their names.
 
     Raises:
       UserError: a head is broken.
@@ -59,11 +59,11 @@ def graders_of(folder: epath.Path, key: SampleKey) -> list[str]:
 
 
 def read_grades(folder: epath.Path, key: SampleKey, grader: str) -> list[dict]:
-    """The lines of a finished grade file.
+    """Returns the lines of a finished grade file.
 
     Raises:
-      UserError: the file or its head is missing, a line is no grade of this benchmark, or one is missing, doubled or
-        out of order; names file and line.
+      UserError: the file or its head is missing, or a line is not a grade of this benchmark, or is missing, doubled or
+        out of order; the message has file and line.
     """
     path, head = (f(folder, key, grader) for f in (grades_path, grade_head_path))
     for file in (path, head):
@@ -75,7 +75,7 @@ def read_grades(folder: epath.Path, key: SampleKey, grader: str) -> list[dict]:
 
 
 def finished_grades(lines: list[dict], head: dict[str, Any], source: str) -> list[dict]:
-    """`read_grades` of lines and head already read; `source` names the file in messages."""
+    """Does what `read_grades` does, for lines and head already read; `source` names the file in messages."""
     check_finished(lines, head, GRADE_FIELDS, source)
     for number, line in enumerate(lines, start=1):
         if (line["error"] is None) != bool(line["scores"]):
@@ -92,8 +92,13 @@ def graded_samples(
     source: str,
     digest: Callable[[dict], str] = sample_digest,
 ) -> list[dict]:
-    """Each sample with its grade, both files finished; `source` names the grade file in messages, and `digest` gives
-    the hash of what a grader saw of a sample.
+    """Returns each sample with its grade, from two finished files.
+
+    Args:
+      samples: the lines of the sample file.
+      grades: the lines of the grade file.
+      source: names the grade file in messages.
+      digest: returns the hash of what a grader sees of a sample.
 
     Raises:
       UserError: the grades are of other samples.
@@ -115,24 +120,24 @@ def graded_samples(
 def read_sample_scores(
     folder: epath.Path, key: SampleKey, grader: str, metric: str, weight: str | None
 ) -> SampleScores:
-    """One metric of every sample of a finished grade file, NaN where grading or sampling failed.
+    """Returns one metric of every sample of a finished grade file; NaN where grading or sampling failed.
 
     Args:
       folder: of the evaluation.
       key: of the sample file.
       grader: of the grade file.
       metric: its name in the lines' scores.
-      weight: the score that weighs each sample, BALANCED, or None.
+      weight: the score that is the weight of each sample, BALANCED, or None.
 
     Raises:
-      UserError: as `read_grades`, or a line lacks the metric; names file and item.
+      UserError: as `read_grades`, or a line lacks the metric; the message has file and item.
     """
     path = grades_path(folder, key, grader)
     return sample_scores(read_grades(folder, key, grader), metric, weight, str(path))
 
 
 def sample_scores(lines: list[dict], metric: str, weight: str | None, source: str) -> SampleScores:
-    """`read_sample_scores` of lines already read; `source` names them in messages."""
+    """Does what `read_sample_scores` does, for lines already read; `source` names them in messages."""
     return SampleScores(
         values=np.array([_value(line, metric, source) for line in lines]),
         weights=_weights(lines, weight, source),

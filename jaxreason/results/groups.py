@@ -1,18 +1,18 @@
-"""The groups that benchmarks belong to, and the order in which they are shown everywhere."""
+"""The groups of benchmarks, and the order in which they are shown everywhere."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args
 
 GroupName = Literal["math", "other", "non_reasoning"]
-MATH = "math"  # the group that is trained on, and that the others are compared with
+MATH = "math"  # The group that models are trained on, and with which the others are compared.
 OTHER, NON_REASONING = "other", "non_reasoning"
-REST = "rest"  # the mean of all groups but math
-TRAINING = "training"  # of drift alone: replies to training prompts
+REST = "rest"  # The mean of all groups but math.
+TRAINING = "training"  # Only in drift: replies to training prompts.
 GROUP_ORDER: tuple[GroupName, ...] = get_args(GroupName)
 
 
 def groups_in_order(groups: Iterable[str]) -> list[str]:
-    """Names of groups, each once: those of GROUP_ORDER in its order, then others as they come."""
+    """Returns the names of groups, each once: those of GROUP_ORDER in this order, then the others as given."""
     names = list(dict.fromkeys(groups))
     known = [name for name in GROUP_ORDER if name in names]
     return known + [name for name in names if name not in known]

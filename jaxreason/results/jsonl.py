@@ -1,10 +1,9 @@
-"""Files of JSON lines that grow: one file on a disk; on a bucket, which cannot append, a series of objects.
+"""Growing files of JSON lines: one file on a disk; on a bucket, which cannot append, a series of objects.
 
-On a bucket a file that is complete is one object, `X.jsonl`. While it grows it is `X.parts/00001.jsonl`,
-`X.parts/00002.jsonl`, ... read one after the other. The last part is rewritten with each flush until it is PART_BYTES
-large; then the next one begins. So the number of parts depends on the size of the file, not on how often it was
-flushed. Every step from one state to the next writes or removes one object, and a reader gets the same lines before and
-after it.
+On a bucket a complete file is one object, `X.jsonl`. While it grows it is `X.parts/00001.jsonl`, `X.parts/00002.jsonl`,
+..., to be read one after the other. The last part is rewritten with each flush until it has PART_BYTES; then the next
+one begins. So the number of parts depends on the size of the file, and not on the number of flushes. Every step from
+one state to the next writes or removes one object, and a reader gets the same lines before and after it.
 """
 
 import json
@@ -19,29 +18,30 @@ from etils import epath
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import about, atomic_write_bytes, is_remote, remove
 
-PART_BYTES = 4 << 20  # a part of this size is followed by a new one
+PART_BYTES = 4 << 20  # After a part of this size, a new one begins.
 _PART = re.compile(r"(\d{5,})\.jsonl")
-_TRIES = 3  # of a reader that meets a writer just as it goes from parts to one object or back
-# On a bucket lines are written at the latest when so many wait, or the first has waited this long.
+# Tries of a reader, which may meet a writer that is just joining the parts or taking the object apart.
+_TRIES = 3
+# On a bucket, lines are written when this many wait, or when the first one has waited this long.
 FLUSH_LINES, FLUSH_SECONDS = 64, 20.0
 
 
 def parts_folder(path: epath.Path) -> epath.Path:
-    """The folder of the parts of a growing file, on a bucket."""
+    """Returns the folder of the parts of a growing file, on a bucket."""
     return path.parent / f"{path.name.removesuffix('.jsonl')}.parts"
 
 
 def grown_exists(path: epath.PathLike) -> bool:
-    """Whether there is such a file, whole or in parts."""
+    """Returns whether such a file exists, whole or in parts."""
     path = epath.Path(path)
     return path.exists() or (is_remote(path) and bool(_parts(path)))
 
 
 def read_grown(path: epath.PathLike) -> bytes:
-    """All bytes of a file that grows or has grown.
+    """Returns all bytes of a file that grows or has grown.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: there is no such file.
       UserError: a part between two others is missing.
     """
     path = epath.Path(path)
@@ -50,7 +50,7 @@ def read_grown(path: epath.PathLike) -> bytes:
     for _ in range(_TRIES - 1):
         try:
             return _read_objects(path)
-        except FileNotFoundError:  # or what was found was put together, or taken apart, meanwhile
+        except FileNotFoundError:  # Or the file was joined, or taken apart, meanwhile.
             continue
     return _read_objects(path)
 
@@ -62,15 +62,15 @@ def _read_objects(path: epath.Path) -> bytes:
     if not parts:
         raise FileNotFoundError(2, "No such file", str(path))
     data = b"".join(part.read_bytes() for part in parts)
-    # Put together meanwhile, the last parts may have been removed before they were listed.
+    # If the file was joined meanwhile, its last parts may have been removed before they were listed.
     return path.read_bytes() if path.exists() else data
 
 
 def write_grown(path: epath.PathLike, data: bytes) -> None:
-    """Writes the whole file as one object or file, in the place of what was there.
+    """Writes the whole file as one object or file, and replaces what was there.
 
     Raises:
-      OSError: it cannot be written; the file is then as it was.
+      OSError: it cannot be written; the file is then unchanged.
     """
     path = epath.Path(path)
     atomic_write_bytes(path, data)
@@ -79,7 +79,7 @@ def write_grown(path: epath.PathLike, data: bytes) -> None:
 
 
 def join_parts(path: epath.PathLike) -> None:
-    """Makes one object of a file in parts; where a kill came between the two, only removes the parts."""
+    """Joins a file's parts into one object; if a kill came before the parts were removed, only removes them."""
     path = epath.Path(path)
     if not is_remote(path):
         return
@@ -90,10 +90,10 @@ def join_parts(path: epath.PathLike) -> None:
 
 
 def _parts(path: epath.Path) -> list[epath.Path]:
-    """The parts in order.
+    """Returns the parts in order.
 
     Raises:
-      UserError: one between two others is missing.
+      UserError: a part between two others is missing.
     """
     found = _listed(path)
     for number, item in enumerate(found, start=1):
@@ -108,7 +108,7 @@ def _parts(path: epath.Path) -> list[epath.Path]:
 def _listed(path: epath.Path) -> list[epath.Path]:
     try:
         found = [item for item in parts_folder(path).iterdir() if _PART.fullmatch(item.name)]
-    except (FileNotFoundError, NotADirectoryError):  # a bucket has no empty folders
+    except (FileNotFoundError, NotADirectoryError):  # On a bucket there are no empty folders.
         return []
     return sorted(found, key=lambda item: int(item.stem))
 
@@ -118,13 +118,13 @@ def _name(number: int) -> str:
 
 
 def _remove_parts(path: epath.Path) -> None:
-    """Called where the whole file is there, so that no part counts; the last first, so that none is ever missing."""
+    """Removes the parts of a file that exists as a whole, the last one first, so that no gap ever appears."""
     for part in reversed(_listed(path)):
         remove(part)
 
 
 class PartsWriter:
-    """Goes on with a file on a bucket; what `write` takes is there after the next `flush`."""
+    """Continues a file on a bucket; lines passed to `write` are there after the next `flush`."""
 
     def __init__(self, path: epath.Path):
         self._path = path
@@ -135,7 +135,7 @@ class PartsWriter:
         self._new: list[bytes] = []
 
     def _take_apart(self) -> None:
-        """Parts beside a whole file are older than it and do not count."""
+        """Turns a whole file into parts again. Parts that lie beside a whole file are older and are ignored."""
         _remove_parts(self._path)
         data = self._path.read_bytes()
         if data:
@@ -143,14 +143,14 @@ class PartsWriter:
         remove(self._path)
 
     def write(self, line: bytes) -> None:
-        """Takes a line, its newline included."""
+        """Takes a line, including its newline."""
         self._new.append(line)
 
     def flush(self) -> None:
         """Writes the lines taken since the last flush; returns when they are in the bucket.
 
         Raises:
-          OSError: they could not be written; they are still held, for the next flush.
+          OSError: they could not be written; they are kept for the next flush.
         """
         if not self._new:
             return
@@ -162,10 +162,10 @@ class PartsWriter:
 
 
 def read_jsonl(path: epath.PathLike) -> list[dict]:
-    """The rows of a jsonl file. A last line without its newline was cut off by a kill and is not a row.
+    """Returns the rows of a jsonl file. A last line without a newline was cut off by a kill and is not a row.
 
     Raises:
-      UserError: a line that is no JSON object, or bytes that are no UTF-8; names file and line.
+      UserError: a line is not a JSON object, or bytes are not UTF-8; the message has file and line.
     """
     return parse_jsonl(read_grown(path), str(path))
 
@@ -173,11 +173,11 @@ def read_jsonl(path: epath.PathLike) -> list[dict]:
 def iter_jsonl(
     path: epath.PathLike, seen: Callable[[bytes], Any] = lambda _: None
 ) -> Iterator[dict]:
-    """`read_jsonl`, row by row: no more than a line of a file on a disk is held in memory.
+    """Does what `read_jsonl` does, row by row: only one line of a file on a disk is in memory at a time.
 
     Args:
       path: of the file.
-      seen: is called with all of its bytes, piece by piece.
+      seen: called with all bytes of the file, piece by piece.
 
     Raises:
       UserError: as `read_jsonl`.
@@ -204,7 +204,7 @@ def _decoded(line: bytes, path: epath.Path, number: int) -> str:
 
 
 def parse_jsonl(data: bytes, source: str) -> list[dict]:
-    """`read_jsonl` of bytes already read; `source` names them in messages."""
+    """Does what `read_jsonl` does, for bytes already read; `source` names them in messages."""
     return list(_rows(data, source))
 
 
@@ -224,7 +224,7 @@ def _row(line: str, where: str) -> dict:
 
 
 def _whole_lines(data: bytes, source: str) -> list[str]:
-    """Decoded after the cut, since a kill may cut a character in two."""
+    """Returns the complete lines. They are decoded after the cut, since a kill may cut a character in two."""
     whole, newline, _ = data.rpartition(b"\n")
     try:
         return whole.decode("utf-8").split("\n") if newline else []
@@ -234,25 +234,25 @@ def _whole_lines(data: bytes, source: str) -> list[str]:
 
 
 def write_jsonl(path: epath.PathLike, rows: Sequence[dict]) -> None:
-    """Writes all rows of a file, in the place of what was there.
+    """Writes all rows of a file, and replaces what was there.
 
     Raises:
-      OSError: it cannot be written; the file is then as it was.
+      OSError: it cannot be written; the file is then unchanged.
     """
     write_grown(path, jsonl_bytes(rows))
 
 
 def jsonl_bytes(rows: Iterable[dict]) -> bytes:
-    """The whole text of a jsonl file, for one that is written in one piece."""
+    """Returns the whole text of a jsonl file, for a file that is written in one piece."""
     return b"".join(map(_line, rows))
 
 
 class JsonlWriter:
-    """Appends rows to a jsonl file; drops a last line that a kill cut off.
+    """Appends rows to a jsonl file; drops a last line that a kill has cut off.
 
-    On a disk each row is whole and flushed when `write` returns; on a bucket it is there after the next `flush`.
-    The file is rewritten on opening when its last line is incomplete. `keep`, if given, also drops the rows
-    for which it is false, as a resumed run does with the rows after the step that it resumes from.
+    On a disk each row is complete and flushed when `write` returns; on a bucket it is there after the next `flush`. If
+    the last line is incomplete, the file is rewritten on opening. `keep`, if given, also drops the rows for which it is
+    false; a resumed run thus drops the rows after the step that it resumes from.
     """
 
     def __init__(self, path: epath.PathLike, keep: Callable[[dict], bool] | None = None):
@@ -274,7 +274,7 @@ class JsonlWriter:
             write_grown(self.path, text)
 
     def write(self, row: dict) -> None:
-        """Append one row."""
+        """Appends one row."""
         self._since = self._since if self._waiting else time.monotonic()
         self._waiting += 1
         with about(self.path):
@@ -284,7 +284,7 @@ class JsonlWriter:
                 self._waiting = 0
 
     def flush(self) -> None:
-        """Returns when all rows are in the file, on a disk also after a power cut."""
+        """Returns when all rows are in the file; on a disk, they then also survive a power cut."""
         with about(self.path):
             self._file.flush()
             if not is_remote(self.path):
@@ -292,19 +292,19 @@ class JsonlWriter:
         self._waiting = 0
 
     def flush_if_due(self) -> None:
-        """`flush`, where FLUSH_LINES rows wait for it, or one has for FLUSH_SECONDS."""
+        """Calls `flush` if FLUSH_LINES rows wait for it, or if one has waited for FLUSH_SECONDS."""
         late = self._waiting and time.monotonic() - self._since >= FLUSH_SECONDS
         if late or self._waiting >= FLUSH_LINES:
             self.flush()
 
     def close(self) -> None:
-        """Writes what waits, and closes the file."""
+        """Writes the waiting rows and closes the file."""
         self.flush()
         if not is_remote(self.path):
             self._file.close()
 
     def close_whole(self) -> None:
-        """`close`, and on a bucket makes one object of the file's parts."""
+        """Calls `close`, and on a bucket joins the file's parts into one object."""
         self.close()
         join_parts(self.path)
 

@@ -1,11 +1,11 @@
 """The lease of a working directory on a bucket, which has no locks: an object that its holder renews.
 
-`<workdir>/.lease/000001.json`, `000002.json`, ...: the highest number is the lease, and each run that takes it writes
-the next one. A holder writes its own anew every RENEW_SECONDS, with another `beat`, and marks it `released` at its
-end. One that has not changed for STALE_PERIODS such periods is nobody's any more. That is watched by the watcher's own
-clock, or read off the times that the store itself gave the lease and an object written just now; clocks of two
-machines are never compared. A holder that was late for so long (a suspended machine, a bucket out of reach) asks the
-bucket again before it writes anything, and ends if another run has the directory.
+The objects are `<workdir>/.lease/000001.json`, `000002.json`, ...: the highest number is the lease, and each run that
+takes it writes the next number. A holder rewrites its own object every RENEW_SECONDS, with another `beat`, and marks it
+`released` at its end. A lease that has not changed for STALE_PERIODS such periods has no holder any more. This is
+measured by the watcher's own clock, or from the times that the store itself gave to the lease and to an object written
+just now; clocks of two machines are never compared. A holder that has not renewed for that long (a suspended machine,
+an unreachable bucket) asks the bucket again before it writes anything, and ends if another run has the directory.
 """
 
 import json
@@ -27,9 +27,10 @@ from jaxreason.results.buckets import create_object, time_in_store
 _LOG = logging.getLogger(__name__)
 FOLDER = ".lease"
 RENEW_SECONDS = 10.0
-MOST_SECONDS = 600.0  # between renewals; a lease that says more is damaged
+MOST_SECONDS = 600.0  # Between renewals; a lease with a larger number is damaged.
 STALE_PERIODS = 9
-_LATE_PERIODS = 6  # without a renewal for so long, the holder looks before it writes
+# Without a renewal for this many periods, the holder checks the lease before it writes.
+_LATE_PERIODS = 6
 _NAME = re.compile(r"(\d{6,})\.json")
 _held: list["Lease"] = []
 
@@ -49,29 +50,29 @@ class Holder(NamedTuple):
         return f"process {process} on {host}, begun {self.record.get('started', '?')}"
 
     def is_open(self) -> bool:
-        """Whether nobody has marked it as given back."""
+        """Returns whether the lease has not been marked as released."""
         return not self.record.get("released")
 
     def period(self) -> float:
-        """Seconds between its renewals; what no version of ours wrote is taken for RENEW_SECONDS."""
+        """Returns the seconds between its renewals; RENEW_SECONDS for a record that this program did not write."""
         found = self.record.get("renew_seconds")
         plain = isinstance(found, int | float) and 0 < found <= MOST_SECONDS
         return float(found) if plain else RENEW_SECONDS
 
 
 def check_held() -> None:
-    """Called before anything is written to a bucket.
+    """Checks the leases that this process holds; called before anything is written to a bucket.
 
     Raises:
       LeaseError: the run's lease was taken over; nothing may be written any more.
-      Exception: as the bucket's library raises, if the lease is overdue and the bucket cannot be reached.
+      Exception: an error of the bucket's library, if the lease is overdue and the bucket cannot be reached.
     """
     for lease in list(_held):
         lease.check()
 
 
 class Lease:
-    """Held from `take` until `release`.
+    """A lease that is held from `take` until `release`.
 
     Args:
       workdir: on a bucket.
@@ -94,7 +95,7 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def take(self) -> None:
-        """Waits until nobody else holds it, and holds it.
+        """Waits until nobody else holds the lease, then takes it.
 
         Raises:
           LeaseError: another run renews it.
@@ -119,7 +120,7 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Asks the bucket, if the lease was not renewed for long.
+        """Asks the bucket, if the lease has not been renewed for long.
 
         Raises:
           LeaseError: another run has it.
@@ -130,7 +131,7 @@ class Lease:
             raise LeaseError(self._reason)
 
     def release(self) -> None:
-        """Gives it back; a lease that was lost stays as it is."""
+        """Releases the lease; a lease that was lost is left unchanged."""
         self._ended.set()
         self._thread.join()
         _held.remove(self)
@@ -138,9 +139,7 @@ class Lease:
             self._record["released"] = True
             try:
                 self._renew()
-            except (
-                Exception
-            ) as error:  # the run's own end counts; the next one waits until this is stale
+            except Exception as error:  # The run's own end matters more; the next run waits until the lease is stale.
                 _LOG.warning("%s: the lease cannot be given back (%r).", self._workdir, error)
 
     def _beat(self) -> None:
@@ -149,7 +148,7 @@ class Lease:
             try:
                 self._renew()
                 said = False
-            except Exception as error:  # libraries of buckets have errors of their own
+            except Exception as error:  # Libraries of buckets have their own classes of errors.
                 if not said:
                     _LOG.warning("%s: the lease cannot be renewed (%r).", self._workdir, error)
                 said = True
@@ -176,7 +175,7 @@ class Lease:
 
 
 def wait_until_stale(workdir: epath.Path, holder: Holder) -> None:
-    """Returns when a lease is nobody's, or another one is there.
+    """Returns when nobody holds the lease any more, or when there is a newer one.
 
     Raises:
       LeaseError: it was renewed meanwhile, so its holder lives.
@@ -202,7 +201,7 @@ def wait_until_stale(workdir: epath.Path, holder: Holder) -> None:
 
 
 def _age(workdir: epath.Path, holder: Holder) -> float:
-    """Seconds since a lease was renewed, by the store's clock alone; 0 where the store tells no times."""
+    """Returns the seconds since a lease was renewed, by the store's clock alone; 0 if the store tells no times."""
     probe = workdir / FOLDER / f"clock-{uuid.uuid4().hex}"
     try:
         written = time_in_store(_path(workdir, holder.number))
@@ -211,30 +210,30 @@ def _age(workdir: epath.Path, holder: Holder) -> float:
         probe.write_bytes(b"")
         now = time_in_store(probe)
         probe.unlink(missing_ok=True)
-    except FileNotFoundError:  # removed by who holds the next one
+    except FileNotFoundError:  # Removed by the holder of the next one.
         return 0.0
     return 0.0 if now is None else now - written
 
 
 def read_newest(workdir: epath.Path) -> Holder | None:
-    """The lease with the highest number, whoever holds it; None without any."""
+    """Returns the lease with the highest number, also if it is released or damaged; None if there is none."""
     numbers = list_numbers(workdir)
     if not numbers:
         return None
     try:
         record = json.loads(_path(workdir, numbers[-1]).read_bytes())
-    except FileNotFoundError:  # removed by who holds the next one
+    except FileNotFoundError:  # Removed by the holder of the next one.
         return read_newest(workdir)
-    except ValueError:  # no lease of ours, so nobody renews it
+    except ValueError:  # Not a lease that this program wrote, so nobody renews it.
         record = {}
     return Holder(numbers[-1], record if isinstance(record, dict) else {})
 
 
 def list_numbers(workdir: epath.Path) -> list[int]:
-    """Numbers of the lease objects that are there, in order."""
+    """Returns the numbers of the existing lease objects, in order."""
     try:
         found = [_NAME.fullmatch(path.name) for path in (workdir / FOLDER).iterdir()]
-    except (FileNotFoundError, NotADirectoryError):  # a bucket has no empty folders
+    except (FileNotFoundError, NotADirectoryError):  # On a bucket there are no empty folders.
         return []
     return sorted(int(match[1]) for match in found if match)
 
@@ -244,5 +243,5 @@ def _path(workdir: epath.Path, number: int) -> epath.Path:
 
 
 def _now() -> float:
-    """Seconds on a clock that goes on while the machine is suspended, where there is one."""
+    """Returns seconds on a clock that also runs while the machine is suspended, if there is one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

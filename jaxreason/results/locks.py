@@ -1,4 +1,4 @@
-"""One living run in a working directory, and in a study none beside it in the folders of its arms."""
+"""Allows one living run per working directory, and for a study no run beside it in the folders of its arms."""
 
 import contextlib
 import fcntl
@@ -19,17 +19,17 @@ _ARMS = ("*/seed_*", BASE, f"{BASES}/*")
 def locked(
     workdir: epath.Path, lost: Callable[[str], None] = lambda reason: None
 ) -> Iterator[None]:
-    """Refuses a second run in a working directory while the first lives; the lock ends with its process.
+    """Refuses a second run in a working directory while the first one lives; the lock ends with its process.
 
-    A run in the folder of a living study's arm is refused as well, and a study one of whose arms has a run of its own.
-    On a bucket, which has no locks, it is a lease.
+    A run in the folder of a living study's arm is refused as well, and so is a study if one of its arms has a run of
+    its own. On a bucket, which has no locks, a lease is used.
 
     Args:
       workdir: of the run.
-      lost: as of a `Lease`.
+      lost: as for a `Lease`.
 
     Raises:
-      UserError: another run uses the directory; says where.
+      UserError: another run uses the directory; the message says where.
     """
     if is_remote(workdir):
         with _leased(workdir, lost):
@@ -40,7 +40,8 @@ def locked(
     with open(workdir / LOCK, "a") as file:
         if not _take(file, fcntl.LOCK_EX):
             raise ConfigError(f"{workdir}: another run is using this working directory.")
-        # Looked for with our own lock held, so that of two that start at once one sees the other.
+        # This check comes after our own lock is taken, so that of two runs that start at once at least one sees the
+        # other.
         for folder in (*_studies_around(workdir), *_arms_of(workdir)):
             if _is_held(folder / LOCK):
                 raise ConfigError(
@@ -55,7 +56,7 @@ def _leased(workdir: epath.Path, lost: Callable[[str], None]) -> Iterator[None]:
     lease = Lease(workdir, lost)
     lease.take()
     try:
-        # As on a disk, with our own lease held.
+        # Checked after our own lease is taken, as on a disk.
         for folder in (*_studies_around(workdir), *_arms_of(workdir)):
             newest = read_newest(folder)
             if newest is not None and newest.is_open():
@@ -81,9 +82,9 @@ def _is_held(path: epath.Path) -> bool:
 
 
 def _studies_around(workdir: epath.Path) -> list[epath.Path]:
-    """Folders above that are studies: `<study>/<arm>/seed_<k>`, `<study>/base` and `<study>/bases/<b>` lie in one."""
+    """Returns parent folders that are studies, of `<study>/<arm>/seed_<k>`, `<study>/base` or `<study>/bases/<b>`."""
     above = [workdir.parent, workdir.parent.parent]
-    if is_remote(workdir):  # `gs://bucket` is a folder, what is above it is none
+    if is_remote(workdir):  # `gs://bucket` is a folder; its parents are not.
         above = [folder for folder in above if len(folder.parts) > 2]
     return [folder for folder in above if folder != workdir and is_study(folder)]
 

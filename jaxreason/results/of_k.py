@@ -1,4 +1,4 @@
-"""Scores of k samples: whether one of them is right, and whether their most frequent answer is."""
+"""Scores of k samples: whether one of them is right, and whether their most frequent answer is right."""
 
 import functools
 import math
@@ -15,10 +15,10 @@ from jaxreason.results.clusters import SampleScores
 def of_k_scores(
     lines: Sequence[dict], metric: str, pass_at: Sequence[int], maj_at: Sequence[int]
 ) -> dict[str, tuple[SampleScores, str]]:
-    """pass@k and maj@k of a set of samples: name -> a score for each question, and the formula.
+    """Returns pass@k and maj@k of a set of samples: name -> a score for each question, and the formula.
 
-    Of the questions with at least k graded samples; nothing where there is one sample of each question, where scores
-    are not 0 or 1, or, for maj@k, where no sample has an answer.
+    They cover the questions with at least k graded samples. Nothing is returned if there is one sample per question, if
+    scores are not 0 or 1, or, for maj@k, if no sample has an answer.
 
     Args:
       lines: of the samples: `id`, `cluster`, `subset`, `error`, `extracted`, `scores`.
@@ -72,13 +72,12 @@ def _voted(group: list[dict], metric: str, k: int) -> float:
 def pass_at_k(
     num_samples: Int[np.ndarray, " C"], num_correct: Int[np.ndarray, " C"], k: int
 ) -> Float[np.ndarray, " C"]:
-    """Chance that at least one of k samples drawn from the n made is right: 1 - C(n - c, k) / C(n,
-    k).
+    """Returns the chance that at least one of k samples drawn from n is right: 1 - C(n - c, k) / C(n, k).
 
-    The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374), through log factorials.
+    This is the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374), through log factorials.
 
     Raises:
-      UserError: when k is larger than a question's number of samples.
+      UserError: k is larger than a question's number of samples.
     """
     n, c = np.asarray(num_samples, int), np.asarray(num_correct, int)
     if k < 1 or (n < k).any():
@@ -97,19 +96,19 @@ def pass_at_k(
 
 
 def maj_at_k(answers: Sequence[str | None], scores: Sequence[float], k: int) -> float:
-    """The expected score of the most frequent answer among k of a question's n samples.
+    """Returns the expected score of the most frequent answer among k of a question's n samples.
 
-    The mean over all C(n, k) choices, exact; of answers that are equally frequent each is taken alike often. Answers
-    are the same when their texts are, but for white space. A sample without an answer has no vote, and k samples
-    without any score 0. An answer's score is the mean over the samples that gave it.
+    It is the exact mean over all C(n, k) choices; of equally frequent answers each one is taken equally often. Answers
+    are equal if their texts are, up to white space. A sample without an answer has no vote, and k samples without any
+    answer score 0. An answer's score is the mean over the samples that gave it.
 
     Args:
-      answers: of each sample, None where nothing was found in the reply.
+      answers: of each sample; None if nothing was found in the reply.
       scores: of each sample.
-      k: how many vote.
+      k: the number of votes.
 
     Raises:
-      UserError: when k is larger than the number of samples.
+      UserError: k is larger than the number of samples.
     """
     if not 1 <= k <= len(answers):
         raise UserError(
@@ -125,19 +124,20 @@ def maj_at_k(answers: Sequence[str | None], scores: Sequence[float], k: int) -> 
     return _vote(classes, len(answers), k)
 
 
-@functools.lru_cache(maxsize=4096)  # of many questions, most vote in one of few ways
+# Most of many questions have one of a few distributions of votes.
+@functools.lru_cache(maxsize=4096)
 def _vote(classes: tuple[tuple[int, float], ...], num_samples: int, k: int) -> float:
-    """Expected score: `classes` are (samples, score) of each answer; other samples have none."""
+    """Returns the expected score. `classes` are (samples, score) of each answer; other samples have no answer."""
     silent = num_samples - sum(count for count, _ in classes)
     most = min(max((count for count, _ in classes), default=0), k)
     return float(sum(_won_with(top, classes, silent, num_samples, k) for top in range(1, most + 1)))
 
 
 def _won_with(top: int, classes, silent: int, num_samples: int, k: int) -> float:
-    """The part of the expectation in which the winner has `top` votes.
+    """Returns the part of the expectation in which the winner has `top` votes.
 
-    `ways[u, r]` is the share of choices that took u samples so far and have r answers with `top` votes; `won` weighs
-    them with the sum of those answers' scores.
+    `ways[u, r]` is the share of choices that have taken u samples so far and have r answers with `top` votes. `won` is
+    the same, weighted by the sum of those answers' scores.
     """
     ways = np.zeros((k + 1, k // top + 1))
     won = np.zeros_like(ways)
@@ -157,7 +157,7 @@ def _won_with(top: int, classes, silent: int, num_samples: int, k: int) -> float
 
 
 def _shares(count: int, num_samples: int, k: int) -> list[float]:
-    """C(count, i) for i to k, over the part of C(n, k) that keeps products near 1."""
+    """Returns C(count, i) for i up to k, divided by the part of C(n, k) that keeps products near 1."""
     part = _log_choose(num_samples, k) * count / num_samples
     return [math.exp(_log_choose(count, i) - part) for i in range(min(count, k) + 1)]
 

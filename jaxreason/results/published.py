@@ -1,4 +1,4 @@
-"""The published numbers of Huan et al. 2025 (arXiv 2507.00432 v2): the tables in `paper/`, and their one reader."""
+"""The published numbers of Huan et al. 2025 (arXiv 2507.00432 v2): the tables in `paper/` and their only reader."""
 
 import csv
 import functools
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from jaxreason.results.groups import GroupName
 
 FOLDER = pathlib.Path(__file__).parent / "paper"
-PCA_SHIFT, KL, RANK_SHIFT = "pca_shift", "kl", "rank_shift"  # metrics of drift.csv
+PCA_SHIFT, KL, RANK_SHIFT = "pca_shift", "kl", "rank_shift"  # Metrics in drift.csv.
 
 
 class PublishedModel(NamedTuple):
-    """A tuned model of the paper; `published_scores` and `base` name rows of scores.csv, "" where it has no scores."""
+    """A tuned model of the paper. `published_scores` and `base` name rows of scores.csv; "" if it has no scores."""
 
     name: str
     scores: str
@@ -20,12 +20,12 @@ class PublishedModel(NamedTuple):
     method: str
     size: str
     family: str
-    path: str  # hub name; "" where it was not released
+    path: str  # Name on the hub; "" if it was not released.
     base_path: str
 
     @property
     def traits(self) -> dict[str, str]:
-        """The traits that a report may group it by."""
+        """The traits by which a report may group it."""
         return {"method": self.method, "size": self.size, "family": self.family}
 
 
@@ -37,7 +37,8 @@ class PublishedBenchmark(NamedTuple):
     group: GroupName
     questions: int
     source: str
-    in_pairs: bool  # its questions are (question, candidate) pairs, several of one cluster
+    # Its questions are (question, candidate) pairs, several of which form a cluster.
+    in_pairs: bool
 
 
 class PublishedIndex(NamedTuple):
@@ -60,13 +61,13 @@ class PublishedDrift(NamedTuple):
 
 @functools.cache
 def published_models() -> dict[str, PublishedModel]:
-    """The tuned models by name."""
+    """Returns the tuned models by name."""
     return {row["model"]: PublishedModel(*row.values()) for row in _rows("models.csv")}
 
 
 @functools.cache
 def published_benchmarks() -> dict[str, PublishedBenchmark]:
-    """The twelve benchmarks by name, in the paper's order."""
+    """Returns the twelve benchmarks by name, in the paper's order."""
     return {
         row["benchmark"]: PublishedBenchmark(
             *(row["benchmark"], row["label"], row["group"], int(row["questions"]), row["source"]),
@@ -78,7 +79,7 @@ def published_benchmarks() -> dict[str, PublishedBenchmark]:
 
 @functools.cache
 def published_scores() -> dict[str, dict[str, float]]:
-    """Points by benchmark, of each model and base by its name in the paper's tables 9 to 11."""
+    """Returns points by benchmark, for each model and base by its name in the paper's tables 9 to 11."""
     return {
         row["model"]: {name: float(row[name]) for name in published_benchmarks()}
         for row in _rows("scores.csv")
@@ -87,7 +88,7 @@ def published_scores() -> dict[str, dict[str, float]]:
 
 @functools.cache
 def published_indices() -> dict[str, PublishedIndex]:
-    """The index (tables 1 and 5) of each tuned model that has one."""
+    """Returns the index (tables 1 and 5) of each tuned model that has one."""
     groups = {"other": "other", "non_reasoning": "non"}
     return {
         row["model"]: PublishedIndex(
@@ -101,7 +102,7 @@ def published_indices() -> dict[str, PublishedIndex]:
 
 @functools.cache
 def published_drifts() -> tuple[PublishedDrift, ...]:
-    """Every published PCA shift, KL and rank shift."""
+    """Returns every published PCA shift, KL and rank shift."""
     return tuple(
         PublishedDrift(
             row["model"], row["metric"], row["where"], float(row["value"]), row["source"]

@@ -1,4 +1,4 @@
-"""Secrets stay out of logs, messages and files: keys of the environment and of the command line become `***`."""
+"""Keeps secrets out of logs, messages and files: keys from the environment and the command line become `***`."""
 
 import json
 import os
@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HIDDEN = "***"
-SHORTEST = 6  # characters: what is shorter may be any word of a message
+SHORTEST = 6  # Characters; a shorter text could be any word of a message.
 _SECRET = "(?:key|token|secret|password|passwd|credentials)"
 _NAME = re.compile(f"{_SECRET}$", re.IGNORECASE)
 _OF_FIELD = re.compile(rf"--config\.[^\s=]*{_SECRET}(?:=(.*))?$", re.IGNORECASE | re.DOTALL)
-_IN_URL = re.compile(r"(?<=://)[^\s/?#\"'<>]+@")  # a password may hold an @
+_IN_URL = re.compile(r"(?<=://)[^\s/?#\"'<>]+@")  # A password may contain an @.
 
 
 class Redaction:
     """Hides secrets in texts.
 
     Args:
-      words: of the command line; `--config.serve.api_key=VALUE` is a secret, and so is the word after the flag alone.
-      environment: variables; those named as keys, tokens, secrets or passwords are.
+      words: of the command line; `--config.serve.api_key=VALUE` is a secret, and so is the word after the bare flag.
+      environment: variables; those whose names mean keys, tokens, secrets or passwords are secrets.
     """
 
     def __init__(self, words: Sequence[str] = (), environment: Mapping[str, str] = os.environ):
@@ -30,7 +30,7 @@ class Redaction:
         self.add(_of_words(words))
 
     def add(self, secrets: Any) -> None:
-        """Hides these texts too, as they are and as JSON, Python and addresses write them."""
+        """Hides these texts too, unchanged and as JSON, Python and addresses spell them."""
         for secret in (text.strip() for text in secrets):
             if len(secret) >= SHORTEST:
                 quoted = urllib.parse.quote(secret, safe="")
@@ -38,7 +38,7 @@ class Redaction:
         self._secrets = sorted(self._found, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """The text without secrets, and without user and password of an address."""
+        """Returns the text without secrets, and without user and password in addresses."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return _IN_URL.sub(f"{HIDDEN}@", text)
@@ -56,24 +56,24 @@ _current: Redaction | None = None
 
 
 def begin(words: Sequence[str]) -> Redaction:
-    """Starts to hide the secrets of this call of the program, those of its command line included."""
+    """Starts to hide the secrets of this call of the program, including those of its command line."""
     global _current
     _current = Redaction(words)
     return _current
 
 
 def hide(text: str) -> str:
-    """A text for people without the secrets of the call, or of the environment where no call has begun."""
+    """Returns a text for people without the secrets of the call, or of the environment before a call has begun."""
     return (_current or Redaction())(text)
 
 
 def hide_also(secret: str) -> None:
-    """Hides a secret that a variable of any name holds, once it is known to be one."""
+    """Hides a secret that is in a variable of any name, once it is known to be a secret."""
     (_current or begin(())).add([secret])
 
 
 def hidden(value: Any) -> Any:
-    """Plain JSON values in which every text under the name of a secret is hidden; all others stay, to be read."""
+    """Returns plain JSON values, with texts under the names of secrets hidden; all others are unchanged."""
     if isinstance(value, Mapping):
         return {name: _hidden_as(name, item) for name, item in value.items()}
     return [hidden(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,6 +1,6 @@
-"""Replies of an RL run: rollouts/<step>.jsonl, and in_flight/<step>.jsonl of a run that samples a step ahead.
+"""Replies of an RL run: rollouts/<step>.jsonl, and in_flight/<step>.jsonl of a run that samples one step ahead.
 
-in_flight/<step>.jsonl belongs to checkpoints/<step> and is written before it. It has no line when no reply waits.
+in_flight/<step>.jsonl belongs to checkpoints/<step> and is written before it. It has no line if no reply waits.
 """
 
 from collections.abc import Sequence
@@ -16,49 +16,49 @@ IN_FLIGHT = "in_flight"
 
 
 def rollouts_path(workdir: epath.PathLike, step: int) -> epath.Path:
-    """The file of the replies of a step."""
+    """Returns the file of the replies of a step."""
     return epath.Path(workdir) / ROLLOUTS / f"{step}.jsonl"
 
 
 def rollout_steps(workdir: epath.PathLike) -> list[int]:
-    """The steps whose replies are there, in order."""
+    """Returns the steps whose replies exist, in order."""
     files = (epath.Path(workdir) / ROLLOUTS).glob("*.jsonl")
     return sorted(int(path.stem) for path in files if path.stem.isdigit())
 
 
 def write_rollouts(workdir: epath.PathLike, step: int, lines: Sequence[dict]) -> None:
-    """Writes the replies of a step, all or none; docs/rl.md says what is in a line."""
+    """Writes the replies of a step, all or none; docs/rl.md describes the lines."""
     atomic_write_bytes(rollouts_path(workdir, step), jsonl_bytes(lines))
 
 
 def read_rollouts(workdir: epath.PathLike, step: int) -> list[dict]:
-    """The replies of a step.
+    """Returns the replies of a step.
 
     Raises:
-      UserError: a line is no JSON object; names file and line.
+      UserError: a line is not a JSON object; the message has file and line.
     """
     return read_jsonl(rollouts_path(workdir, step))
 
 
 def in_flight_path(workdir: epath.PathLike, step: int) -> epath.Path:
-    """The file of the replies that wait after `step` steps."""
+    """Returns the file of the replies that wait after `step` steps."""
     return epath.Path(workdir) / IN_FLIGHT / f"{step}.jsonl"
 
 
 def write_in_flight(
     workdir: epath.PathLike, step: int, lines: Sequence[dict], steps: Sequence[int]
 ) -> None:
-    """Writes the replies that wait after `step` steps, all or none, and removes those of other steps than `steps`."""
+    """Writes the replies that wait after `step` steps, all or none; removes those of steps that are not in `steps`."""
     path = in_flight_path(workdir, step)
     atomic_write_bytes(path, jsonl_bytes(lines))
     remove_others(path.parent, [in_flight_path(workdir, n).name for n in (step, *steps)])
 
 
 def read_in_flight(workdir: epath.PathLike, step: int) -> list[dict]:
-    """The lines of what waits after `step` steps.
+    """Returns the lines of the replies that wait after `step` steps.
 
     Raises:
-      UserError: the file is not there, or a line is no JSON object.
+      UserError: the file does not exist, or a line is not a JSON object.
     """
     path = in_flight_path(workdir, step)
     if not path.exists():

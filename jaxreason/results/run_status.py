@@ -1,7 +1,7 @@
 """`<workdir>/status.json`: what the run in a working directory is doing, or how it ended.
 
-One object, written anew when a run begins, when it ends and, by a thread, while it lives; so it works on a bucket too.
-It is for people and for what watches runs: no stage reads it, and what cannot be written never stops a run.
+It is one object, written anew when a run begins, when it ends and, by a thread, while it lives; so it works on a bucket
+too. It is for people and for programs that watch runs: no stage reads it, and a failed write never stops a run.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from jaxreason.results.atomic_files import is_remote, read_object, write_json
 from jaxreason.results.redaction import hide
 
 NAME = "status.json"
-SECONDS = 15.0  # between two signs of life
+SECONDS = 15.0  # Between two signs of life.
 SECONDS_ON_A_BUCKET = 60.0
 SECONDS_FOR_THE_END = (
-    5.0  # for the last word of a process that must end, whether the bucket answers or not
+    5.0  # For the last write of a process that must end, even if the bucket does not answer.
 )
-SECONDS_FOR_THE_DEVICE = 5.0  # for what it says of itself; a runtime that hangs never answers
-# Where a run's time goes: before the first step of each stage (loading, compiling), in steps or items, and after the
-# last (saving, exporting). A stage that counts no steps is all work.
+SECONDS_FOR_THE_DEVICE = 5.0  # For the query of the devices; a runtime that hangs never answers.
+# How a run spends its time: before the first step of each stage (loading, compiling), in steps or items, and after the
+# last one (saving, exporting). A stage that counts no steps is only work.
 SPENT = ("preparing", "working", "finishing")
-STOPPED = 143  # exit code after a signal
+STOPPED = 143  # Exit code after a signal.
 MAX_ERROR = 2000
-# Values that every status has, of a kind that does not change.
+# Fields that every status has, with the types of their values.
 SHAPE = {
     **dict.fromkeys(("verb", "run", "state", "error", "host"), str),
     **dict.fromkeys(("every", "started", "updated"), float),
@@ -37,19 +37,20 @@ SHAPE = {
     "spent": dict,
     "device": dict,
 }
-RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
+# A name that the program that starts the run gives to it, so that it can recognise this run's end.
+RUN = "JAXREASON_RUN"
 _current: "_Status | None" = None
-_last: "_Status | None" = None  # of the run that ended, or is the current one
+_last: "_Status | None" = None  # Of the current run, or of the run that ended.
 
 
 class _Answers:
-    """The latest answer of a question that may hang or fail."""
+    """The latest answer to a query that may hang or fail."""
 
     def __init__(self, ask: Callable[[], dict[str, Any]]):
         self._ask, self._said, self._thread = ask, {}, None
 
     def newest(self) -> dict[str, Any]:
-        """The answer, or after SECONDS_FOR_THE_DEVICE the one before; it is not asked twice at once."""
+        """Returns the answer, or after SECONDS_FOR_THE_DEVICE the one before; never asks twice at the same time."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._hear, name="device", daemon=True)
             self._thread.start()
@@ -57,14 +58,14 @@ class _Answers:
         return self._said
 
     def _hear(self) -> None:
-        with contextlib.suppress(Exception):  # some runtimes cannot tell
+        with contextlib.suppress(Exception):  # Some runtimes cannot tell.
             self._said = self._ask()
 
 
 class _Status:
     """The file of a living run, and the thread that renews it.
 
-    The run's own thread never waits for what that thread waits for, a bucket or a device.
+    The run's own thread never waits for anything that this thread waits for: a bucket or a device.
     """
 
     def __init__(self, workdir: epath.Path, verb: str, device: Callable[[], dict[str, Any]]):
@@ -99,7 +100,7 @@ class _Status:
             self._value |= {name: value, "moved": _now()}
 
     def advance(self, name: str, done: int, of: int) -> None:
-        """Progress, with the seconds that are left at the speed since the first word of this name."""
+        """Records progress, with the seconds that are left at the average speed since the first call with this name."""
         now = time.monotonic()
         if self._first is None or self._first[0] != name:
             self._spend("preparing")
@@ -118,11 +119,11 @@ class _Status:
         self.note("stage", value)
 
     def _ending(self) -> str:
-        """How the time up to the end of a stage was spent; a stage that counts nothing worked throughout."""
+        """Returns what the time up to the end of a stage was spent on; a stage that counts nothing was only work."""
         return "finishing" if self._first else "working"
 
     def _spend(self, name: str) -> None:
-        """Counts the time since the last word."""
+        """Counts the time since the last call."""
         now = time.monotonic()
         with self._lock:
             self._value["spent"][name] = round(self._value["spent"][name] + now - self._mark, 2)
@@ -144,7 +145,7 @@ class _Status:
         with (
             self._writing,
             contextlib.suppress(Exception),
-        ):  # buckets' libraries have errors of all kinds
+        ):  # Libraries of buckets have errors of all kinds.
             with self._lock:
                 value = self._value | {"spent": dict(self._value["spent"])}
             write_json(self._path, value | {"device": device, "updated": _now()})
@@ -154,14 +155,14 @@ class _Status:
 def keep_status(
     workdir: epath.Path, verb: str, device: Callable[[], dict[str, Any]] = dict
 ) -> Iterator[None]:
-    """Keeps the status of the run that holds a working directory, while it is entered; on process 0 alone.
+    """Keeps the status of the run that holds a working directory while it is entered; only on process 0.
 
-    Within another one it does nothing: the run is the outer one's.
+    Inside another one it does nothing, since the run is the outer one's.
 
     Args:
-      workdir: that is held already, so that no other run's status is overwritten.
+      workdir: already held, so that no other run's status is overwritten.
       verb: what the run does.
-      device: what to say of the devices, asked at each sign of life by a thread.
+      device: describes the devices; called by a thread at each sign of life.
     """
     global _current, _last
     if _current is not None:
@@ -181,19 +182,19 @@ def keep_status(
 
 
 def at_stage(name: str, number: int, of: int) -> None:
-    """Says which stage of a study has begun; does nothing where no status is kept."""
+    """Records which stage of a study has begun; does nothing if no status is kept."""
     if _current is not None:
         _current.begin_stage({"name": name, "number": number, "of": of})
 
 
 def at_progress(name: str, done: int, of: int) -> None:
-    """Says how many steps or items of a stage are done; it is written with the next sign of life."""
+    """Records how many steps or items of a stage are done; it is written with the next sign of life."""
     if _current is not None:
         _current.advance(name, done, of)
 
 
 def at_hosts(seconds: list[float]) -> None:
-    """Says which process works longest in a step by itself, of several; what each takes is given in their order."""
+    """Records which of several processes takes longest in a step; `seconds` has each one's own time, in their order."""
     if _current is not None:
         slowest = max(range(len(seconds)), key=seconds.__getitem__)
         others = sorted(seconds[:slowest] + seconds[slowest + 1 :])
@@ -204,9 +205,9 @@ def at_hosts(seconds: list[float]) -> None:
 
 
 def say_failed(reason: str) -> None:
-    """Why the job ends, from the process that knows it, in bounded time; it counts for more than what this one saw.
+    """Records why the job ends, from the process that knows it, in bounded time; it overrides what this process saw.
 
-    Does nothing where no status was kept.
+    Does nothing if no status was kept.
     """
     if _last is not None:
         word = threading.Thread(target=_last.end, args=("failed", reason), daemon=True)
@@ -215,10 +216,10 @@ def say_failed(reason: str) -> None:
 
 
 def read_status(workdir: epath.PathLike) -> dict[str, Any] | None:
-    """The status of the last run in a working directory; None where there was none.
+    """Returns the status of the last run in a working directory; None if there was none.
 
     Raises:
-      UserError: the file is broken; names it.
+      UserError: the file is broken; the message names it.
     """
     path = epath.Path(workdir) / NAME
     if not path.exists():
@@ -227,12 +228,12 @@ def read_status(workdir: epath.PathLike) -> dict[str, Any] | None:
 
 
 def _shown(error: str) -> str:
-    """An error without secrets, cut, and in characters that UTF-8 has: names of files may hold others."""
+    """Returns an error without secrets, shortened, in characters that UTF-8 has (names of files may have others)."""
     return hide(error)[:MAX_ERROR].encode("utf-8", "backslashreplace").decode()
 
 
 def _how(error: BaseException) -> tuple[str, str]:
-    """State and error of a run that an exception leaves."""
+    """Returns the state and error of a run that an exception has ended."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped", ""
     if isinstance(error, SystemExit) and error.code in (None, 0, STOPPED):

@@ -1,9 +1,9 @@
-"""Sample files: what a model said. One for each benchmark, prompt and decoding; docs/evaluation_files.md.
+"""Sample files: a model's replies. There is one for each benchmark, prompt and decoding; docs/evaluation_files.md.
 
 A sample file depends on the model, its prompts, the decoding and the seed, as the head beside it records. Its grades
-are in another file (`grade_files`), so that a better grader never costs a sample. Sample and grade files alike have one
-line for each sample of each question; the lines of a question stand together and in order. questions/<benchmark>.json
-holds raw questions joined with gold answers, as the paper's script joins them.
+are in another file (`grade_files`), so a better grader never costs a new sample. Sample and grade files both have one
+line for each sample of each question, ordered by question. questions/<benchmark>.json holds raw questions joined with
+gold answers, as the paper's script joins them.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from jaxreason.results.jsonl import grown_exists, read_jsonl
 TEXT, MAYBE_TEXT, TOKENS = "a text", "a text or null", "a list of token ids"
 NUMBER, MAYBE_NUMBER = "a whole number from 0", "a whole number from 0, or null"
 SCORES = "an object of numbers"
-HEAD = ("benchmark", "num_samples", "num_questions")  # what reading needs of head.json
+HEAD = ("benchmark", "num_samples", "num_questions")  # The part of head.json that reading needs.
 REMOVE = "Remove the line and evaluate again: what is missing is made again."
-TOLD = "told"  # of a head: what no sample depends on
-# What each field of a line is.
+TOLD = "told"  # Information in a head on which no sample depends.
+# The type of each field of a line.
 SAMPLE_FIELDS = {
     **dict.fromkeys(("id", "benchmark", "subset", "cluster", "prompt", "completion"), TEXT),
     **dict.fromkeys(("prompt_tokens", "tokens"), TOKENS),
     "finish_reason": TEXT,
     "sample": NUMBER,
-    "num_tokens": MAYBE_NUMBER,  # null: the completion came from elsewhere, as text
+    "num_tokens": MAYBE_NUMBER,  # Null: the completion came from elsewhere, as text.
 }
 QUESTIONS_SHAPE = {"benchmark": str, "group": str, "columns": list, "num_rows": int, "texts": list}
 
@@ -44,7 +44,7 @@ class SampleKey(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file's name without its end."""
+        """The file's name without its ending."""
         return ".".join(self)
 
 
@@ -56,18 +56,18 @@ def check_lines(
     num_samples: int,
     questions: Sequence[str] | None,
 ) -> None:
-    """Refuses a line that is none of this benchmark's, or is one that is there already.
+    """Refuses a line that is not of this benchmark, or a second one of the same sample.
 
     Args:
-      lines: of the file, the first one first.
+      lines: of the file, in order.
       source: the file, for messages.
-      fields: of every line, with what each is.
+      fields: of every line, with their types.
       benchmark: its name in the lines.
       num_samples: of each question.
-      questions: ids of all questions; None where they are not known.
+      questions: ids of all questions; None if they are not known.
 
     Raises:
-      UserError: names file, line, field, and what to do.
+      UserError: the message has file, line, field, and what to do.
     """
     known = None if questions is None else set(questions)
     seen: dict[tuple[str, int], int] = {}
@@ -93,7 +93,7 @@ def check_lines(
 
 
 def check_fields(line: Any, fields: Mapping[str, str], where: str) -> None:
-    """Refuses a line without one of the fields, or with another value than it takes; `where` names it in messages."""
+    """Refuses a line that lacks a field or has a value of a wrong type; `where` names the line in messages."""
     if not isinstance(line, dict):
         raise UserError(f"{where}: expected an object, got {line!r:.80}. {REMOVE}")
     for name, what in fields.items():
@@ -118,7 +118,7 @@ def _is(value: Any, what: str) -> bool:
 def check_finished(
     lines: list[dict], head: Mapping[str, Any], fields: Mapping[str, str], source: str
 ) -> list[dict]:
-    """The lines of a file that must be whole and in order; `source` names it in messages.
+    """Returns the lines of a file that must be complete and in order; `source` names it in messages.
 
     Raises:
       UserError: as `check_lines`, or a line is missing or out of order.
@@ -144,24 +144,24 @@ def check_finished(
 
 
 def samples_path(folder: epath.Path, key: SampleKey) -> epath.Path:
-    """The file with one line for each sample, in the evaluation `folder`."""
+    """Returns the file with one line for each sample, in the evaluation `folder`."""
     return folder / "samples" / f"{key.name}.jsonl"
 
 
 def sample_head_path(folder: epath.Path, key: SampleKey) -> epath.Path:
-    """The file that says how the sample file beside it was made."""
+    """Returns the file that says how the sample file beside it was made."""
     return folder / "samples" / f"{key.name}.head.json"
 
 
 class Marks(NamedTuple):
-    """The ids that the model's tokenizer puts before any text (often none), and those that end a reply."""
+    """The ids that the model's tokenizer puts before any text (often none), and the ids that end a reply."""
 
     begin: tuple[int, ...]
     stop: tuple[int, ...]
 
 
 def read_marks(folder: epath.Path, key: SampleKey) -> Marks:
-    """The marks that a sample file's head tells of; none where it does not, as of completions that came from elsewhere.
+    """Returns the marks in a sample file's head; none if it has none, as for completions from elsewhere.
 
     Raises:
       UserError: the head is broken.
@@ -173,7 +173,7 @@ def read_marks(folder: epath.Path, key: SampleKey) -> Marks:
 
 
 def sample_keys(folder: epath.Path) -> list[SampleKey]:
-    """The keys of all sample files that were begun in the evaluation `folder`, in the order of their names.
+    """Returns the keys of all sample files that were begun in the evaluation `folder`, ordered by name.
 
     Raises:
       UserError: a head is broken.
@@ -185,11 +185,11 @@ def sample_keys(folder: epath.Path) -> list[SampleKey]:
 
 
 def read_samples(folder: epath.Path, key: SampleKey) -> list[dict]:
-    """The lines of a finished sample file.
+    """Returns the lines of a finished sample file.
 
     Raises:
-      UserError: the file or its head is missing, a line is not a sample of this benchmark, or a
-        sample is missing, doubled or out of order; names file and line.
+      UserError: the file or its head is missing, a line is not a sample of this benchmark, or a sample is missing,
+        doubled or out of order; the message has file and line.
     """
     path, head = (f(folder, key) for f in (samples_path, sample_head_path))
     for file in (path, head):
@@ -199,7 +199,7 @@ def read_samples(folder: epath.Path, key: SampleKey) -> list[dict]:
 
 
 def finished_samples(lines: list[dict], head: dict[str, Any], source: str) -> list[dict]:
-    """`read_samples` of lines and head already read; `source` names the file in messages."""
+    """Does what `read_samples` does, for lines and head already read; `source` names the file in messages."""
     check_finished(lines, head, SAMPLE_FIELDS, source)
     _check_likelihoods(lines, source)
     return lines
@@ -212,7 +212,7 @@ def check_samples(
     num_samples: int,
     questions: Sequence[str] | None,
 ) -> None:
-    """`evaluation_lines.check_lines` of samples."""
+    """Checks samples with `check_lines`."""
     check_lines(lines, source, SAMPLE_FIELDS, benchmark, num_samples, questions)
     _check_likelihoods(lines, source)
 
@@ -231,10 +231,10 @@ def _check_likelihood(line: dict, where: str) -> None:
 
 
 def without_texts(line: dict, where: str) -> dict:
-    """A sample as it is kept where many are held at once: no texts and tokens, but the `digest` of what was there.
+    """Returns a sample as it is kept if many are in memory: without texts and tokens, but with their `digest`.
 
     Raises:
-      UserError: the line is no sample; `where` names it.
+      UserError: the line is not a sample; `where` names it.
     """
     check_fields(line, SAMPLE_FIELDS, where)
     _check_likelihood(line, where)
@@ -244,28 +244,28 @@ def without_texts(line: dict, where: str) -> dict:
 
 
 def sample_digest(line: dict) -> str:
-    """A hash of what a grader sees of a sample: a grade of another text is told apart by it."""
+    """Returns a hash of what a grader sees of a sample; it shows if a grade is of a different text."""
     seen = [line["completion"], line["finish_reason"], line.get("choice_logprobs")]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 
 def questions_folder(evaluation: epath.PathLike) -> epath.Path:
-    """The folder of the questions of an `evaluation` folder."""
+    """Returns the folder of the questions of an `evaluation` folder."""
     return epath.Path(evaluation) / "questions"
 
 
 def question_path(evaluation: epath.PathLike, benchmark: str) -> epath.Path:
-    """The file of one benchmark."""
+    """Returns the file of one benchmark."""
     return questions_folder(evaluation) / f"{benchmark}.json"
 
 
 def write_questions(evaluation: epath.PathLike, value: dict[str, Any]) -> None:
-    """Writes the questions of one benchmark, whole or not at all; docs/evaluation_files.md says what is in it."""
+    """Writes the questions of one benchmark, completely or not at all; docs/evaluation_files.md describes them."""
     write_json(question_path(evaluation, value["benchmark"]), value)
 
 
 def read_questions(evaluation: epath.PathLike) -> list[dict[str, Any]]:
-    """The questions of every benchmark that has them, by name.
+    """Returns the questions of every benchmark that has them, by name.
 
     Raises:
       UserError: a file is broken.

@@ -1,4 +1,4 @@
-"""scores.json: the mean scores of an evaluation, made from its sample and grade files and written whole."""
+"""scores.json: the mean scores of an evaluation, made from its sample and grade files and written completely."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from jaxreason.results.atomic_files import read_json, write_json
 from jaxreason.results.sample_files import SampleKey
 
 SCORES = "scores.json"
-EVALUATION = "evaluation"  # an evaluation's folder in that of its model
+EVALUATION = "evaluation"  # An evaluation's folder inside that of its model.
 _NEEDED = {"benchmark", "prompt", "grader", "variant", "group", "decoding", "metric", "primary"}
-# Of a row and of a group's mean, what is shown.
+# The fields of a row, and of a group's mean, that are shown.
 _MEASURED = {"variant", "group", "decoding", "mean", "low", "high", "n"}
 _SHOWN = _NEEDED | _MEASURED | {"label", "errors"}
 _REMEDY = "Remove the file and evaluate again: it is made from the sample files."
@@ -23,20 +23,19 @@ def write_scores(folder: epath.Path, value: dict[str, Any]) -> None:
 
 
 def is_finished(folder: epath.Path) -> bool:
-    """Whether the evaluation in `folder` has its scores."""
+    """Returns whether the evaluation in `folder` has its scores."""
     return (folder / SCORES).exists()
 
 
 def read_score_rows(folder: epath.Path, variant: str | None = None) -> list[dict]:
-    """The rows of a finished evaluation's scores.json.
+    """Returns the rows of a finished evaluation's scores.json.
 
     Args:
       folder: of the evaluation.
       variant: only rows of this variant ("robust", "paper"); None for all.
 
     Raises:
-      UserError: when the evaluation in `folder` has not finished (or never ran), or the file is
-        not one.
+      UserError: the evaluation in `folder` has not finished (or never ran), or the file is broken.
     """
     path = folder / SCORES
     if not is_finished(folder):
@@ -45,10 +44,10 @@ def read_score_rows(folder: epath.Path, variant: str | None = None) -> list[dict
 
 
 def read_scores(folder: epath.Path) -> tuple[list[dict], list[dict], float]:
-    """The rows of a finished evaluation's scores.json, its groups' means, and the confidence of the intervals.
+    """Returns the rows of a finished evaluation's scores.json, its groups' means, and the confidence level.
 
     Raises:
-      UserError: the file is not one.
+      UserError: the file is broken.
     """
     path = folder / SCORES
     value = read_json(path)
@@ -60,7 +59,7 @@ def read_scores(folder: epath.Path) -> tuple[list[dict], list[dict], float]:
 
 
 def parse_score_rows(value: Any, source: str) -> list[dict]:
-    """The rows in the value of a scores.json; `source` names it in messages."""
+    """Returns the rows in the value of a scores.json; `source` names it in messages."""
     return _objects(value, "rows", _NEEDED, source)
 
 
@@ -76,10 +75,10 @@ def _objects(value: Any, name: str, needed: set[str], source: str) -> list[dict]
 
 
 def rows_of_variant(rows: list[dict], variant: str | None) -> list[dict]:
-    """The rows of a variant, or all."""
+    """Returns the rows of a variant, or all for None."""
     return [row for row in rows if variant in (None, row["variant"])]
 
 
 def sample_key_of(row: dict) -> SampleKey:
-    """The sample file that a row was made from."""
+    """Returns the key of the sample file from which a row was made."""
     return SampleKey(row["benchmark"], row["prompt"], row["decoding"])

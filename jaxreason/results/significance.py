@@ -1,9 +1,9 @@
-"""Whether a paired difference of means is more than chance, and how small a one could be seen.
+"""Tests whether a paired difference of means is more than chance, and how small a detectable difference is.
 
-The null hypothesis is that the two models are alike: on any question their scores could as well have
-come the other way round. Flipping the sign of what each question adds to the difference, all its
-samples together, gives the differences that would then be seen (Fisher's randomisation test). For
-scores of 0 or 1 of one sample a question that is McNemar's exact test.
+The null hypothesis is that the two models are alike: on any question their scores could equally well have been
+exchanged. Flipping the sign of each question's contribution to the difference (with all its samples together) gives the
+differences that would then occur (Fisher's randomisation test). For scores of 0 or 1 with one sample per question this
+is McNemar's exact test.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ from jaxtyping import Float, Int
 from jaxreason.results.clusters import ROUNDING, Clustered, by_stratum, means
 from jaxreason.results.statistics import RESAMPLE_BLOCK, Seed, quantile, resampled_seeds
 
-FLIPS = 10_000  # random flips, where there are too many to count them all
-EXACT = 1 << 17  # outcomes that are counted one by one
-POWER = 0.8  # chance that a difference of the smallest detectable size is found
-_SAME = 1e-9  # shares of the largest contribution that differ by less are equal
+FLIPS = 10_000  # Random flips, if there are too many to count them all.
+EXACT = 1 << 17  # Outcomes that are counted one by one.
+POWER = 0.8  # Chance of finding a difference of the smallest detectable size.
+_SAME = 1e-9  # Contributions that differ by less than this share of the largest are equal.
 
 
 @dataclasses.dataclass(frozen=True)
 class Significance:
-    """The p-value of one difference, and the smallest true difference that would mostly be found."""
+    """The p-value of one difference, and the smallest true difference that would usually be found."""
 
     p: float
     detectable: float
@@ -35,7 +35,7 @@ class Significance:
 def paired_significance(
     scores: Clustered, plus: Sequence[int], minus: Sequence[int], confidence: float, seed: Seed
 ) -> Significance:
-    """`p_value` and `smallest_detectable` of the same two models."""
+    """Returns `p_value` and `smallest_detectable` of the same two models."""
     return Significance(
         p_value(scores, plus, minus, seed), smallest_detectable(scores, plus, minus, confidence)
     )
@@ -44,15 +44,15 @@ def paired_significance(
 def contributions(
     scores: Clustered, plus: Sequence[int], minus: Sequence[int]
 ) -> Float[np.ndarray, " C"]:
-    """The part that each question adds to the difference of two models' means; their sum is the difference.
+    """Returns the part that each question adds to the difference of two models' means; their sum is the difference.
 
-    A question adds its distance from what both models score in its stratum, so that one that only one of them has
-    a grade for is not taken for a difference.
+    A question adds its deviation from the mean of both models in its stratum. A question that only one of them has a
+    grade for therefore does not look like a difference.
 
     Args:
       scores: of K models.
       plus: columns of the first model, one for each of its seeds.
-      minus: columns of the second.
+      minus: columns of the second model.
     """
     sums, sizes = by_stratum(scores, scores.sums), by_stratum(scores, scores.sizes)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -64,12 +64,13 @@ def contributions(
 
 
 def p_value(scores: Clustered, plus: Sequence[int], minus: Sequence[int], seed: Seed) -> float:
-    """The chance of a difference at least as far from 0, either way, between two models that are alike.
+    """Returns the chance of a difference at least as far from 0, in either direction, between two models that are
+    alike.
 
-    Exact where the outcomes can be counted, else the share among `FLIPS` seeded random flips, with 1 added above and
-    below so that it is never 0 (Phipson and Smyth 2010). Where a model has several seeds their distances from their
-    mean are resampled and added, stretched as in `difference_interval`: a difference of two seeds is less sure than
-    the same one of many. NaN where a model has no mean.
+    It is exact if the outcomes can be counted. Otherwise it is the share among `FLIPS` seeded random flips, with 1
+    added to both counts so that it is never 0 (Phipson and Smyth 2010). If a model has several seeds, their deviations
+    from their mean are resampled and added, stretched as in `resampled_seeds`: a difference of two seeds is less
+    certain than the same difference of many. NaN if a model has no mean.
     """
     each = contributions(scores, plus, minus)
     difference = abs(each.sum())
@@ -91,7 +92,7 @@ def p_value(scores: Clustered, plus: Sequence[int], minus: Sequence[int], seed: 
 def _distinct(
     each: Float[np.ndarray, " C"],
 ) -> tuple[Float[np.ndarray, " D"], Int[np.ndarray, " D"], float]:
-    """The sizes that are not 0, how often each occurs, and how far rounding may have moved a sum of all."""
+    """Returns the sizes that are not 0, how often each occurs, and a bound on the rounding error of the sum of all."""
     largest = each.max(initial=0.0)
     if largest < ROUNDING:
         return np.zeros(0), np.zeros(0, int), ROUNDING
@@ -101,7 +102,7 @@ def _distinct(
 
 
 def _exact(sizes: np.ndarray, counts: np.ndarray, least: float) -> float:
-    """The chance of a sum at least `least` from 0: of n equal sizes, those with a plus are binomial."""
+    """Returns the chance of a sum at least `least` from 0: of n equal sizes, the number with a plus is binomial."""
     totals, chances = np.zeros(1), np.ones(1)
     for size, count in zip(sizes, counts, strict=True):
         ups = np.arange(count + 1)
@@ -111,7 +112,7 @@ def _exact(sizes: np.ndarray, counts: np.ndarray, least: float) -> float:
 
 
 def _flipped(sizes: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sums of the sizes with random signs, `FLIPS` of them."""
+    """Returns `FLIPS` sums of the sizes with random signs."""
     parts = []
     for number in _blocks(len(sizes)):
         ups = rng.binomial(counts, 0.5, size=(number, len(sizes)))
@@ -126,10 +127,10 @@ def _blocks(width: int) -> Iterator[int]:
 
 
 def difference_error(scores: Clustered, plus: Sequence[int], minus: Sequence[int]) -> float:
-    """Standard error of the difference, clustered by question; with several seeds, with their spread.
+    """Returns the standard error of the difference, clustered by question; with several seeds it includes their spread.
 
-    A stratum in which every question adds the same has, as in `standard_errors`, that of two questions more that
-    differ and two that do not.
+    A stratum in which every question adds the same gets, as in `standard_errors`, the error that it would have with two
+    more questions that differ and two more that do not.
     """
     each = contributions(scores, plus, minus)
     variance = 0.0
@@ -154,9 +155,10 @@ def smallest_detectable(
     confidence: float,
     power: float = POWER,
 ) -> float:
-    """The smallest true difference whose interval would leave out 0 with chance `power`, on as many such questions.
+    """Returns the smallest true difference whose interval would exclude 0 with chance `power`, on equally many
+    questions.
 
-    (z of the confidence + z of the power) times the paired error that was seen.
+    It is (z of the confidence + z of the power) times the observed paired error.
     """
     if not np.isfinite(means(scores)[[*plus, *minus]]).all():
         return float("nan")
@@ -165,8 +167,10 @@ def smallest_detectable(
 
 
 def false_discovery_rates(p_values: Sequence[float]) -> list[float]:
-    """Benjamini and Hochberg's q-value of each comparison of a family: the share of false ones among all that are
-    called true at that q or below. NaN stays NaN and is not in the family.
+    """Returns Benjamini and Hochberg's q-value of each comparison of a family.
+
+    It is the share of false ones among all that are called true at that q or below. NaN stays NaN and is not in the
+    family.
     """
     p = np.array(p_values, float)
     known = np.isfinite(p)

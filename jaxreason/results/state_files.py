@@ -1,6 +1,6 @@
 """analysis/states/<unit>/ of a run: hidden states of its texts; one writer, one reader. docs/drift.md has the format.
 
-A file a batch, each whole or absent, and index.json after the last of them: a folder without it is not complete.
+There is one file per batch, each complete or absent, and index.json is written last: a folder without it is incomplete.
 """
 
 import json
@@ -34,8 +34,8 @@ class TokenStates(NamedTuple):
 
     Attributes:
       id: of the item.
-      reply_start: the first token of the reply.
-      base, tuned: of each model.
+      reply_start: index of the reply's first token.
+      base, tuned: states of each model.
     """
 
     id: str
@@ -49,7 +49,7 @@ class PooledStates(NamedTuple):
 
     Attributes:
       ids: of the items.
-      base, tuned: of each model, by pooling.
+      base, tuned: states of each model, by pooling.
     """
 
     ids: list[str]
@@ -58,23 +58,23 @@ class PooledStates(NamedTuple):
 
 
 def states_folder(workdir: epath.PathLike, unit: str) -> epath.Path:
-    """The folder of the states of a unit (`<benchmark>.<source>`) of a run."""
+    """Returns the folder of the states of a unit (`<benchmark>.<source>`) of a run."""
     return drift_folder(workdir) / "states" / unit
 
 
 def holds_states(workdir: epath.PathLike, unit: str, made_with: dict[str, Any]) -> bool:
-    """Whether the states of a unit are complete, and made with just this."""
+    """Returns whether the states of a unit are complete and have exactly this origin."""
     path = states_folder(workdir, unit) / INDEX
     if not path.exists():
         return False
     try:
         return read_object(path, _SHAPE)["made_with"] == plain_json(made_with)
-    except UserError:  # broken: made anew
+    except UserError:  # Broken: made anew.
         return False
 
 
 class StatesWriter:
-    """Writes the states of a unit batch by batch; what is there of it is removed first.
+    """Writes the states of a unit batch by batch; earlier files of the unit are removed first.
 
     Args:
       workdir: of the run.
@@ -96,9 +96,9 @@ class StatesWriter:
 
         Args:
           ids: of the items.
-          reply_starts: of each text the first token of the reply.
+          reply_starts: index of the reply's first token, of each text.
           pooled: model -> pooling -> states.
-          tokens: model -> of each text the states of its tokens; empty where none are kept.
+          tokens: model -> the states of each text's tokens; empty if none are kept.
         """
         arrays = {f"{m}.{pool}": x for m, found in pooled.items() for pool, x in found.items()}
         for model, texts in tokens.items():
@@ -110,15 +110,15 @@ class StatesWriter:
         self._files.append({"name": name, "texts": len(ids)})
 
     def finish(self, made_with: dict[str, Any]) -> None:
-        """Writes index.json: everything is there. `made_with` has which `states` they are: `pools` and `layers`."""
+        """Writes index.json: everything is there. `made_with` says which `states` they are: `pools` and `layers`."""
         write_json(self._folder / INDEX, {"made_with": made_with, "files": self._files})
 
 
 def read_states(workdir: epath.PathLike, unit: str) -> PooledStates:
-    """The pooled states of a unit's texts, those of like length together.
+    """Returns the pooled states of a unit's texts, in batches of similar length.
 
     Raises:
-      UserError: they are not there, not complete, or a file is damaged; names it.
+      UserError: they do not exist, are incomplete, or a file is damaged; the message names it.
     """
     index = _index(workdir, unit)
     pools = index["made_with"]["states"]["pools"]
@@ -134,7 +134,7 @@ def read_states(workdir: epath.PathLike, unit: str) -> PooledStates:
 
 
 def read_token_states(workdir: epath.PathLike, unit: str) -> Iterator[TokenStates]:
-    """The states of the tokens of a unit's texts at `token_layers`, a file of them in memory at a time.
+    """Yields the states of the tokens of a unit's texts at `token_layers`, with one file in memory at a time.
 
     Raises:
       UserError: as `read_states`.
@@ -147,7 +147,7 @@ def read_token_states(workdir: epath.PathLike, unit: str) -> Iterator[TokenState
 
 
 def token_layers(workdir: epath.PathLike, unit: str) -> list[int]:
-    """The layers whose tokens' states were kept, in their order.
+    """Returns the layers whose tokens' states were kept, in order.
 
     Raises:
       UserError: as `read_states`.
@@ -179,7 +179,7 @@ def _files(
 
 
 def _parsed(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    arrays = {  # the library's own function for numpy does not know bfloat16
+    arrays = {  # The library's own function for numpy does not know bfloat16.
         name: np.frombuffer(found["data"], _DTYPES[found["dtype"]]).reshape(found["shape"])
         for name, found in safetensors.deserialize(data)
     }

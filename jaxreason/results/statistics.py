@@ -1,11 +1,10 @@
-"""The one interval of a score and of a difference, wherever they are shown.
+"""The one kind of interval for a score and for a difference, used wherever they are shown.
 
-A score of one model has Wilson's interval where its samples are 0 or 1 (with an effective number
-of questions where samples share one), and a bootstrap over questions otherwise. Means over seeds
-and differences are bootstrapped, the questions shared by all models. Where every question came out
-alike no resample can vary, and a bootstrap would show a point: such a part is drawn from the
-distribution whose quantiles are the ends of Wilson's interval. Everything random takes a seed, so
-the same files give the same numbers.
+A score of one model has Wilson's interval if its samples are 0 or 1 (with an effective number of questions if samples
+share a question), and otherwise a bootstrap over questions. Means over seeds and differences are bootstrapped, with
+resamples of questions that all models share. If every question has the same result, no resample can vary, and a
+bootstrap would give an interval of length 0. Such a part is drawn from the distribution whose quantiles are the ends of
+Wilson's interval. All random functions take a seed, so the same files give the same numbers.
 """
 
 import dataclasses
@@ -27,16 +26,14 @@ from jaxreason.results.clusters import (
     unvarying,
 )
 
-RESAMPLE_BLOCK = 1 << 21  # multinomial counts held at once
+RESAMPLE_BLOCK = 1 << 21  # Multinomial counts in memory at the same time.
 Seed = int | tuple[int, ...]
-SEED = 0  # of a score's bootstrap: the same samples always give the same interval
+SEED = 0  # Seed of a score's bootstrap: the same samples always give the same interval.
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean (or difference of means) with its interval; `n` counts clusters and `formula` says
-    how.
-    """
+    """A mean (or difference of means) with its interval; `n` counts clusters, `formula` says how it was computed."""
 
     mean: float
     low: float
@@ -54,7 +51,7 @@ class ResampledScores:
 
 
 def quantile(confidence: float) -> float:
-    """The two-sided normal quantile: 1.96 for 0.95."""
+    """Returns the two-sided normal quantile: 1.96 for 0.95."""
     return statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
@@ -63,18 +60,18 @@ def wilson_end(
     n: Float[np.ndarray, "..."] | float,
     z: Float[np.ndarray, "..."] | float,
 ) -> Float[np.ndarray, "..."]:
-    """The end of Wilson's interval at a normal quantile: the lower one for z < 0 (Wilson 1927).
+    """Returns the end of Wilson's interval at a normal quantile: the lower one for z < 0 (Wilson 1927).
 
     Args:
       mean: a share.
-      n: of so many trials.
-      z: -1.96 and 1.96 give the ends of the interval of 95 %.
+      n: the number of trials.
+      z: -1.96 and 1.96 give the ends of the 95 % interval.
     """
     mean, n, z = np.asarray(mean, float), np.asarray(n, float), np.asarray(z, float)
     centre = (mean + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(mean * (1 - mean) / n + z**2 / (4 * n**2))
     end = np.clip(centre + half, 0, 1)
-    # At 0 and 1 the lower and the upper end are 0 and 1 but for rounding.
+    # At a mean of 0 the lower end is 0, and at 1 the upper end is 1; this removes rounding errors.
     end = np.where((mean == 0) & (z <= 0), 0.0, end)
     return np.where((mean == 1) & (z >= 0), 1.0, end)
 
@@ -82,14 +79,15 @@ def wilson_end(
 def wilson(
     mean: Float[np.ndarray, "..."] | float, n: Float[np.ndarray, "..."] | float, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of a share `mean` of `n` trials, element by element."""
+    """Returns Wilson's score interval of a share `mean` of `n` trials, element by element."""
     z = quantile(confidence)
     return wilson_end(mean, n, -z), wilson_end(mean, n, z)
 
 
 def percentiles(draws: Float[np.ndarray, " R"], confidence: float) -> tuple[float, float]:
-    """The ends between which the middle `confidence` of the draws lies; resamples that have no
-    mean (NaN: none of their samples was graded) are left out.
+    """Returns the ends between which the middle `confidence` of the draws lies.
+
+    Resamples without a mean (NaN: none of their samples was graded) are left out.
     """
     draws = draws[~np.isnan(draws)]
     if not len(draws):
@@ -101,11 +99,10 @@ def percentiles(draws: Float[np.ndarray, " R"], confidence: float) -> tuple[floa
 def interval_of_ratio(
     draws: Float[np.ndarray, " R"], confidence: float
 ) -> tuple[float | None, float | None, float]:
-    """Percentile interval of resampled values of which some are undefined, and the share that is.
+    """Returns the percentile interval of resampled values of which some are undefined, and the share of undefined ones.
 
-    An undefined resample could lie anywhere, so it counts as -inf for the lower end and +inf for
-    the upper: once more than (1 - confidence) / 2 of them are undefined the interval has no end,
-    given as None.
+    An undefined resample could be anywhere, so it counts as -inf for the lower end and as +inf for the upper end. If
+    more than (1 - confidence) / 2 of them are undefined, the interval has no end, and None is returned for it.
     """
     undefined = np.isnan(draws)
     low = np.quantile(np.where(undefined, -np.inf, draws), (1 - confidence) / 2, method="lower")
@@ -115,12 +112,11 @@ def interval_of_ratio(
 
 
 def mean_interval(scores: Clustered, confidence: float, resamples: int) -> Interval:
-    """The score of one model (K = 1), with the interval that it has everywhere.
+    """Returns the score of one model (K = 1), with the interval that is used everywhere.
 
-    Scores of 0 and 1: Wilson's. With several samples a question, or strata, its n is the effective
-    one, m (1 - m) / se^2 with the cluster-robust error; at m = 0 or 1, where that error says
-    nothing, it is the number of clusters, for scores of any kind. Other scores: a bootstrap over
-    clusters.
+    Scores of 0 and 1 have Wilson's interval. With several samples per question, or with strata, its n is the effective
+    one, m (1 - m) / se^2 with the cluster-robust error. At m = 0 or 1, where that error says nothing, n is the number
+    of clusters, for scores of any kind. Other scores have a bootstrap over clusters.
     """
     mean, n = _mean(scores), int((scores.sizes[:, 0] > 0).sum())
     if not np.isfinite(mean):
@@ -136,7 +132,7 @@ def mean_interval(scores: Clustered, confidence: float, resamples: int) -> Inter
 
 
 def _mean(scores: Clustered) -> float:
-    """The mean of all models; 0 and 1 without the rounding of a sum over strata."""
+    """Returns the mean of all models; exactly 0 or 1 if the sum over strata differs from them only by rounding."""
     mean = float(means(scores).mean())
     nearest = float(np.round(mean))
     return nearest if abs(mean - nearest) < ROUNDING else mean
@@ -150,8 +146,9 @@ def _effective_size(scores: Clustered, mean: float) -> float:
 def seeds_interval(
     found: ResampledScores, columns: Sequence[int], confidence: float, resamples: int, seed: Seed
 ) -> Interval:
-    """The mean over the seeds of a model: its score's interval for one seed, else one that
-    resamples questions and seeds.
+    """Returns the mean over the seeds of a model with its interval.
+
+    For one seed it is the score's interval, otherwise a bootstrap over questions and seeds.
     """
     scores = select(found.scores, columns)
     if len(columns) == 1:
@@ -169,13 +166,13 @@ def seeds_interval(
 def resample_questions(
     scores: Clustered, models: Sequence[int], resamples: int, seed: Seed
 ) -> ResampledScores:
-    """`resampled_means` beside the scores."""
+    """Returns the scores with their `resampled_means`."""
     rng = np.random.default_rng(seed)
     return ResampledScores(scores, resampled_means(scores, resamples, rng, models))
 
 
 def average(parts: Sequence[ResampledScores]) -> ResampledScores:
-    """The mean of benchmarks (or groups), whose questions are resampled independently."""
+    """Returns the mean of benchmarks (or groups), whose questions are resampled independently."""
     draws = np.mean([part.draws for part in parts], axis=0)
     return ResampledScores(merge([part.scores for part in parts]), draws)
 
@@ -183,18 +180,17 @@ def average(parts: Sequence[ResampledScores]) -> ResampledScores:
 def resampled_means(
     scores: Clustered, num: int, rng: np.random.Generator, models: Sequence[int]
 ) -> Float[np.ndarray, "R K"]:
-    """`means` of `num` bootstrap resamples of the clusters within each stratum.
+    """Returns `means` of `num` bootstrap resamples of the clusters within each stratum.
 
-    All K columns see the same resample, so their differences are paired. A column whose clusters
-    all have one share in a stratum is drawn there from the ends of Wilson's interval at normal
-    quantiles.
+    All K columns have the same resamples, so their differences are paired. A column whose clusters all have one share
+    in a stratum is drawn there from the ends of Wilson's interval at normal quantiles.
 
     Args:
       scores: of K models.
-      num: how many resamples (R).
+      num: number of resamples (R).
       rng: of the draws.
-      models: a number for each column; columns of one number are seeds of one model, and share
-        those quantiles, since it is the questions that they stand for.
+      models: a number for each column. Columns with the same number are seeds of one model and share those quantiles,
+        since the quantiles stand for the questions.
     """
     total = np.zeros((num, scores.sums.shape[1]))
     stuck, number_of = unvarying(scores), counts(scores)
@@ -228,10 +224,10 @@ def _resample_stratum(
 def resampled_seeds(
     tuned: Float[np.ndarray, "R S"], rng: np.random.Generator
 ) -> Float[np.ndarray, " R"]:
-    """The mean over a resample, with replacement, of the S seeds in each of the R item resamples.
+    """Returns the mean over a resample, with replacement, of the S seeds in each of the R item resamples.
 
-    A resample of S seeds varies (S - 1) / S times as much as S fresh ones would, so its distance from the mean of
-    all is stretched by sqrt(S / (S - 1)) (Rao and Wu 1988).
+    A resample of S seeds varies (S - 1) / S times as much as S new seeds would, so its deviation from the mean of all
+    seeds is multiplied by sqrt(S / (S - 1)) (Rao and Wu 1988).
     """
     num, seeds = tuned.shape
     centre = tuned.mean(1)
@@ -245,14 +241,13 @@ def resampled_seeds(
 def difference_interval(
     found: ResampledScores, plus: Sequence[int], minus: Sequence[int], confidence: float, seed: Seed
 ) -> Interval:
-    """The mean of some models minus that of others (each list the seeds of one model), on the same
-    questions.
+    """Returns the mean of some models minus that of others on the same questions; each list has the seeds of one model.
 
-    Percentile bootstrap that resamples the questions (shared by all) and, with several seeds, the
-    seeds too. Few seeds make the interval too narrow: two cannot show how much a third would
-    differ. Where no question came out differently, the resamples of the difference are a point
-    although such a question may exist: the upper end of Wilson's interval of 0 in C questions is
-    added on both sides, in squares (Zou and Donner 2008).
+    It is a percentile bootstrap that resamples the questions (shared by all) and, with several seeds, the seeds too.
+    With few seeds the interval is too narrow: two cannot show how much a third would differ. If no question has
+    different results, all resamples of the difference are equal although questions with different results may exist.
+    The upper end of Wilson's interval of 0 in C questions is then added on both sides, in squares (Zou and Donner
+    2008).
     """
     plus, minus = list(plus), list(minus)
     estimate = means(found.scores)
@@ -270,7 +265,7 @@ def difference_interval(
 
 
 def _unseen_difference(scores: Clustered, columns: list[int], confidence: float) -> float:
-    """The half-width that strata add whose questions vary, but in the same way for all of these models."""
+    """Returns the half-width to add for strata whose questions vary, but in the same way for all of these models."""
     scores = select(scores, columns)
     shares = question_shares(scores)
     equal = unvarying(scores, shares - shares[:, :1]).all(1) & ~unvarying(scores).any(1)

@@ -1,7 +1,7 @@
 """The folders of a study and its files; each format has one writer and one reader.
 
-study.json (what the study holds), transfer.json (the transferability index), and trajectory.json with steps/<step>/
-(the steps of a run, evaluated against its base).
+They are study.json (the contents of the study), transfer.json (the transferability index), and trajectory.json with
+steps/<step>/ (the steps of a run, evaluated against its base).
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from jaxreason.results.atomic_files import ReadObject, check_object, read_object
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
 
-MANIFEST = "study.json"  # a folder with this file is a study's
-BASE = "base"  # the base's folder, and its name where models are named
-BASES = "bases"  # in it the folders of the bases that arms have of their own
-# What study.json and each of its arms hold at least.
+MANIFEST = "study.json"  # A folder with this file is the folder of a study.
+BASE = "base"  # The base's folder, and its name where models are named.
+BASES = "bases"  # It has the folders of further bases that single arms have.
+# The least content of study.json and of each of its arms.
 STUDY_SHAPE = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
 ARM_SHAPE = {"name": str, "method": str, "label": str, "seeds": list}
 TRANSFER = "transfer.json"
@@ -36,75 +36,75 @@ STEP_SHAPE = {"step": int, "scores": list, "groups": list, "index": list, "drift
 OLD_KL_FIELDS = {
     "metric": "token_kl",
     "source": "tuned",
-}  # of every row of `kl`, which older files have instead of `drift`
+}  # Of every row of `kl`, which older files have instead of `drift`.
 TRAJECTORY_DEFAULTS = {
     "elsewhere": {},
     "base": "",
     "method": "",
     "seed": 0,
-}  # what older files do not have
+}  # Fields that older files do not have.
 TRAJECTORY_FOLDER = (
-    "trajectory"  # the folder of a trajectory that a study makes, in that of the run
+    "trajectory"  # The folder of a trajectory that a study makes, inside that of the run.
 )
 
 
 def manifest_path(folder: epath.PathLike) -> epath.Path:
-    """The path of a study's study.json."""
+    """Returns the path of a study's study.json."""
     return epath.Path(folder) / MANIFEST
 
 
 def is_study(folder: epath.PathLike) -> bool:
-    """Whether a folder is a study's."""
+    """Returns whether a folder is the folder of a study."""
     return manifest_path(folder).exists()
 
 
 def run_folder(arm: str, seed: int) -> str:
-    """The folder of an arm's run, relative to the study's."""
+    """Returns the folder of an arm's run, relative to the study's."""
     return f"{arm}/seed_{seed}"
 
 
 def base_folder(path: str) -> str:
-    """The folder of a base of an arm's own, relative to the study's: `bases/<owner>--<name>` by its path."""
+    """Returns the folder of an arm's own base, relative to the study's: `bases/<owner>--<name>` from its path."""
     parts = [part for part in path.split("/") if part not in ("", "~", ".", "..")]
     return f"{BASES}/{'--'.join(parts[-2:])}"
 
 
 def bases_of(manifest: dict[str, Any]) -> list[dict[str, str]]:
-    """The bases that arms are compared with: `name` (the folder) and `model` of each, the study's own first."""
+    """Returns the bases with which arms are compared: `name` (the folder) and `model`, the study's own first."""
     return manifest.get("bases") or [{"name": BASE, "model": manifest["base"]}]
 
 
 def base_of(arm: dict[str, Any]) -> str:
-    """The folder of the base that an arm of study.json is compared with."""
+    """Returns the folder of the base with which an arm of study.json is compared."""
     return arm.get("base", BASE)
 
 
 def model_folders(manifest: dict[str, Any]) -> list[str]:
-    """The folders of all bases, and of all runs of all arms, relative to the study's."""
+    """Returns the folders of all bases, and of all runs of all arms, relative to the study's."""
     runs = [run_folder(arm["name"], seed) for arm in manifest["arms"] for seed in arm["seeds"]]
     return [*(base["name"] for base in bases_of(manifest)), *runs]
 
 
 def run_folders(folder: epath.PathLike, arm: str) -> list[epath.Path]:
-    """The folders of an arm's runs that are there; of a base, which has no seeds, its own."""
+    """Returns the existing folders of an arm's runs; for a base, which has no seeds, its own folder."""
     inside = epath.Path(folder) / arm
     return sorted(inside.glob("seed_*")) or [inside]
 
 
 def write_manifest(folder: epath.PathLike, manifest: dict[str, Any]) -> None:
-    """Writes study.json, whole or not at all; docs/report_files.md says what is in it."""
+    """Writes study.json, completely or not at all; docs/report_files.md describes its content."""
     write_json(manifest_path(folder), manifest)
 
 
 def read_manifest(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
-    """The content of study.json.
+    """Returns the content of study.json.
 
     Args:
       folder: of the study.
-      read: how its object is read.
+      read: reads the object in the file.
 
     Raises:
-      UserError: there is none, or it is broken, or holds something else than SHAPE and ARM say.
+      UserError: it is missing or broken, or lacks what SHAPE and ARM require.
     """
     path = manifest_path(folder)
     if not path.exists():
@@ -121,7 +121,7 @@ def read_manifest(folder: epath.PathLike, read: ReadObject = read_object) -> dic
 
 
 def transfer_path(folder: epath.PathLike) -> epath.Path:
-    """The file of a study's index."""
+    """Returns the file of a study's index."""
     return epath.Path(folder) / TRANSFER
 
 
@@ -132,7 +132,7 @@ def write_transfer(
     rows: list[dict],
     sensitivity: list[dict],
 ) -> None:
-    """Writes it, whole or not at all; docs/evaluation_files.md says what the rows are.
+    """Writes transfer.json, completely or not at all; docs/evaluation_files.md describes the rows.
 
     Args:
       folder: of the study.
@@ -148,50 +148,50 @@ def write_transfer(
 def read_transfer(
     folder: epath.PathLike, read: Callable[[epath.Path, dict[str, type]], dict] = read_object
 ) -> dict[str, Any] | None:
-    """The content of transfer.json; None if there is none.
+    """Returns the content of transfer.json; None if it does not exist.
 
     Args:
       folder: of the study.
-      read: how its object is read.
+      read: reads the object in the file.
 
     Raises:
-      UserError: the file is broken, or holds something else.
+      UserError: the file is broken or has a different content.
     """
     path = transfer_path(folder)
     return read(path, TRANSFER_SHAPE) if path.exists() else None
 
 
 def trajectory_path(folder: epath.PathLike) -> epath.Path:
-    """The file of the trajectory in a working directory."""
+    """Returns the file of the trajectory in a working directory."""
     return epath.Path(folder) / TRAJECTORY
 
 
 def step_folder(folder: epath.PathLike, step: int) -> epath.Path:
-    """The folder with the results of a step."""
+    """Returns the folder with the results of a step."""
     return epath.Path(folder) / STEPS / str(step)
 
 
 def begun_steps(folder: epath.PathLike) -> list[int]:
-    """Steps of which something is there, in order."""
+    """Returns the steps that have any results, in order."""
     steps = epath.Path(folder) / STEPS
     names = [path.name for path in steps.iterdir()] if steps.exists() else []
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
-    """Writes it, whole or not at all; docs/working_directory.md says what is in it."""
+    """Writes trajectory.json, completely or not at all; docs/working_directory.md describes its content."""
     write_json(trajectory_path(folder), value)
 
 
 def read_trajectory(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
-    """The content of trajectory.json.
+    """Returns the content of trajectory.json.
 
     Args:
       folder: of the trajectory.
-      read: how its object is read.
+      read: reads the object in the file.
 
     Raises:
-      UserError: the file is broken, or holds something else; names it.
+      UserError: the file is broken or has a different content; the message names it.
     """
     path = trajectory_path(folder)
     value = read(path, TRAJECTORY_SHAPE)
@@ -200,7 +200,7 @@ def read_trajectory(folder: epath.PathLike, read: ReadObject = read_object) -> d
 
 
 def is_complete(folder: epath.PathLike) -> bool:
-    """Whether a trajectory is there to which nothing will be added.
+    """Returns whether there is a trajectory to which nothing will be added any more.
 
     Raises:
       UserError: as `read_trajectory`.
@@ -223,7 +223,9 @@ def _step(row: Any, number: int, path: epath.Path) -> dict[str, Any]:
 
 
 def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
-    """The evaluations in a working directory: of all models of a study with their steps, of a trajectory, or its own.
+    """Returns the evaluations in a working directory.
+
+    They are those of all models of a study with their steps, those of a trajectory, or the directory's own.
 
     Raises:
       UserError: there is none.

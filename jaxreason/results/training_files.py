@@ -1,8 +1,8 @@
 """The small files of a training run; each format has one writer and one reader.
 
-metrics.jsonl (a line a step), validation/<step>/validation.json, decontamination.json (which training questions are a
-benchmark's), base_replies.json (the base's replies to training prompts), and training_prompts/ of a study (the prompts
-on which drift is measured and the replies of its models, named by a hash of what they were made with).
+They are metrics.jsonl (one line per step), validation/<step>/validation.json, decontamination.json (which training
+questions also occur in a benchmark), base_replies.json (the base's replies to training prompts), and training_prompts/
+of a study (the prompts on which drift is measured and the replies of its models, named by a hash of their origin).
 """
 
 from collections.abc import Sequence
@@ -30,23 +30,23 @@ DECONTAMINATION_SHAPE = {
     "items": list,
 }
 BASE_REPLIES = "base_replies.json"
-# Also what their unit is called in drift.
+# It is also the name of their unit in drift.
 TRAINING_PROMPTS = "training_prompts"
 Tokens = list[int]
 
 
 def metrics_path(workdir: epath.PathLike) -> epath.Path:
-    """The file of a training run's metrics."""
+    """Returns the file of a training run's metrics."""
     return epath.Path(workdir) / METRICS
 
 
 def metrics_writer(workdir: epath.PathLike, resume_step: int) -> JsonlWriter:
-    """Appends lines to the metrics of a run; those of steps after `resume_step` are dropped first."""
+    """Opens the metrics of a run for appending; lines of steps after `resume_step` are dropped first."""
     return JsonlWriter(metrics_path(workdir), keep=lambda row: row["step"] <= resume_step)
 
 
 def amend_metrics(workdir: epath.PathLike, step: int, values: dict[str, float]) -> None:
-    """Adds numbers to the line of a step that was written without them, before a run goes on from there."""
+    """Adds numbers to the line of a step that was written without them, before a run continues from there."""
     path = metrics_path(workdir)
     rows = read_jsonl(path)
     amended = [row | values if row["step"] == step else row for row in rows]
@@ -55,10 +55,10 @@ def amend_metrics(workdir: epath.PathLike, step: int, values: dict[str, float]) 
 
 
 def read_metrics(path: epath.PathLike, num_steps: int | None = None) -> list[dict[str, Any]]:
-    """The lines of a metrics file, checked as `check_metrics` does.
+    """Returns the lines of a metrics file, checked as `check_metrics` does.
 
     Raises:
-      UserError: the file is missing, is not jsonl, or lacks steps; names file and line.
+      UserError: the file is missing, is not jsonl, or lacks steps; the message has file and line.
     """
     if not grown_exists(path):
         raise UserError(f"{path}: not found. {METRICS_REMEDY}")
@@ -68,17 +68,17 @@ def read_metrics(path: epath.PathLike, num_steps: int | None = None) -> list[dic
 def check_metrics(
     lines: Sequence[dict[str, Any]], source: str, num_steps: int | None = None
 ) -> list[dict[str, Any]]:
-    """The lines of steps 1, 2, ... `num_steps`, each there once and in order.
+    """Returns the lines of steps 1, 2, ... `num_steps`, each of which must be there once and in order.
 
     Args:
-      lines: of the file, the first one first.
+      lines: of the file, in order.
       source: the file's name, for messages.
-      num_steps: how many steps the run made, or made before it resumes: lines of later steps, which a killed run wrote
-        after its last checkpoint, are checked too but not returned. None when the run has not ended: then every line
-        there is.
+      num_steps: number of steps that the run made, or made before it resumes. Lines of later steps, which a killed run
+        wrote after its last checkpoint, are checked too but not returned. None if the run has not ended: then all
+        lines.
 
     Raises:
-      UserError: a step is missing, doubled or out of order, or a line holds something else than numbers.
+      UserError: a step is missing, doubled or out of order, or a line has values that are not numbers.
     """
     for number, line in enumerate(lines, start=1):
         _check_line(line, number, f"{source}, line {number}")
@@ -104,12 +104,12 @@ def _check_line(line: Any, step: int, where: str) -> None:
 
 
 def validation_folder(workdir: epath.PathLike, step: int) -> epath.Path:
-    """The folder with the samples, grades and scores of a step's validation."""
+    """Returns the folder with the samples, grades and scores of a step's validation."""
     return epath.Path(workdir) / VALIDATION / str(step)
 
 
 def begin_validation(folder: epath.Path, made_with: dict[str, Any]) -> bool:
-    """Takes a step's folder for a validation; what is there of other weights or another benchmark is removed.
+    """Prepares a step's folder for a validation; files of other weights or of another benchmark are removed.
 
     Returns:
       Whether something was removed.
@@ -127,19 +127,19 @@ def begin_validation(folder: epath.Path, made_with: dict[str, Any]) -> bool:
 
 
 def end_validation(folder: epath.Path, score: float) -> None:
-    """Says that all of it is there, and how it came out."""
+    """Marks the validation as complete, with its score."""
     path = folder / VALIDATION_RECORD
     write_json(path, read_object(path, {"made_with": dict}) | {"score": score})
 
 
 def validation_score(folder: epath.Path) -> float | None:
-    """The score of a finished validation; None of one that has not finished or never began."""
+    """Returns the score of a finished validation; None if it has not finished or never began."""
     path = folder / VALIDATION_RECORD
     return read_object(path, {"made_with": dict})["score"] if path.exists() else None
 
 
 def validation_scores(workdir: epath.PathLike) -> dict[int, float]:
-    """Step -> score of all finished validations of a run, by step."""
+    """Returns step -> score of all finished validations of a run, ordered by step."""
     folder = epath.Path(workdir) / VALIDATION
     if not folder.exists():
         return {}
@@ -149,12 +149,12 @@ def validation_scores(workdir: epath.PathLike) -> dict[int, float]:
 
 
 def decontamination_path(folder: epath.PathLike) -> epath.Path:
-    """The file of a run's decontamination report."""
+    """Returns the file of a run's decontamination report."""
     return epath.Path(folder) / DECONTAMINATION
 
 
 def write_decontamination(folder: epath.PathLike, report: dict[str, Any]) -> epath.Path:
-    """Writes it, whole or not at all, where it is not there already; docs/questions.md says what is in it."""
+    """Writes the report, completely or not at all, unless it exists; docs/questions.md describes its content."""
     path = decontamination_path(folder)
     if not path.exists() or read_decontamination(path) != report:
         write_json(path, report)
@@ -162,10 +162,10 @@ def write_decontamination(folder: epath.PathLike, report: dict[str, Any]) -> epa
 
 
 def read_decontamination(path: epath.Path) -> dict[str, Any]:
-    """The content of a decontamination report.
+    """Returns the content of a decontamination report.
 
     Raises:
-      UserError: there is none, or it is broken; names it.
+      UserError: it is missing or broken; the message names it.
     """
     if not path.exists():
         raise UserError(f"{path}: not found; a run writes it before it reads its questions.")
@@ -173,7 +173,7 @@ def read_decontamination(path: epath.Path) -> dict[str, Any]:
 
 
 def removed_questions(path: epath.Path) -> set[str]:
-    """The hashes (`data.examples.question_hash`) of the questions that are left out.
+    """Returns the hashes (`data.examples.question_hash`) of the questions that are left out.
 
     Raises:
       UserError: as `read_decontamination`.
@@ -187,7 +187,7 @@ def write_base_replies(
     replies: Sequence[Sequence[int]],
     name: str = BASE_REPLIES,
 ) -> None:
-    """Writes the token ids of the replies, and what they were made with: model, sampling and prompts."""
+    """Writes the token ids of the replies, and their origin: model, sampling and prompts."""
     value = {"made_with": made_with, "replies": [list(reply) for reply in replies]}
     write_json(epath.Path(workdir) / name, value)
 
@@ -195,7 +195,7 @@ def write_base_replies(
 def read_base_replies(
     workdir: epath.PathLike, made_with: dict[str, Any], name: str = BASE_REPLIES
 ) -> list[tuple[int, ...]] | None:
-    """The replies, in the order of the prompts; None where there are none that were made with just this."""
+    """Returns the replies in the order of the prompts; None if there are none with exactly this origin."""
     path = epath.Path(workdir) / name
     if not path.exists():
         return None
@@ -226,7 +226,7 @@ def read_training_file(
     """Reads a file of `write_training_file`; None if there is none that was made with exactly these inputs.
 
     Raises:
-      UserError: the file is broken; names it.
+      UserError: the file is broken; the message names it.
     """
     folder = epath.Path(workdir) / TRAINING_PROMPTS
     found = read_base_replies(folder, made_with, _training_file_name(kind, made_with))
