@@ -1,4 +1,4 @@
-"""RL on real weights: SmolLM2-135M-Instruct learns sums of two digits; held-out ones are asked after each fifth step.
+"""RL on real weights: SmolLM2-135M-Instruct learns sums of two one-digit numbers; every fifth step asks held-out ones.
 
     python scripts/import_smollm2.py smollm2
     jaxreason rl   --config configs/rl_smollm2.py --workdir runs/rl_smollm2
