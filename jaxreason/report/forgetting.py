@@ -41,9 +41,7 @@ MOST_FITTED = 2  # Measures that are drawn.
 def forgetting_rows(
     reader: Reader, study: Study, progress: StepScores, how: Resampling
 ) -> dict[str, Any]:
-    """Returns the points and each measure's fits: those with most points first, then those that predict unseen runs
-    best.
-    """
+    """Returns the points and each measure's fits: most points first, then best prediction of unseen runs."""
     points = _points(reader, study, progress)
     runs = list(dict.fromkeys((point["arm"], point["seed"]) for point in points))
     seed = how.seed, zlib.crc32(b"forgetting")

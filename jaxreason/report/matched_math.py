@@ -74,9 +74,7 @@ def at_place(
 def matched_rows(
     reader: Reader, study: Study, progress: StepScores, how: Resampling
 ) -> list[dict[str, Any]]:
-    """Returns a row for each score at which arms of one base are compared; none unless math and the rest
-    were measured.
-    """
+    """Returns a row for each score at which arms of one base are compared; none without math or the rest."""
     if not {MATH, REST} <= set(progress.levels):
         return []
     rows = []

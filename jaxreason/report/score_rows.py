@@ -251,9 +251,7 @@ def verdict(whole: Interval, each: np.ndarray, p: float, alpha: float) -> str:
 
 
 def arm_difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Returns every arm minus every later arm of the same base, for groups: paired over items, seeds of
-    both resampled.
-    """
+    """Returns every arm minus every later arm of the same base, by group: paired over items, seeds resampled."""
     rows = []
     for level in (level for level in found if level.benchmark is None):
         arms = [(arm, list(seeds.values())) for arm, seeds in _arms(study, level)]
