@@ -79,9 +79,7 @@ def _zero_if_rounding(value: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _numbers_of_different_texts(held: Float[np.ndarray, "r N"]) -> tuple[np.ndarray, ...]:
-    """Returns how many ordered pairs, triples and quadruples of a resample's places have different texts,
-    at least 1.
-    """
+    """Returns how many ordered pairs, triples and quadruples of a resample's places differ in text, at least 1."""
     p1, p2, p3, p4 = ((held**power).sum(1) for power in (1, 2, 3, 4))
     pairs = p1**2 - p2
     triples = p1**3 - 3 * p1 * p2 + 2 * p3

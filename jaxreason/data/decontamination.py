@@ -145,9 +145,7 @@ def _same_questions(train: Sequence[Example], mine: _Side, theirs: _Side) -> dic
 
 
 def _pairs(train: _Side, evaluation: _Side, length: int) -> list[tuple[int, int, str]]:
-    """Returns, in order, places of training and evaluation questions with a common run of words, and the first such
-    run.
-    """
+    """Returns, in order, places of training and evaluation questions with a common run of words, and that run."""
     mine, theirs = train.texts.runs(length), evaluation.texts.runs(length)
     shared = np.intersect1d(mine[0], theirs[0])
     others = defaultdict(dict)

@@ -56,9 +56,7 @@ class Layout:
         return self.num_micro_batches * self.micro_batch_rows
 
     def place_of(self, row: int) -> int:
-        """Returns the place of the row-th row. The step deals rows out in turn; we fill one micro-batch
-        after another.
-        """
+        """Returns the place of the row-th row: the step deals rows out in turn, we fill one micro-batch at a time."""
         micro_batch, index = divmod(row, self.micro_batch_rows)
         return index * self.num_micro_batches + micro_batch
 

@@ -139,9 +139,7 @@ class Tokenizer:
             ) from error
 
     def show(self, ids: Sequence[int]) -> str:
-        """Returns the text of the ids including special tokens; bytes that are no whole character look as
-        in `decode`.
-        """
+        """Returns the ids' text with special tokens; bytes that are no whole character look as in `decode`."""
         return self.decode.with_special(ids)
 
     def other_token(self, other: "Tokenizer") -> str | None:

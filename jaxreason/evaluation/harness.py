@@ -97,9 +97,7 @@ class HarnessModel(TemplateLM):
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs
     ) -> list[int]:
-        """Returns the token ids of a text; with `add_special_tokens` None, a text that begins with BOS gets
-        no second.
-        """
+        """Returns a text's token ids; with `add_special_tokens` None, a text that begins with BOS gets no second."""
         del kwargs
         if add_special_tokens is None:
             add_special_tokens = self._adds_special(string, self.prefix_token_id)

@@ -206,9 +206,7 @@ def bool_short(question: str) -> str:
 
 
 def order_question(rng: Random, items: int) -> tuple[str, str]:
-    """Returns a question such as `max b<c,a<b,c<d`: the largest or smallest of an order given by shuffled
-    neighbours.
-    """
+    """Returns a question such as `max b<c,a<b,c<d`: the largest or smallest, from shuffled pairs of neighbours."""
     chain = rng.sample(LETTERS, items)
     relations = [f"{low}<{high}" for low, high in pairwise(chain)]
     rng.shuffle(relations)

@@ -1,1 +1,1 @@
-"""One report of a study, from its files alone."""
+"""One report of a study, made only from its files."""

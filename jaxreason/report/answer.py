@@ -1,4 +1,4 @@
-"""The short answer at the top of the report: two or three sentences and a small table of who gained and who lost."""
+"""The short answer at the top of the report: two or three sentences and a small table of gains and losses."""
 
 from typing import Any
 
@@ -25,12 +25,12 @@ from jaxreason.report.wording import (
 )
 from jaxreason.results.groups import MATH, REST
 
-NAMED = 3  # arms; more are counted
+NAMED = 3  # Arms; if there are more, they are counted.
 NOTHING = "Nothing can be said yet: no arm has been evaluated together with its base."
 
 
 def answer_sentences(summary: dict[str, Any]) -> list[str]:
-    """The answer, up to three sentences; what is called a gain or a loss is one by its interval."""
+    """Returns the answer, up to three sentences. A gain or a loss is only called one if its interval says so."""
     decoding = main_decoding(summary)
     rows = _group_rows(summary, decoding)
     if not rows:
@@ -43,14 +43,14 @@ def answer_sentences(summary: dict[str, Any]) -> list[str]:
 
 
 def answer_notes(summary: dict[str, Any]) -> list[str]:
-    """Notes that a reader of the answer needs: other decodings, and arms that the answer leaves out."""
+    """Returns notes that a reader of the answer needs: other decodings, and arms that the answer leaves out."""
     if not summary["differences"]:
         return []
     return [*_otherwise(summary, main_decoding(summary)), *_absent(summary)]
 
 
 def main_decoding(summary: dict[str, Any]) -> str:
-    """The decoding of which most tasks were compared; of several the first."""
+    """Returns the decoding with which most tasks were compared; the first one of equal ones."""
     compared = {
         name: {r["benchmark"] for r in summary["differences"] if r["decoding"] == name}
         for name in summary["decodings"]
@@ -89,7 +89,7 @@ def _math(summary: dict, rows: list[dict]) -> list[str]:
 
 
 def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
-    """Says how many arms gained math, where there are many."""
+    """Says how many arms gained math, for studies with many arms."""
     up, down, unclear = (len(found[v]) for v in ("up", "down", "unclear"))
     parts = []
     if up:
@@ -113,7 +113,7 @@ def _no_change(summary: dict, rows: list[dict]) -> str:
 
 
 def _who(summary: dict, rows: list[dict], total: int, verdict: str) -> str:
-    """The arms of some rows: by name where they are few, else their number."""
+    """Returns the arms of some rows: by name if there are few, else their number."""
     if len(rows) > NAMED:
         every = f"all {count_word(total)}" if len(rows) == total else count_word(len(rows))
         return f"{every} arms"
@@ -175,7 +175,7 @@ def _of_group(summary: dict, group: str, rows: list[dict]) -> str:
 
 
 def _without_loss(summary: dict, gained: list[str], kept: list[str]) -> str:
-    """Whether arms gained math without a clear loss elsewhere."""
+    """Says whether arms gained math without a clear loss elsewhere."""
     total = count_word(len(gained))
     if len(gained) == 1:
         with_loss = "shows no clear loss" if kept else "clearly lost"
@@ -226,7 +226,7 @@ def _intervals(summary: dict) -> str:
 
 
 def _otherwise(summary: dict, decoding: str) -> list[str]:
-    """Whether the other decodings say the same."""
+    """Says whether the other decodings have the same verdicts."""
     verdicts = {(r["arm"], r["group"]): r["verdict"] for r in _group_rows(summary, decoding)}
     said = []
     for other in summary["decodings"]:
@@ -240,7 +240,7 @@ def _otherwise(summary: dict, decoding: str) -> list[str]:
 
 
 def _absent(summary: dict) -> list[str]:
-    """Arms of which nothing can be said, and the way of measuring where it is the paper's."""
+    """Names the arms that cannot be compared yet, and says so if all is measured in the paper's way."""
     compared = {row["arm"] for row in summary["differences"]}
     arms = [arm for arm in summary["arms"] if arm["name"] not in compared]
     said = []
@@ -254,7 +254,7 @@ def _absent(summary: dict) -> list[str]:
 
 
 def answer_tables(summary: dict[str, Any]) -> list[Table]:
-    """One small table: the change of every group, the index and KL from the base on math, an arm a line."""
+    """Returns one small table: the change of each group, index and KL from the base on math, one line per arm."""
     decoding, labels = main_decoding(summary), arm_labels(summary)
     rows = _group_rows(summary, decoding)
     groups = [g["name"] for g in summary["groups"] if any(r["group"] == g["name"] for r in rows)]

@@ -36,30 +36,31 @@ class ReportConfig:
     """The settings of a report in a recipe."""
 
     title: str
-    """Heading of the report."""
+    """The heading of the report."""
     question: str
-    """The question that the study asks, in a sentence."""
+    """The question that the study asks, in one sentence."""
     limits: tuple[str, ...] = ()
     """Limits of the study that the recipe's author knows, one sentence each."""
     confidence: Annotated[float, between(0, 1)] = 0.95
     """The confidence level of the bootstrap intervals."""
     resamples: Annotated[int, at_least(1)] = 2000
-    """Resamples of the bootstrap."""
+    """Number of resamples of the bootstrap."""
     seed: Annotated[int, at_least(0)] = 0
     """The seed of the bootstrap."""
     variant: Literal["robust", "paper"] = "robust"
-    """Of the benchmarks, whose scores the report is about; the other one stands beside it where a benchmark was
-    measured in both ways.
+    """The variant of the benchmarks whose scores the report is about. If a benchmark was also measured in the other
+    one, its scores are given beside them.
     """
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     """Reads a study's files and writes `study_folder`/report/.
 
-    What is missing (an arm not evaluated yet, a metric not measured) is said in the report.
+    The report names what is missing (an arm that is not evaluated yet, a metric that is not measured).
 
     Raises:
-      ValueError: no study.json or a broken file; ConfigError: settings out of range.
+      ValueError: there is no study.json, or a file is broken.
+      ConfigError: settings are out of range.
     """
     check_ranges(config, "report")
     reader = Reader(study_folder)
@@ -87,7 +88,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
 
 
 def _json(value: Any) -> str:
-    """Readable JSON; lone surrogates, which UTF-8 has not, are escaped."""
+    """Returns readable JSON; lone surrogates, which UTF-8 does not have, are escaped."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -110,12 +111,12 @@ def _write_tables(folder: epath.Path, tables: dict[str, list[Table]]) -> None:
 
 
 def _write_all(folder: epath.Path, files: dict[str, bytes]) -> None:
-    """Makes these the files of a folder: what an earlier report left there is of other numbers."""
+    """Makes these the only files of a folder: files that an earlier report left there have other numbers."""
     remove_others(folder, files)
     for name, data in files.items():
         atomic_write_bytes(folder / name, data)
 
 
 def read_summary(study_folder: epath.PathLike) -> dict[str, Any]:
-    """The summary.json of a study's report."""
+    """Returns the summary.json of a study's report."""
     return read_json(epath.Path(study_folder) / FOLDER / "summary.json")

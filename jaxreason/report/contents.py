@@ -1,4 +1,4 @@
-"""The contents of the report: every figure with its caption, every table, and the sections that hold them.
+"""The contents of the report: every figure with its caption, every table, and the sections that contain them.
 
 A new figure is a function, an entry in FIGURES and CAPTIONS, and a place in SECTIONS; a new table is a function, an
 entry in TABLES, and a place in SECTIONS or in DETAILS (tables that are folded away).
@@ -123,13 +123,13 @@ DETAILS = {
     "asked": "How each model and task was asked",
     "fidelity_all": "Every published number beside ours",
 }
-# What the partial template `templates/NAME.html.jinja` (and NAME.md.jinja, where there is one) shows, as `data`: a
-# function of the summary. Nothing is shown of what is empty.
+# Functions of the summary that return the `data` of the partial templates `templates/NAME.html.jinja` (and, if it
+# exists, NAME.md.jinja). Empty data is not shown.
 VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "findings": lambda summary: summary["found"],
     "shifted_view": shifted_view,
 }
-OF_INDEX = ("transfer", "transfer_map")  # figures
+OF_INDEX = ("transfer", "transfer_map")  # Figures.
 OF_DRIFT = (
     *("kl_frontier", "kl", "kl_positions", "pca_shift"),
     *("state_layers", "cka_maps", "pca_maps"),
@@ -296,7 +296,7 @@ CAPTIONS = {
 
 
 def captions(summary: dict[str, Any]) -> dict[str, Caption]:
-    """CAPTIONS; where the paper's way has a part in the report, with the way that the index and the drift are of."""
+    """Returns CAPTIONS. If a part of the report is measured in the paper's way, they say how index and drift are."""
     known = CAPTIONS | {"transfer_map": _map_caption(summary)}
     texts = summary["drift_texts"]
     of = dict.fromkeys(OF_INDEX, summary["transfer_variant"])
@@ -312,7 +312,7 @@ def captions(summary: dict[str, Any]) -> dict[str, Caption]:
 
 
 def _map_caption(summary: dict) -> Caption:
-    """The caption of a map, which explains colours and sizes of points if the arms have such traits."""
+    """Returns the caption of a map, which explains colours and sizes of points if the arms have such traits."""
     about = CAPTIONS["transfer_map"]
     meant = {"method": "Colour: method.", "size": "Size: parameters."}
     traits = {name for arm in summary["arms"] for name in arm.get("traits", {})}
@@ -320,14 +320,14 @@ def _map_caption(summary: dict) -> Caption:
 
 
 class PageItem(NamedTuple):
-    """The figure, the tables or the view of a name."""
+    """The figure, the tables or the view with this name."""
 
     kind: Literal["figure", "tables", "view"]
     name: str
 
 
 class PageSection(NamedTuple):
-    """A heading with what stands under it; it is left out where nothing of it is there."""
+    """A heading and the items below it; it is left out if none of them exists."""
 
     title: str
     items: tuple[PageItem, ...]
@@ -386,7 +386,7 @@ SECTIONS = (
 
 
 def sections_shown(content: dict) -> list[PageSection]:
-    """The sections with the items that `content` (figures, tables, views) holds."""
+    """Returns the sections with the items that `content` (figures, tables, views) holds."""
     holds = {
         "figure": content["figures"],
         "tables": content["tables"],

@@ -1,4 +1,4 @@
-"""Cross-sampling: the score of replies in which some tokens were chosen by the other model (rows, table, figure)."""
+"""Cross-sampling: the score of replies in which the other model chose some of the tokens (rows, table, figure)."""
 
 from typing import Any
 
@@ -20,11 +20,12 @@ LEADS = {
     "tuned": "tuned replies, base choices taken",
 }
 BASE_LOOK = Look(GREY, "o")
-APART = 0.05  # of two intervals at one budget
+APART = 0.05  # Between two intervals at one budget.
 
 
 def cross_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """Rows by arm, benchmark, leading model and budget (null: no limit): mean over seeds in points, and each seed.
+    """Returns rows by arm, benchmark, leading model and budget (null: no limit): mean over seeds in points, and each
+    seed.
 
     Raises:
       UserError: a file is broken.
@@ -56,7 +57,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def cross_tables(summary: dict[str, Any]) -> list[Table]:
-    """Tables of a model's score with a budget of the other's choices: how many were taken, and of how many tokens."""
+    """Returns tables of a model's score with a budget of the other's choices: choices taken, of how many tokens."""
     panels = dict.fromkeys((row["benchmark"], row["arm"]) for row in summary["cross_sampling"])
     return [_table(summary, *panel) for panel in panels]
 
@@ -97,7 +98,7 @@ def _cells(row: dict | None) -> tuple[Cell, ...]:
 
 
 def cross_sampling_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """A panel an arm and task: what the base gains by the tuned model's choices, and what that loses by the base's."""
+    """Draws one panel per arm and task: the base's gain by the tuned model's choices, and the reverse loss."""
     rows = [row for row in summary["cross_sampling"] if row["mean"] is not None]
     panels = list(dict.fromkeys((row["benchmark"], row["arm"]) for row in rows))
     if not panels:
@@ -122,7 +123,7 @@ def cross_sampling_figure(summary: dict[str, Any], narrow: bool) -> Figure | Non
 def _line(
     axes: Axes, rows: list[dict], budgets: list[int | None], look: Look, aside: float
 ) -> None:
-    """The means over seeds joined, with the interval of a single seed, or each seed as a faint line."""
+    """Draws the means over seeds as a line, with the interval of a single seed, or each seed as a faint line."""
     places = [(budgets.index(row["budget"]) + aside, row) for row in rows]
     places.sort(key=lambda pair: pair[0])
     x = [place for place, _ in places]

@@ -1,4 +1,4 @@
-"""The evaluated steps of every run: where they lie, their scores, and their drift."""
+"""The evaluated steps of every run: their folders, scores and drift."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from jaxreason.results.drift_files import read_drift
 from jaxreason.results.groups import REST, TRAINING
 from jaxreason.results.study_files import read_trajectory, step_folder, trajectory_path
 
-ALL = "all"  # the mean over the groups of benchmarks
+ALL = "all"  # The mean over the groups of benchmarks.
 WEIGHTS = ("relative_l2", "changed_share")
-Values = dict[tuple[str, str, str | None, str | None], float]  # by metric, name, source and group
+Values = dict[tuple[str, str, str | None, str | None], float]  # By metric, name, source and group.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class EvaluatedRun:
     Attributes:
       arm, seed: of the run.
       places: step -> folder, in order.
-      trajectory: trajectory.json; None where the last step alone was evaluated.
+      trajectory: trajectory.json; None if only the last step was evaluated.
     """
 
     arm: Arm
@@ -37,12 +37,12 @@ class EvaluatedRun:
     trajectory: dict[str, Any] | None
 
     def steps(self) -> list[int]:
-        """The steps after the base."""
+        """Returns the steps after the base."""
         return list(self.places)[1:]
 
 
 def read_runs(reader: Reader, study: Study) -> list[EvaluatedRun]:
-    """Every run of the study that was begun, followed or not.
+    """Returns every run of the study that was begun, whether its steps were evaluated or not.
 
     Raises:
       UserError: a file is broken.
@@ -66,10 +66,10 @@ def _run(reader: Reader, arm: Arm, seed: int) -> EvaluatedRun:
 
 @dataclasses.dataclass(frozen=True)
 class StepScores:
-    """Scores of the steps of some runs, under one decoding.
+    """Scores of the steps of some runs, with one decoding.
 
     Attributes:
-      runs: those that have scores, with the steps that have some.
+      runs: the runs that have scores, with the steps that have some.
       levels: group -> its scores; `rest` is the mean of all groups but math.
     """
 
@@ -78,25 +78,25 @@ class StepScores:
     levels: dict[str, Level]
 
     def columns(self, run: EvaluatedRun) -> list[int]:
-        """The base's column and those of the run's steps."""
+        """Returns the base's column and those of the run's steps."""
         columns = next(iter(self.levels.values())).columns
         return [columns[run.arm.base], *(columns[_name(run, s), run.seed] for s in run.steps())]
 
     def scores(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, " S"]:
-        """The scores of the base and each step, in points."""
+        """Returns the scores of the base and each step, in points."""
         return 100 * means(self.levels[group].found.scores)[self.columns(run)]
 
     def draws(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, "R S"]:
-        """`scores` in each resample of the questions, the same questions for all."""
+        """Returns the `scores` in each resample of the questions, with the same questions for all."""
         return 100 * self.levels[group].found.draws[:, self.columns(run)]
 
     def loss(self, run: EvaluatedRun) -> Float[np.ndarray, " S"]:
-        """Points lost outside math: the base's mean of all other groups minus the step's."""
+        """Returns the points lost outside math: the base's mean of all other groups minus the step's."""
         scores = self.scores(run, REST)
         return scores[0] - scores
 
     def loss_draws(self, run: EvaluatedRun) -> Float[np.ndarray, "R S"]:
-        """`loss` in each resample."""
+        """Returns the `loss` in each resample."""
         draws = self.draws(run, REST)
         return draws[:, :1] - draws
 
@@ -104,7 +104,7 @@ class StepScores:
 def read_step_scores(
     reader: Reader, study: Study, runs: Sequence[EvaluatedRun], how: Resampling
 ) -> StepScores | None:
-    """The scores of the steps of `runs`, under the decoding that drift was measured on; None where there are none."""
+    """Returns the scores of the steps of `runs`, with the decoding on which drift was measured; None without any."""
     decoding = _decoding(reader, study, runs)
     names = {base.name for base in study.bases}
     found: dict = {base: read_evaluation(reader, base, study.variant) for base in names}
@@ -133,7 +133,7 @@ def _name(run: EvaluatedRun, step: int) -> str:
 
 
 def _steps_as_arms(runs: Sequence[EvaluatedRun]) -> tuple[Arm, ...]:
-    """An arm for each step of an arm, with the seeds that have it."""
+    """Returns an arm for each step of an arm, with the seeds that have it."""
     arms: dict[str, Arm] = {}
     for run in runs:
         for step in run.steps():
@@ -144,7 +144,7 @@ def _steps_as_arms(runs: Sequence[EvaluatedRun]) -> tuple[Arm, ...]:
 
 
 def _decoding(reader: Reader, study: Study, runs: Sequence[EvaluatedRun]) -> str:
-    """That of the texts on which drift was measured, else the study's first."""
+    """Returns the decoding of the texts on which drift was measured, else the study's first."""
     for run in runs:
         found = read_drift(reader.folder / list(run.places.values())[-1], "token_kl", reader.read)
         if found is not None and found.get("decoding") in study.decodings:
@@ -157,7 +157,7 @@ class DriftMeasure:
     """A number that says how far a model is from its base."""
 
     quantity: Quantity
-    where: str | None  # a group, TRAINING, ALL; None for the model as a whole
+    where: str | None  # A group, TRAINING, ALL; None for the model as a whole.
 
     @property
     def label(self) -> str:
@@ -168,12 +168,12 @@ class DriftMeasure:
 
     @property
     def key(self) -> str:
-        """The key that tells it from the others."""
+        """The key that identifies it."""
         quantity = self.quantity
         return f"{quantity.metric}.{quantity.name}.{quantity.source}.{self.where}"
 
     def of(self, values: Values, groups: Sequence[str]) -> float | None:
-        """Its value; None where it was not measured."""
+        """Returns its value; None if it was not measured."""
         quantity = self.quantity
         wanted = groups if self.where == ALL else (self.where,)
         keys = [(quantity.metric, quantity.name, quantity.source, group) for group in wanted]
@@ -202,7 +202,8 @@ MEASURES = (
 
 
 def drift_of(reader: Reader, run: EvaluatedRun, step: int) -> Values:
-    """The drift of a step, of groups and of the model as a whole: of trajectory.json, else of its own files.
+    """Returns the drift of a step, by group and for the model as a whole, from trajectory.json or else from its own
+    files.
 
     Raises:
       UserError: a file is broken.
@@ -240,7 +241,7 @@ class ResampledKL(NamedTuple):
 def kl_of(
     reader: Reader, run: EvaluatedRun, step: int, measure: DriftMeasure, groups: Sequence[str]
 ) -> ResampledKL | None:
-    """A KL of a step, from its own files; None where it was not measured there."""
+    """Returns a KL of a step, from its own files; None if it was not measured there."""
     quantity = measure.quantity
     found = read_drift(reader.folder / run.places[step], quantity.metric, reader.read)
     wanted = groups if measure.where == ALL else (measure.where,)

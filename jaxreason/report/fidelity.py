@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours: rows, tables and the figure; `fidelity_causes` says why two numbers may differ."""
+"""The paper's numbers beside ours: rows, tables and the figure; `fidelity_causes` has reasons for differences."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +51,7 @@ from jaxreason.results.published import (
 
 SCORE, MEAN, INDEX = "score", "mean", "index"
 KINDS = (SCORE, MEAN, INDEX, PCA_SHIFT, KL, RANK_SHIFT)
-# Where ours is: file, name and source of docs/drift.md.
+# Where our number is: file, name and source as in docs/drift.md.
 OURS = {
     PCA_SHIFT: ("paper_pca_shift", "shift", "questions"),
     KL: ("token_kl", "paper_kl", "tuned"),
@@ -68,12 +68,12 @@ LABELS = {
 
 
 def fidelity_rows(reader: Reader, study: Study, summary: dict[str, Any]) -> list[dict]:
-    """Published, ours, interval, difference and why they may differ; docs/fidelity.md says what each field is.
+    """Returns published, ours, interval, difference and why they may differ; docs/fidelity.md describes the fields.
 
     Args:
       reader: of the study's folder.
       study: its study.json, whose arms say which models of the paper they are.
-      summary: its scores, variants, index and ways.
+      summary: its scores, variants, index and ways of measuring.
     """
     rows: list[dict] = []
     known = {base.name: (base.published, True, "") for base in study.bases if base.published}
@@ -93,7 +93,7 @@ def fidelity_rows(reader: Reader, study: Study, summary: dict[str, Any]) -> list
 
 
 def _row(kind: str, model: str, where: str, value: float, ours: dict, why: list[str]) -> dict:
-    """A row; `ours` has mean, low and high, each perhaps None."""
+    """Returns a row; `ours` has mean, low and high, each of which may be None."""
     mean, low, high = (ours[name] for name in ("mean", "low", "high"))
     agrees = None if low is None or high is None else bool(low <= value <= high)
     return {
@@ -113,7 +113,7 @@ def _row(kind: str, model: str, where: str, value: float, ours: dict, why: list[
 def _score_rows(
     study: Study, summary: dict, decoding: str, name: str, scores: str, given: bool, model: str
 ) -> Iterator[dict]:
-    """A row for every benchmark; groups too, if the report is about the paper's way and all of a group was asked."""
+    """Yields a row per benchmark, and per group if the report is in the paper's way and the whole group was asked."""
     values, here = published_scores()[scores], {"decoding": decoding, "model": name}
     about = [] if given else [TRAINED_HERE]
     more = [MODEL_CAUSES[model]] if model in MODEL_CAUSES else []
@@ -135,7 +135,7 @@ def _score_rows(
 
 
 def _ours(summary: dict, here: dict, benchmark: str) -> dict | None:
-    """A score in the paper's way where there is one, else in the report's; with `way` and `num_items`."""
+    """Returns a score in the paper's way if there is one, else in the report's; with `way` and `num_items`."""
     score = find(summary["scores"], **here, benchmark=benchmark)
     if score is None or score["mean"] is None:
         return None
@@ -157,7 +157,7 @@ def _of_benchmark(summary: dict, benchmark: str, ours: dict) -> list[str]:
 
 
 def _index_rows(study: Study, summary: dict, decoding: str, arm: Arm) -> Iterator[dict]:
-    """A row for each group, in the mode that is nearest to the published one."""
+    """Yields a row for each group, in the mode that is nearest to the published one."""
     found = [r for r in pooled_rows(summary["transfer"]) if r["arm"] == arm.name]
     found = [row for row in found if row["decoding"] == decoding]
     modes = {row["mode"] for row in found}
@@ -179,7 +179,7 @@ def _index_rows(study: Study, summary: dict, decoding: str, arm: Arm) -> Iterato
 
 
 def _incomplete(study: Study, group: str) -> list[str]:
-    """A sentence where math or the group has not the paper's benchmarks, all and no others."""
+    """Returns a sentence if math or the group does not have exactly the paper's benchmarks."""
     for name in (MATH, group):
         members = {one.name for one in published_benchmarks().values() if one.group == name}
         if members != set(study.benchmarks(name)):
@@ -188,7 +188,7 @@ def _incomplete(study: Study, group: str) -> list[str]:
 
 
 def _drift_rows(reader: Reader, arm: Arm) -> Iterator[dict]:
-    """A row for each published distance that was measured: mean over seeds, with the widest ends of their intervals."""
+    """Yields a row for each measured published distance: mean over seeds, with the widest ends of their intervals."""
     files: dict[tuple[int, str], dict | None] = {}
     for one in (one for one in published_drifts() if one.model == arm.published):
         metric, name, source = OURS[one.metric]
@@ -221,7 +221,7 @@ def _of_drift(arm: Arm, one: PublishedDrift, of_group: bool) -> list[str]:
 
 
 def fidelity_tables(summary: dict[str, Any]) -> list[Table]:
-    """For each kind of published number: how many were measured, how many agree, and how far off the others are."""
+    """Returns for each kind of published number how many were measured, how many agree, and how far off others are."""
     rows = []
     for kind in KINDS:
         members = [row for row in summary["fidelity"] if row["kind"] == kind]
@@ -246,7 +246,7 @@ def fidelity_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def fidelity_detail_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a kind and decoding: published, ours with its interval, the difference, and why they may differ."""
+    """Returns a table per kind and decoding: published, ours with its interval, difference, why they may differ."""
     found: dict[tuple[str, str | None], list[dict]] = {}
     for row in summary["fidelity"]:
         found.setdefault((row["kind"], row["decoding"]), []).append(row)
@@ -305,10 +305,10 @@ def _where(summary: dict, row: dict) -> str:
 
 
 def fidelity_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Ours against the published number, a panel a kind: on the line both are the same."""
+    """Draws our number against the published one, one panel per kind; on the line both are equal."""
     rows = [row for row in summary["fidelity"] if row["mean"] is not None]
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
-    kinds = [kind for kind in kinds if kind != "mean"]  # their benchmarks are there
+    kinds = [kind for kind in kinds if kind != "mean"]  # Its benchmarks are there.
     if not kinds:
         return None
     look, arms = looks(summary), [arm["name"] for arm in summary["arms"]]
@@ -330,7 +330,7 @@ def fidelity_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _same_scale(axes: Axes, kind: str, rows: list[dict]) -> None:
-    """Equal axes with the diagonal; logarithmic outside of a line around 0 where numbers span decades."""
+    """Makes axes equal and draws the diagonal; logarithmic except near 0 if the numbers span decades."""
     values = [value for row in rows for value in (row["published"], row["mean"])]
     low, high = min(0.0, *values), max(values)
     room = 0.06 * (high - low) or 1.0
@@ -352,7 +352,7 @@ def _same_scale(axes: Axes, kind: str, rows: list[dict]) -> None:
 
 
 def _decades(low: float, high: float, linear: float) -> list[float]:
-    """0 and the powers of ten beyond the linear part, those that the axis shows."""
+    """Returns 0 and the powers of ten beyond the linear part that the axis shows."""
     powers = [10.0**k for k in range(-6, 7) if 10.0**k > linear]
     return [-x for x in reversed(powers) if -x >= low] + [0.0] + [x for x in powers if x <= high]
 

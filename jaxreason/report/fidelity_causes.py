@@ -1,6 +1,6 @@
 """Known reasons why a number of the paper and ours may differ, by benchmark, model and measure.
 
-Every reason is about the released code or the paper's own tables (arXiv 2507.00432 v2); none is about our result.
+Every reason is about the released code or the paper's own tables (arXiv 2507.00432 v2), and none about our result.
 """
 
 from jaxreason.results.published import KL, PCA_SHIFT, RANK_SHIFT
@@ -10,7 +10,7 @@ TRAINED_HERE = "the model was trained here, so it is not the paper's"
 OTHER_SCALES = "its deviations of gains are those of this study's arms, not the paper's"
 GROUP_NOT_STATED = "which benchmarks the paper's mean of this group holds is not stated"
 _SAMPLED = "the paper says temperature 0.6 and its scripts sample at 0.7"
-# In whichever way we measure.
+# These apply to both of our ways of measuring.
 BENCHMARK_CAUSES = {
     **dict.fromkeys(("aime24", "aime25", "math500", "gpqa_diamond", "livecodebench"), _SAMPLED),
     "ifeval": "the released code has two IFEval paths, one of which cuts replies at 512 tokens, thoughts included; "
@@ -19,7 +19,7 @@ BENCHMARK_CAUSES = {
     "known",
     "coqa": "the CoQA prompt changed between the releases of the code; which made the number is not known",
 }
-# Where we measure in the robust way alone, which has not these defects.
+# These apply only if we measure in the robust way alone, which does not have these defects.
 BENCHMARK_DEFECTS = {
     "aime24": "the released grader compares strings",
     "aime25": "the released grader compares strings",
@@ -51,16 +51,16 @@ TWO_MODES = (
 
 
 def not_reproducible(recomputed: float) -> str:
-    """The cause where the paper's own scores do not give its index."""
+    """Returns the cause for an index that the paper's own scores do not give."""
     return f"it does not follow from the paper's own scores, which give {recomputed:.1f}"
 
 
 def fewer(asked: int, published: int) -> str:
-    """The cause where a benchmark was not asked whole."""
+    """Returns the cause for a benchmark of which only a part was asked."""
     return f"{asked:,} of its {published:,} questions were asked"
 
 
 def robust_way(benchmark: str) -> str:
-    """The cause where a benchmark was not measured in the paper's way."""
+    """Returns the cause for a benchmark that was not measured in the paper's way."""
     defect = BENCHMARK_DEFECTS.get(benchmark, "")
     return f"it was measured in the robust way{f'; {defect}' if defect else ''}"

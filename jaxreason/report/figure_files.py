@@ -13,8 +13,9 @@ from matplotlib.text import Text
 from jaxreason.report.style import figure_settings
 
 BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
-SAFE_TITLE = 0.6  # of a column's share of the figure: titles up to here have room in any layout
-TITLE_GAP = 8  # pixels between two titles
+# Titles up to this share of a column's width fit in any layout.
+SAFE_TITLE = 0.6
+TITLE_GAP = 8  # Pixels between two titles.
 
 
 class Drawn(NamedTuple):
@@ -28,14 +29,14 @@ class Drawn(NamedTuple):
 def render_figure(
     function: Callable[[dict, bool], Figure | None], summary: dict[str, Any]
 ) -> Drawn | None:
-    """Both layouts of a figure; None if the summary holds nothing to draw."""
+    """Returns both layouts of a figure; None if the summary has nothing to draw."""
     with matplotlib.rc_context(figure_settings()):
         wide = function(summary, False)
         if wide is None:
             return None
         wrap_titles(wide)
         svg = _svg(wide)
-        wide.set_layout_engine("none")  # the layout is found, and need not be found again
+        wide.set_layout_engine("none")  # The layout is found and need not be computed again.
         narrow = function(summary, True)
         wrap_titles(narrow)
         return Drawn(svg, _svg(narrow), _png(wide))
@@ -55,13 +56,13 @@ def _png(figure: Figure) -> bytes:
 
 
 def wrap_titles(figure: Figure) -> None:
-    """Breaks, between words, titles that would reach the next one or leave the figure. Call it when all is drawn."""
+    """Breaks titles between words if they would reach the next title or leave the figure. Call it when all is drawn."""
     titles = {axes: _title_of(axes) for axes in figure.axes if axes.get_visible()}
     titles = {axes: title for axes, title in titles.items() if title is not None}
     columns = max((a.get_subplotspec().get_gridspec().ncols for a in titles), default=1)
     widths = (title.get_window_extent().width for title in titles.values())
     if max(widths, default=0) < SAFE_TITLE * figure.bbox.width / columns:
-        return  # finding the layout takes time
+        return  # Finding the layout takes time.
     figure.draw_without_rendering()
     boxes = {axes: axes.get_window_extent() for axes in titles}
     for axes, title in titles.items():
@@ -76,7 +77,7 @@ def _title_of(axes: Axes) -> Text | None:
 
 
 def _wrap_title(title: Text, room: float) -> None:
-    """Greedily; a word that is wider than `room` pixels stays whole."""
+    """Wraps a title greedily; a word that is wider than `room` pixels stays whole."""
     done: list[str] = []
     for line in title.get_text().split("\n"):
         words = line.split(" ")

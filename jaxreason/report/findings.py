@@ -1,4 +1,4 @@
-"""The findings and the limits of a study in words, made from the numbers of the summary alone."""
+"""The findings and the limits of a study in words, made only from the numbers of the summary."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ WORDS = {"up": "rose with", "down": "fell with", "unclear": "did not clearly cha
 
 
 def findings(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """Topics with a few sentences each; every claim is what an interval says."""
+    """Returns topics with a few sentences each; every claim follows from an interval."""
     if not summary["differences"]:
         text = "Nothing can be said yet: no arm has been evaluated together with the base."
         return [{"topic": "", "text": text}]
@@ -86,7 +86,7 @@ def _group_sentence(summary: dict, decoding: str, group: str) -> str:
 
 
 def _trade(summary: dict, decoding: str) -> list[str]:
-    """Pairs of arms that both clearly gained math: how what became of the rest differs."""
+    """Says how pairs of arms that both clearly gained math differ on the rest."""
     wanted = (decoding, MATH, None, "up")
     gained = {
         r["arm"]
@@ -128,7 +128,7 @@ def _drift(summary: dict) -> list[dict[str, str]]:
 
 
 def _asked(summary: dict) -> list[str]:
-    """Each way of asking, with the models that were asked so."""
+    """Returns each way of asking, with the models that were asked in this way."""
     labels, members = arm_labels(summary), {}
     for row in summary["asked"]:
         way = f"{row['prompt_format']} format, thinking {THINKING[row['thinking']]}"
@@ -139,7 +139,7 @@ def _asked(summary: dict) -> list[str]:
 
 
 def _lengths(summary: dict) -> list[str]:
-    """Names the models that had a lower limit of tokens than others."""
+    """Says which models had a lower limit of tokens than others."""
     lengths = {row["model"]: row["max_length"] for row in summary["asked"] if "max_length" in row}
     if len(set(lengths.values())) < 2:
         return []
@@ -155,7 +155,7 @@ def _lengths(summary: dict) -> list[str]:
 
 
 def limits(summary: dict[str, Any]) -> list[str]:
-    """The limits of the study's design on its conclusions."""
+    """Returns the limits of the study's design on its conclusions."""
     percent = f"{100 * summary['confidence']:g}\u2009%"
     seeds = sorted(
         {len(arm["seeds_evaluated"]) for arm in summary["arms"] if arm["seeds_evaluated"]}

@@ -1,6 +1,6 @@
 """Points lost outside math, fitted against every measure of drift: rows, table and figure.
 
-A point is an evaluated step of a run, or its final model where the run was not followed. The base is left out: all
+A point is an evaluated step of a run, or its final model if the run was not followed. The base is left out, since all
 runs share it.
 """
 
@@ -32,16 +32,16 @@ from jaxreason.results.fits import Fit, Points, fit, predict, resampled_runs, wh
 from jaxreason.results.statistics import interval_of_ratio, percentiles
 
 DEGREES = {"linear": 1, "quadratic": 2}
-LEAST_RUNS = 3  # of fewer a resample says little
-CURVE = 25  # places at which a fitted curve is kept
-MARGIN = 0.2  # of the axis of losses, beyond the points
-MOST_FITTED = 2  # measures that are drawn
+LEAST_RUNS = 3  # With fewer runs, a resample says little.
+CURVE = 25  # Places at which a fitted curve is kept.
+MARGIN = 0.2  # Of the axis of losses, beyond the points.
+MOST_FITTED = 2  # Measures that are drawn.
 
 
 def forgetting_rows(
     reader: Reader, study: Study, progress: StepScores, how: Resampling
 ) -> dict[str, Any]:
-    """The points, and fits of each measure: those of most points first, and of these what predicts unseen runs best."""
+    """Returns the points and each measure's fits: most points first, then best prediction of unseen runs."""
     points = _points(reader, study, progress)
     runs = list(dict.fromkeys((point["arm"], point["seed"]) for point in points))
     seed = how.seed, zlib.crc32(b"forgetting")
@@ -96,7 +96,7 @@ def _fitted(measure: DriftMeasure, points, runs, counts, how: Resampling) -> dic
 
 
 def _numbers(found: Fit, num_runs: int, how: Resampling) -> dict[str, Any]:
-    """R² three times, the coefficients, and intervals where there are runs enough to resample."""
+    """Returns three kinds of R², the coefficients, and intervals if there are enough runs to resample."""
     sure = num_runs >= LEAST_RUNS
     low, high, _ = interval_of_ratio(found.r2_draws, how.confidence) if sure else (None, None, 0.0)
     coefficients = [
@@ -121,7 +121,7 @@ def _finite(value: float) -> float | None:
 
 
 def _curve(points: Points, found: Fit, num_runs: int, how: Resampling) -> list[list[float | None]]:
-    """[x, y, low, high] along the fit, from 0 to the largest x."""
+    """Returns [x, y, low, high] along the fit, from 0 to the largest x."""
     x = np.linspace(min(points.x.min(), 0.0), points.x.max(), CURVE)
     drawn = np.array([predict(draw, x) for draw in found.coefficient_draws])
     ends = [percentiles(column, how.confidence) for column in drawn.T]
@@ -132,7 +132,7 @@ def _curve(points: Points, found: Fit, num_runs: int, how: Resampling) -> list[l
 
 
 def _say_first(rows: list[dict], num_points: int) -> None:
-    """The share of resamples in which a measure has the highest R², of those measured at every point."""
+    """Adds the share of resamples in which a measure has the highest R², among measures with a value at every point."""
     members = [row for row in rows if row["draws"] is not None and row["num_points"] == num_points]
     if len(members) < 2 or members[0]["num_runs"] < LEAST_RUNS:
         return
@@ -142,7 +142,7 @@ def _say_first(rows: list[dict], num_points: int) -> None:
 
 
 def forgetting_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Points lost outside math against the KL on training prompts and the measure that fits best."""
+    """Draws points lost outside math against the KL on training prompts and against the measure that fits best."""
     found = summary["over_training"]["forgetting"]
     fits = _drawn(found["fits"]) if found else []
     if not fits:
@@ -168,13 +168,13 @@ def forgetting_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _axis_ends(values: list[float]) -> tuple[float, float]:
-    """The axis ends that show every point; a fit's interval may leave it where no points hold it."""
+    """Returns axis ends that show every point; a fit's interval may leave them where no points constrain it."""
     low, high = min(*values, 0.0), max(*values, 0.0)
     return low - MARGIN * (high - low), high + MARGIN * (high - low)
 
 
 def _drawn(fits: list[dict]) -> list[dict]:
-    """The KL on training prompts, if it was measured, and those that fit best."""
+    """Returns the KL on training prompts, if it was measured, and the measures that fit best."""
     sound = [row for row in fits if row["best"]]
     training = [row for row in sound if row["measure"].endswith(".training")]
     others = [row for row in sound if row not in training]
@@ -197,14 +197,14 @@ def _r2_text(row: dict) -> str:
 
 
 def _mark(axes: Axes, x: float, y: float, look: Look, last: bool) -> None:
-    """A final model filled, an earlier step open."""
+    """Draws a final model as a filled mark and an earlier step as an open one."""
     style = {"markeredgecolor": look.colour, "markeredgewidth": 0.9, "zorder": 4 if last else 2.5}
     size, face = (5.5, look.colour) if last else (3.4, "white")
     axes.plot(x, y, look.marker, markersize=size, markerfacecolor=face, **style)
 
 
 def forgetting_tables(summary: dict[str, Any]) -> list[Table]:
-    """Every measure of drift, those first that say best what unseen runs lose."""
+    """Returns every measure of drift, ordered by how well it predicts the loss of unseen runs."""
     found = summary["over_training"]["forgetting"]
     if not found:
         return []
@@ -245,7 +245,7 @@ def _number_cell(value: float | None) -> Cell:
 
 
 def _said(found: dict) -> list[str]:
-    """How little a few points say, and which fits there are not."""
+    """Returns notes on how little a few points say, and on missing fits."""
     runs = found["num_runs"]
     notes = [
         "The checkpoints of a run resemble each other: runs are resampled, and left out whole. With "

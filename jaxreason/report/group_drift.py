@@ -18,10 +18,10 @@ from jaxreason.results.drift_files import read_drift, undefined_in
 from jaxreason.results.groups import TRAINING
 from jaxreason.results.statistics import percentiles, resampled_seeds
 
-MetricFiles = dict[tuple[str, int, str], dict[str, Any]]  # by arm, seed and metric
-NO_DRIFT = 1e-9  # below it a distance is rounding noise
-LEAST_DRIFT = 1e-3  # the least that an axis shows
-MOST_RATIO = 1e6  # of the ends of a logarithmic axis
+MetricFiles = dict[tuple[str, int, str], dict[str, Any]]  # By arm, seed and metric.
+NO_DRIFT = 1e-9  # A smaller distance is rounding noise.
+LEAST_DRIFT = 1e-3  # The smallest range that an axis shows.
+MOST_RATIO = 1e6  # Of the ends of a logarithmic axis.
 
 
 class Quantity(NamedTuple):
@@ -29,7 +29,7 @@ class Quantity(NamedTuple):
 
     metric: str
     name: str
-    source: str  # whose replies were read
+    source: str  # The model whose replies were read.
     label: str
     unit: str
 
@@ -62,13 +62,13 @@ HEADLINE_SHIFT, PAPER_SHIFT, SCALED_SHIFT = (q for q in QUANTITIES if q.metric =
 
 
 def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:
-    """The rows of one quantity."""
+    """Returns the rows of one quantity."""
     wanted = (quantity.metric, quantity.name, quantity.source)
     return [row for row in rows if (row["metric"], row["name"], row["source"]) == wanted]
 
 
 def read_metric_files(reader: Reader, study: Study, names: Iterable[str]) -> MetricFiles:
-    """The files of these metrics that each run has.
+    """Returns the files of these metrics for each run that has them.
 
     Raises:
       UserError: a file is broken.
@@ -83,7 +83,7 @@ def read_metric_files(reader: Reader, study: Study, names: Iterable[str]) -> Met
 
 
 def read_drift_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
-    """Metric files by (arm, seed, metric); and what is missing, in words."""
+    """Returns metric files by (arm, seed, metric), and in words what is missing."""
     names = tuple(dict.fromkeys([*(quantity.metric for quantity in QUANTITIES), "weights"]))
     found = read_metric_files(reader, study, names)
     missing = _not_measured(study, found, names)
@@ -96,7 +96,7 @@ def read_drift_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
 
 
 def _not_measured(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
-    """Names the metrics that were not measured: once if no arm has one, else by run."""
+    """Says which metrics were not measured: once if no arm has one, else by run."""
     runs = [(arm, seed) for arm, seed in study.runs() if arm.drift]
     there = {name for _, _, name in found}
     nowhere = [name for name in names if name not in there]
@@ -109,9 +109,7 @@ def _not_measured(study: Study, found: dict, names: tuple[str, ...]) -> list[str
 
 
 def _undefined(study: Study, metrics: dict) -> list[str]:
-    """Where a metric says that it is undefined, and why: of an arm, or on a benchmark, said once for all arms and
-    metrics.
-    """
+    """Says where a metric is undefined, and why: for an arm, or on a benchmark (once for all arms and metrics)."""
     labels = {arm.name: arm.label for arm in study.arms}
     whole: dict[tuple[str, str], list[str]] = {}
     of_units: dict[tuple[str, str], dict[str, None]] = {}
@@ -135,9 +133,7 @@ def _undefined(study: Study, metrics: dict) -> list[str]:
 def quantity_rows(
     study: Study, metrics: dict, how: Resampling, quantities: Iterable[Quantity]
 ) -> list[dict]:
-    """Every quantity of every group and arm: mean over seeds, interval over texts and seeds, each
-    seed's own.
-    """
+    """Returns every quantity of every group and arm: mean over seeds, interval over texts and seeds, single seeds."""
     rows = []
     for quantity in quantities:
         for group in (*study.group_names(), TRAINING):
@@ -163,7 +159,7 @@ def _quantity_row(
     rng = np.random.default_rng((how.seed, zlib.crc32(arm.name.encode())))
     pooled = resampled_seeds(draws, rng)
     if min(entry["low"] for entry in seeds.values()) >= 0:
-        pooled = np.maximum(pooled, 0)  # stretching must not make a distance negative
+        pooled = np.maximum(pooled, 0)  # Stretching must not make a distance negative.
     each = [
         {"seed": s, "mean": e["value"], "low": e["low"], "high": e["high"]}
         for s, e in seeds.items()
@@ -189,7 +185,7 @@ def _matches(entry: dict, quantity: Quantity, group: str) -> bool:
 
 
 def weight_rows(study: Study, metrics: dict) -> list[dict]:
-    """Weight drift of every arm: mean over seeds and each seed's own."""
+    """Returns the weight drift of every arm: mean over seeds and each seed's own."""
     rows = []
     for name in ("relative_l2", "changed_share"):
         for arm in study.arms:
@@ -210,7 +206,7 @@ MAIN_QUANTITIES = (HEADLINE_KL, REVERSE_KL, HEADLINE_SHIFT, PAPER_SHIFT)
 
 
 def drift_tables(summary: dict[str, Any]) -> list[Table]:
-    """The drift that the figures show, of every arm by group, and the drift of the weights."""
+    """Returns the drift that the figures show, for every arm by group, and the drift of the weights."""
     caption = "How far every arm moved from the base. A model compared with itself has 0."
     arms = _drifted(summary)
     found = summary["drift"]
@@ -223,7 +219,7 @@ def drift_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def other_drift_tables(summary: dict[str, Any]) -> list[Table]:
-    """The other measures of drift."""
+    """Returns the other measures of drift."""
     arms = _drifted(summary)
     others = [quantity for quantity in QUANTITIES if quantity not in MAIN_QUANTITIES]
     found = summary["drift"]
@@ -248,7 +244,7 @@ def _drift_table(
 def quantity_table_rows(
     summary: dict[str, Any], drift: list[dict], quantity: Quantity, arms: list[dict]
 ) -> list[TableRow]:
-    """A quantity of every group, with a cell an arm; groups that no row of `drift` is of are left out."""
+    """Returns a quantity of every group, with one cell per arm; groups without a row in `drift` are left out."""
     members = rows_of(drift, quantity)
     digits = decimals([row["mean"] for row in members])
     rows = []
@@ -283,7 +279,7 @@ def _weight_table_rows(summary: dict, arms: list[dict]) -> list[TableRow]:
 
 
 def kl_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """KL by group, both ways round."""
+    """Draws KL by group, in both directions."""
     titles = {
         HEADLINE_KL: "KL(base ‖ tuned), base's replies",
         REVERSE_KL: "KL(tuned ‖ base), tuned replies",
@@ -292,7 +288,7 @@ def kl_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def pca_shift_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """PCA shift by group, as the mean of the layers and in spreads of the base's texts."""
+    """Draws the PCA shift by group, as the mean of the layers and in spreads of the base's texts."""
     titles = {
         HEADLINE_SHIFT: "PCA shift, mean of layers",
         SCALED_SHIFT: "PCA shift in spreads of the base's texts",
@@ -322,7 +318,7 @@ def _by_group(summary: dict, titles: dict[Quantity, str], narrow: bool) -> Figur
 def _draw_groups(
     axes: Axes, summary: dict, rows: list[dict], groups: list[str], arms: list[str]
 ) -> None:
-    """Arms as rows under the name of each group."""
+    """Draws arms as rows under the name of each group."""
     labels, look = arm_labels(summary), looks(summary)
     step = len(arms) + 1
     for number, group in enumerate(groups):
@@ -339,7 +335,7 @@ def _draw_groups(
 
 
 def _log_if_positive(axes: Axes, rows: list[dict]) -> None:
-    """A logarithmic axis where every number allows it: drift spans orders of magnitude."""
+    """Makes an axis logarithmic if every number allows it, since drift spans orders of magnitude."""
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     if low <= 0 or high < NO_DRIFT:
         from_zero(axes, LEAST_DRIFT)

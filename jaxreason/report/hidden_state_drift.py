@@ -22,7 +22,7 @@ from jaxreason.report.study_reader import Arm, Reader, Study
 from jaxreason.report.style import AXIS, GREY, NARROW, Look, grid, least_span, looks, true_minus
 from jaxreason.report.wording import arm_labels, crowded, significant
 
-POOL, SOURCE = "reply", "base"  # of what is shown layer by layer
+POOL, SOURCE = "reply", "base"  # For all that is shown layer by layer.
 STATE_QUANTITIES = (
     Quantity("cka", f"debiased_distance.{POOL}", SOURCE, "CKA distance, debiased", "1 − CKA"),
     Quantity("subspaces", f"angle.{POOL}", SOURCE, "Angle between main axes", "degrees"),
@@ -36,7 +36,8 @@ STATE_QUANTITIES = (
     Quantity("pca_shift", "layer_shift.all_no_sinks", SOURCE, "Without sink tokens", "state units"),
     Quantity("sinks", "largest_state", SOURCE, "Longest state, change of size", "log ratio"),
 )
-BY_LAYER = {  # what is drawn against the layer: name -> metric and key of its details
+# Values that are drawn against the layer: name -> metric and key of its details.
+BY_LAYER = {
     "distance": ("cka", "debiased_distance"),
     "angle": ("subspaces", "angle"),
     "mean": ("frechet", "mean"),
@@ -47,7 +48,8 @@ BY_LAYER = {  # what is drawn against the layer: name -> metric and key of its d
 MAPS = ("base_to_tuned", "base_to_base")
 AXES = "Main axes"
 SINKS = "Sink tokens a text, in the middle layer"
-LINES: tuple[tuple[str, str, str, Callable[[dict], float]], ...] = (  # section, label, rows, value
+# Section, label, rows, value.
+LINES: tuple[tuple[str, str, str, Callable[[dict], float]], ...] = (
     (AXES, "base's variance on two axes", "variance", lambda row: sum(row["base"][:2])),
     (AXES, "tuned model's variance on its two", "variance", lambda row: sum(row["tuned"][:2])),
     (AXES, "base's variance on all kept", "variance", lambda row: sum(row["base"])),
@@ -62,13 +64,16 @@ LINES: tuple[tuple[str, str, str, Callable[[dict], float]], ...] = (  # section,
     (SINKS, "base's longest state / median", "sinks", lambda row: row["base_ratio"]),
     (SINKS, "tuned model's longest state / median", "sinks", lambda row: row["tuned_ratio"]),
 )
-MOST_MAPS = 5  # benchmarks of a row, as in the paper; on a phone and of many arms fewer
+# Benchmarks in a row, as in the paper; fewer on a phone and for many arms.
+MOST_MAPS = 5
 MOST_NARROW, MOST_CROWDED = 2, 3
-IMAGE_DPI = 200  # of what is an image within the drawing
+IMAGE_DPI = 200  # Of images within the drawing.
 MOST_SHAPES = (
-    1000  # states of a figure that are drawn as shapes; more become an image, which is smaller
+    # More states than this in a figure become an image, which is smaller, instead of shapes.
+    1000
 )
-LAYER_PANELS = {  # of `layers`: title, and the axis' label
+# Panels of `layers`: title, and the axis' label.
+LAYER_PANELS = {
     "distance": ("CKA distance, debiased", "1 − CKA"),
     "angle": ("Angle between main axes", "degrees"),
     "mean": ("Shift of the mean", "of base's variance"),
@@ -76,23 +81,23 @@ LAYER_PANELS = {  # of `layers`: title, and the axis' label
     "rotation": ("Rotation", "of base's variance"),
     "rest": ("Neither rotation nor scaling", "of base's variance"),
 }
-LINE = 16  # letters of an arm's label beside a map, and above one
+LINE = 16  # Letters of an arm's label beside a map, and above one.
 TITLE = 22
-LEAST_MOVE, LEAST_CKA = 1e-3, 0.01  # the least that an axis, and a scale of colours, shows
+LEAST_MOVE, LEAST_CKA = 1e-3, 0.01  # The smallest range of an axis and of a colour scale.
 
 
 def hidden_state_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, list[dict]]:
-    """Everything about hidden states, on the base's replies.
+    """Returns all rows about hidden states, on the base's replies.
 
     Returns:
       `rows`: STATE_QUANTITIES as rows of drift.
       `layers`: every value of BY_LAYER by arm, [L+1] numbers, means over benchmarks and seeds; None for a layer in
         which the base does not vary.
-      `maps`: of each benchmark and arm, both models' centres on the base's first two axes in every layer, of the
-        arm's first seed.
-      `cka`: of each arm, CKA of all layers of the base with all of the tuned model and with all of its own.
-      `variance`: of each arm, the share of the variance of both models on their first axes, mean over layers.
-      `sinks`: of each arm, how many tokens are sinks in both models, and where.
+      `maps`: for each benchmark and arm, both models' centres on the base's first two axes in every layer, of the arm's
+        first seed.
+      `cka`: for each arm, CKA of all layers of the base with all layers of the tuned model and with all of its own.
+      `variance`: for each arm, the share of the variance of both models on their first axes, mean over layers.
+      `sinks`: for each arm, how many tokens are sinks in both models, and where.
 
     Raises:
       UserError: a file is broken.
@@ -104,7 +109,7 @@ def hidden_state_rows(reader: Reader, study: Study, how: Resampling) -> dict[str
 
 
 def _units(study: Study, files: MetricFiles, arm: Arm, metric: str) -> Iterator[tuple[int, dict]]:
-    """Every seed's details of the study's benchmarks, on the base's replies, where the metric is defined."""
+    """Yields every seed's details of the study's benchmarks, on the base's replies, where the metric is defined."""
     for seed in arm.seeds:
         found = files.get((arm.name, seed, metric), {"details": {}})
         for unit in found["details"].get("units", ()):
@@ -132,7 +137,7 @@ def _mean_of_known(rows: list[list[float | None]]) -> list[float | None]:
 
 
 def _short(value: Any, digits: int = 4) -> Any:
-    """Numbers with that many digits, of an array as nested lists."""
+    """Returns numbers with this many digits; an array as nested lists."""
     if np.ndim(value):
         return [_short(part, digits) for part in value]
     return float(f"{float(value):.{digits}g}")
@@ -151,7 +156,7 @@ def _maps(study: Study, files: MetricFiles) -> list[dict]:
 
 
 def _cka(study: Study, files: MetricFiles) -> list[dict]:
-    """Means over benchmarks and seeds."""
+    """Returns CKA as means over benchmarks and seeds."""
     rows = []
     for arm in study.arms:
         units = [unit.get(POOL, {}) for _, unit in _units(study, files, arm, "cka")]
@@ -179,7 +184,7 @@ def _variance(study: Study, files: MetricFiles) -> list[dict]:
 
 
 def _sinks(study: Study, files: MetricFiles) -> list[dict]:
-    """Means over benchmarks and seeds of numbers a text, in the middle layer."""
+    """Returns means over benchmarks and seeds of numbers per text, in the middle layer."""
     rows = []
     for arm in study.arms:
         units = [unit for _, unit in _units(study, files, arm, "sinks") if "rule" in unit]
@@ -205,7 +210,7 @@ def _in_middle(unit: dict) -> dict[str, float]:
 
 
 def state_tables(summary: dict[str, Any]) -> list[Table]:
-    """Every quantity of hidden states by group, and what is said of axes and sinks, an arm a column."""
+    """Returns every quantity of hidden states by group, and those of axes and sinks; one column per arm."""
     states, labels = summary["states"], arm_labels(summary)
     names = {row["arm"] for key in ("rows", "variance", "sinks") for row in states[key]}
     arms = [arm for arm in summary["arms"] if arm["name"] in names]
@@ -236,7 +241,7 @@ def _lines(states: dict, section: str, arms: list[dict]) -> list[TableRow]:
 
 
 def pca_maps_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Both models' mean states on the base's first two axes: a row an arm, a column a benchmark."""
+    """Draws both models' mean states on the base's first two axes: one row per arm, one column per benchmark."""
     rows = summary["states"]["maps"]
     tasks = _spread(summary, {row["benchmark"] for row in rows})
     most = MOST_CROWDED if crowded(summary) else MOST_MAPS
@@ -248,7 +253,7 @@ def pca_maps_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
     shared = {
         "sharex": "col",
         "sharey": "col",
-    }  # else the arm that moved least looks like all others
+    }  # Otherwise the arm that moved least would look like all others.
     height = 1.4 if crowded(summary) else 1.75
     figure, axes = _abreast(len(arms) * len(tasks), len(tasks), height, narrow, **shared)
     found = {(row["arm"], row["benchmark"]): row for row in rows}
@@ -274,7 +279,7 @@ def pca_maps_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 def _abreast(
     count: int, columns: int, height: float, narrow: bool, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A grid of small panels, which stand beside each other on a phone, too."""
+    """Returns a grid of small panels, several of which are side by side on a phone too."""
     figure, axes = grid(count, columns, height, False, **options)
     figure.set_dpi(IMAGE_DPI)
     if narrow:
@@ -283,21 +288,23 @@ def _abreast(
 
 
 def _spread(summary: dict, there: set[str]) -> list[str]:
-    """The benchmarks that are there, the groups in turn, so that the first few are of all groups."""
+    """Returns the existing benchmarks, alternating between the groups, so that the first few cover all groups."""
     groups = [[b for b in g["benchmarks"] if b in there] for g in summary["groups"]]
     longest = max((len(group) for group in groups), default=0)
     return [group[place] for place in range(longest) for group in groups if place < len(group)]
 
 
 def _map(axes: Axes, row: dict, look: Look, image: bool) -> None:
-    """The base's states stand at 0, as in the paper; a segment joins both models' states of a layer, and later layers
-    are darker.
+    """Draws a map of both models' states.
+
+    The base's states are at 0, as in the paper. A segment joins both models' states of a layer, and later layers are
+    darker.
     """
     base, tuned = (np.array(row[model]) for model in ("base", "tuned"))
     ends = np.stack([np.zeros(len(base)), base[:, 1]], 1)
     tips = np.stack([tuned[:, 0] - base[:, 0], tuned[:, 1]], 1)
     shades = np.linspace(0.3, 1, len(base))
-    gaps = np.full_like(ends, np.nan)  # one line with gaps, not a line for each layer
+    gaps = np.full_like(ends, np.nan)  # One line with gaps, instead of one line per layer.
     segments = np.stack([ends, tips, gaps], 1).reshape(-1, 2)
     axes.plot(*segments.T, color=AXIS, linewidth=0.8, rasterized=image)
     style = {"linewidth": 0.7, "zorder": 3, "clip_on": False, "rasterized": image}
@@ -309,7 +316,7 @@ def _map(axes: Axes, row: dict, look: Look, image: bool) -> None:
 
 
 def cka_maps_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """CKA of the base's layers with the tuned model's less that with its own, an arm a panel."""
+    """Draws CKA of the base's layers with the tuned model's minus that with its own, one panel per arm."""
     rows = summary["states"]["cka"]
     if not rows:
         return None
@@ -338,7 +345,7 @@ def cka_maps_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def state_layers_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The change by layer: a panel for each measure, a line for each arm."""
+    """Draws the change by layer: a panel for each measure, a line for each arm."""
     rows = summary["states"]["layers"]
     names = [name for name in LAYER_PANELS if any(row["name"] == name for row in rows)]
     if not names:

@@ -34,7 +34,7 @@ from jaxreason.report.wording import (
 from jaxreason.results.groups import MATH, REST
 from jaxreason.results.statistics import percentiles, resampled_seeds
 
-MOST_PAIRED = 4  # arms that are also compared two by two
+MOST_PAIRED = 4  # Arms that are also compared pairwise.
 DRIFT_LABELS = {
     "kl_training": "KL, training prompts",
     "kl_forward": "KL(base ‖ tuned)",
@@ -43,14 +43,14 @@ DRIFT_LABELS = {
 
 
 def reach(scores: Float[np.ndarray, "R S"]) -> Float[np.ndarray, " R"]:
-    """The highest score on the way."""
+    """Returns the highest score up to the last step."""
     return scores.max(1)
 
 
 def first_place(
     scores: Float[np.ndarray, "R S"], target: Float[np.ndarray, " R"]
 ) -> Float[np.ndarray, " R"]:
-    """The first place where the lines reach `target`: 0 where the base does, NaN where none does."""
+    """Returns the first place at which the lines reach `target`: 0 if the base does, NaN if none does."""
     there = scores >= target[:, None]
     step = there.argmax(1)
     before = np.maximum(step - 1, 0)
@@ -63,7 +63,7 @@ def first_place(
 def at_place(
     values: Float[np.ndarray, "R S"], place: Float[np.ndarray, " R"]
 ) -> Float[np.ndarray, " R"]:
-    """The value on the lines at a place; NaN where that is NaN."""
+    """Returns the value on the lines at a place; NaN if the place is NaN."""
     sound = np.nan_to_num(place)
     before = np.minimum(np.floor(sound).astype(int), max(values.shape[1] - 2, 0))
     after = np.minimum(before + 1, values.shape[1] - 1)
@@ -74,7 +74,7 @@ def at_place(
 def matched_rows(
     reader: Reader, study: Study, progress: StepScores, how: Resampling
 ) -> list[dict[str, Any]]:
-    """A row a score at which arms of one base are compared; none where math or all else was not measured."""
+    """Returns a row for each score at which arms of one base are compared; none without math or the rest."""
     if not {MATH, REST} <= set(progress.levels):
         return []
     rows = []
@@ -104,7 +104,7 @@ def _reach(progress: StepScores, runs: list[EvaluatedRun]) -> float:
 
 
 def _row(reader, study, progress: StepScores, arms, below, how: Resampling) -> dict[str, Any]:
-    """One score: the lowest of what these arms reach."""
+    """Returns the row of one score: the lowest of the scores that these arms reach."""
     target = np.array([min(_reach(progress, runs) for runs in arms)])
     each = [reach(progress.draws(run, MATH)) for runs in arms for run in runs]
     found = [
@@ -152,7 +152,7 @@ def _arm(reader, study, progress: StepScores, runs, target, targets, how) -> dic
 
 
 def _drift(reader, study, runs, places, measure, how) -> dict[str, Any] | None:
-    """A KL where the run reaches the score, between the steps; the base has 0."""
+    """Returns a KL at the place where the run reaches the score, between the steps; the base has 0."""
     at, drawn = [], []
     for run, place in zip(runs, places, strict=True):
         each = [kl_of(reader, run, step, measure, study.group_names()) for step in run.steps()]
@@ -182,14 +182,14 @@ def _interval(
 
 
 def _pair(first: dict, second: dict, how: Resampling) -> dict[str, Any]:
-    """The first arm's rest minus the second's, on the same questions."""
+    """Returns the first arm's rest minus the second arm's, on the same questions."""
     low, high = percentiles(first["draws"] - second["draws"], how.confidence)
     mean = first["groups"][REST]["mean"] - second["groups"][REST]["mean"]
     return {"arm": first["arm"], "against": second["arm"], "mean": mean, "low": low, "high": high}
 
 
 def matched_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Scores outside math and KL of the arms where each first reaches the same score in math."""
+    """Draws scores outside math and KL of the arms, each where it first reaches the same score in math."""
     rows = summary["over_training"]["matched"]
     panels = [(row, *part) for row in rows for part in _parts(row)]
     if not panels:
@@ -216,14 +216,14 @@ def matched_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _parts(row: dict) -> list[tuple[str, str]]:
-    """The parts of a score that are drawn: each group outside math, and the KL nearest to the training."""
+    """Returns the parts of a row that are drawn: each group outside math, and the KL closest to the training."""
     groups = [name for name in row["arms"][0]["groups"] if name != REST]
     there = [name for name in DRIFT_PANELS if all(name in arm["drift"] for arm in row["arms"])]
     return [*(("groups", name) for name in groups), *(("drift", name) for name in there[:1])]
 
 
 def matched_tables(summary: dict[str, Any]) -> list[Table]:
-    """The arms where each first reaches the same score in math: a table a score."""
+    """Returns a table per score: the arms, each where it first reaches this score in math."""
     return [_matched_table(summary, row) for row in summary["over_training"]["matched"]]
 
 

@@ -9,7 +9,7 @@ from jaxreason.results.significance import FLIPS, POWER
 
 
 class Formula(NamedTuple):
-    """A line of its own."""
+    """A formula on a line of its own."""
 
     text: str
 
@@ -22,7 +22,7 @@ class TextSection(NamedTuple):
 
 
 def reading(summary: dict[str, Any]) -> list[TextSection]:
-    """How to read the report, for someone who has not read the methods."""
+    """Returns how to read the report, for readers who have not read the methods."""
     percent = f"{100 * summary['confidence']:g}\u2009%"
     return [
         TextSection(
@@ -42,7 +42,7 @@ def reading(summary: dict[str, Any]) -> list[TextSection]:
 
 
 def methods(summary: dict[str, Any]) -> list[TextSection]:
-    """Formulas and choices behind the numbers."""
+    """Returns the formulas and choices behind the numbers."""
     return [
         _ways(summary),
         _intervals(summary),

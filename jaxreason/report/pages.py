@@ -1,4 +1,4 @@
-"""report.html and report.md: what the templates are given, figures as inline SVG, and how large the page may become."""
+"""report.html and report.md: the templates' values, figures as inline SVG, and the limit of the page's size."""
 
 import base64
 import io
@@ -21,11 +21,12 @@ from jaxreason.report.sample_browser import Archive, browser
 from jaxreason.report.style import DARK, looks
 from jaxreason.report.wording import WAYS, arm_labels, decoding_label, group_label
 
-LARGEST = 5_000_000  # bytes of report.html
-FIGURES_LARGEST = 2_600_000  # of them, of its figures
-SAMPLES_LARGEST, SLACK = 1_200_000, 100_000  # of its samples, and of what stands around them
-_PNG_WIDTH = 1100  # pixels of a figure that is too large as SVG
-_FIXED_IN_TEXT = ("#000000", "#ffffff")  # a text of these stands on a colour of its own
+LARGEST = 5_000_000  # Bytes of report.html.
+FIGURES_LARGEST = 2_600_000  # Bytes of its figures.
+# Bytes of its samples, and of the page around figures and samples.
+SAMPLES_LARGEST, SLACK = 1_200_000, 100_000
+_PNG_WIDTH = 1100  # Pixels of a figure that is too large as SVG.
+_FIXED_IN_TEXT = ("#000000", "#ffffff")  # Text in these colours is on a background of its own.
 
 
 class PageFigure(NamedTuple):
@@ -36,7 +37,7 @@ class PageFigure(NamedTuple):
 
 
 def template_environment() -> jinja2.Environment:
-    """The environment of the templates; only HTML ones escape by themselves."""
+    """Returns the environment of the templates; only HTML templates escape automatically."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxreason.report", "templates"),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
@@ -60,14 +61,14 @@ def page_content(
     details: dict[str, str],
     views: dict[str, Any],
 ) -> dict[str, Any]:
-    """The values that the templates show.
+    """Returns the values that the templates show.
 
     Args:
       summary: of summary.json.
       drawn: figures, by name.
       tables: by name.
       details: the titles of those tables that are folded away.
-      views: what the partial templates of these names show; empty where there is nothing.
+      views: the data of the partial templates of these names; empty if there is nothing.
     """
     said = captions(summary)
     found = {
@@ -92,8 +93,9 @@ def page_content(
 def render_pages(
     shown: dict[str, Any], drawn: dict[str, Drawn], archive: Archive
 ) -> dict[str, str]:
-    """The pages, by name; that of HTML holds as many samples as its size allows, and plainer figures where all else is
-    so large that even these have no place.
+    """Returns the pages by name. The HTML page has as many samples as its size allows.
+
+    If the rest of the page is so large that even the fewest samples do not fit, it has plainer figures.
 
     Args:
       shown: `page_content` without samples.
@@ -112,7 +114,7 @@ def render_pages(
 
 
 def _page(templates: jinja2.Environment, name: str, shown: dict[str, Any]) -> str:
-    """Without the characters that no page can hold, whoever wrote them."""
+    """Returns a rendered page without the characters that no page can have, whatever their source."""
     text = templates.get_template(f"{name}.jinja").render(**shown)
     return re.sub("[\x00\ud800-\udfff]", "\ufffd", text)
 
@@ -120,8 +122,9 @@ def _page(templates: jinja2.Environment, name: str, shown: dict[str, Any]) -> st
 def shown_figures(
     drawn: dict[str, Drawn], said: dict[str, Caption], most: int | None = None
 ) -> dict[str, PageFigure]:
-    """Both layouts of every figure; of the largest the narrow one goes, then a PNG stands for it, until all together
-    have at most `most` bytes (without it FIGURES_LARGEST).
+    """Returns both layouts of every figure, limited to `most` bytes in total (default: FIGURES_LARGEST).
+
+    The largest figures first lose their narrow layout and are then replaced by a PNG.
     """
     most = FIGURES_LARGEST if most is None else most
     ways: tuple[Callable[[str, Drawn, str], PageFigure], ...] = (_both, _wide_only, _raster)
@@ -162,29 +165,29 @@ def _raster(name: str, figure: Drawn, label: str) -> PageFigure:
 
 
 def _shortened(path: str) -> str:
-    """The last two parts of a folder's absolute path; hub names stay as they are."""
+    """Returns the last two parts of a folder's absolute path; names on the hub are unchanged."""
     return "/".join(epath.Path(path).parts[-2:]) if path.startswith("/") else path
 
 
 def _subscripts(text: str) -> Markup:
-    """`D_b` with a proper subscript; names with underscores stay as they are."""
+    """Returns `D_b` with a real subscript; names with underscores are unchanged."""
     symbol = r"\b(DI|TI|base|mean|[A-Za-zΔΣ])_(\w+)"
     return Markup(re.sub(symbol, r"\1<sub>\2</sub>", str(escape(text))))
 
 
 def _markdown(text: str) -> str:
-    """A text in markdown in which nothing is HTML, and no bar ends a table's cell."""
+    """Returns a text in markdown, with HTML and the bars of tables escaped."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.replace("|", "\\|").split("\n"))
 
 
 def inline_svg(svg: str, name: str, label: str) -> str:
-    """An SVG element for the page.
+    """Returns an SVG element for the page.
 
     Args:
-      svg: of matplotlib.
-      name: put before its ids, which are the page's too.
-      label: what a screen reader says in its place; escaped already.
+      svg: from matplotlib.
+      name: a prefix for its ids, which share one page.
+      label: the text for screen readers; already escaped.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.S)
@@ -207,13 +210,13 @@ def _themed(tag: re.Match) -> str:
 
 
 def variable(colour: str) -> str:
-    """A colour as the page's style names it; one that is alike in light and dark stays as it is."""
+    """Returns a colour as the page's style names it; a colour that is equal in light and dark is unchanged."""
     name = colour.lower().lstrip("#")
     return f"var(--c-{name})" if name in _names() else colour
 
 
 def colour_variables(dark: bool) -> str:
-    """The page's colours of figures, as CSS declarations."""
+    """Returns the page's colours of figures, as CSS declarations."""
     pairs = ((name, DARK[colour] if dark else colour) for name, colour in _names().items())
     return " ".join(f"--c-{name}: {colour};" for name, colour in pairs)
 
@@ -223,12 +226,12 @@ def _names() -> dict[str, str]:
 
 
 def _short_numbers(svg: str) -> str:
-    """Coordinates to a hundredth of a point; numbers below 1 may be scales, and stay."""
+    """Rounds coordinates to a hundredth of a point; numbers below 1 may be scales and are unchanged."""
     return re.sub(r"(?<![\d.\w])(-?[1-9]\d*\.\d{2})\d+", r"\1", svg)
 
 
 def marker_path(marker: str) -> str:
-    """The outline of a marker in a box of -1 to 1, as the `d` of an SVG path."""
+    """Returns the outline of a marker in a box of -1 to 1, as the `d` of an SVG path."""
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
     largest = abs(path.vertices).max()

@@ -14,7 +14,7 @@ COLUMNS = ("As the scripts", "Corrected", "Difference")
 
 
 class NumberSource(NamedTuple):
-    """One way of measuring: the metric's file, the row's name, and whose texts were read."""
+    """One way of measuring: the metric's file, the row's name, and the model whose texts were read."""
 
     metric: str
     name: str
@@ -22,7 +22,7 @@ class NumberSource(NamedTuple):
 
 
 class PaperNumber(NamedTuple):
-    """A number of the study: as its scripts make it, and corrected."""
+    """A number of the study: as its scripts compute it, and corrected."""
 
     key: str
     label: str
@@ -57,7 +57,8 @@ PAIRS = (
 
 
 def paper_drift_rows(reader: Reader, study: Study) -> list[dict]:
-    """Rows by arm, number, group and benchmark (null: the group) that both ways have: means over the same seeds.
+    """Returns rows by arm, number, group and benchmark (null: the group) that both ways have: means over the same
+    seeds.
 
     Raises:
       UserError: a file is broken.
@@ -103,7 +104,7 @@ def _value(
 
 
 def paper_drift_tables(summary: dict[str, Any]) -> list[Table]:
-    """Every number by group and task: as the study's released scripts make it, corrected, and their difference."""
+    """Returns every number by group and task: as the study's scripts compute it, corrected, and the difference."""
     return [table for pair in PAIRS for table in _table(summary, pair)]
 
 

@@ -18,13 +18,15 @@ SHOWN = (
     ("kl_forward", "base", "KL(base ‖ tuned)", "nats per token"),
     ("rank_shift", "tuned", "Rank shift", "ranks"),
 )
-FEWEST = 20  # tokens that a mean is drawn from
-LEAST = 1e-3  # the least that an axis shows, which begins at 0 as distances do
+FEWEST = 20  # The fewest tokens for which a mean is drawn.
+LEAST = 1e-3  # The smallest range of an axis, which begins at 0 as distances do.
 
 
 def position_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """By arm, source, group and name: `points`, each the mean over the tokens, of all seeds and benchmarks, between the
-    positions `first` and `last` of a reply (counted from 1).
+    """Returns by arm, source, group and name: `points`.
+
+    Each point is the mean over the tokens, of all seeds and benchmarks, between the positions `first` and `last` of a
+    reply (counted from 1).
     """
     rows = []
     for arm in study.arms:
@@ -66,7 +68,7 @@ def _point(span: tuple[int, int], parts: list[dict], name: str) -> dict[str, flo
 
 
 def kl_positions_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """KL on the base's replies and rank shift on the tuned model's, group by group, a line an arm."""
+    """Draws KL on the base's replies and rank shift on the tuned model's, by group, one line per arm."""
     panels = [
         (about, group["name"])
         for about in SHOWN
@@ -97,7 +99,7 @@ def kl_positions_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _members(summary: dict, about: tuple, group: str) -> list[tuple[dict, list[dict]]]:
-    """Rows with the points that rest on enough tokens, as far as there are two to join."""
+    """Returns rows with the points that have enough tokens, if there are at least two points to join."""
     wanted = (about[0], about[1], group)
     found = [
         (row, [point for point in row["points"] if point["num_tokens"] >= FEWEST])

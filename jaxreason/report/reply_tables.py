@@ -1,4 +1,4 @@
-"""Rows and tables on how models were asked and on the form of their replies."""
+"""Rows and tables about how models were asked and about the form of their replies."""
 
 from typing import Any
 
@@ -25,14 +25,15 @@ from jaxreason.report.wording import (
 
 
 def first_base(study: Study, evaluations: dict) -> Evaluation | None:
-    """The first base that was evaluated: all models are asked the same."""
+    """Returns the first evaluated base: all models are asked the same questions."""
     names = [base.name for base in study.bases if base.name in evaluations]
     return evaluations[names[0]] if names else None
 
 
 def reply_rows(study: Study, evaluations: dict) -> list[dict]:
-    """Length of replies, and shares that were cut, had no answer to extract, or failed; means over
-    benchmarks.
+    """Returns the length of replies, and the shares that were cut, had no answer to extract, or failed.
+
+    They are means over benchmarks.
     """
     rows = []
     for decoding in study.decodings:
@@ -64,13 +65,13 @@ def _describe_replies(samples: list[dict]) -> dict[str, float | None]:
 
 
 def _mean_length(samples: list[dict]) -> float | None:
-    """The mean length in tokens; None if a reply came as text alone."""
+    """Returns the mean length in tokens; None if a reply came only as text."""
     lengths = [sample["num_tokens"] for sample in samples]
     return None if None in lengths else float(np.mean(lengths))
 
 
 def asked_rows(study: Study, evaluations: dict) -> list[dict]:
-    """How each model was asked."""
+    """Returns how each model was asked."""
     return [
         {"model": model, **members[0].asked}
         for model, members in _by_model(study, evaluations).items()
@@ -79,7 +80,7 @@ def asked_rows(study: Study, evaluations: dict) -> list[dict]:
 
 
 def way_rows(study: Study, evaluations: dict) -> list[dict]:
-    """The prompt and the grader of every variant of every benchmark, as the base was measured."""
+    """Returns the prompt and the grader of every variant of every benchmark, as the base was measured."""
     base = first_base(study, evaluations)
     rows = base.all_rows if base else []
     names = ("benchmark", "variant", "prompt", "grader")
@@ -88,7 +89,7 @@ def way_rows(study: Study, evaluations: dict) -> list[dict]:
 
 
 def _by_model(study: Study, evaluations: dict) -> dict[str, list[Evaluation]]:
-    """The evaluations of every base and of every arm's seeds."""
+    """Returns the evaluations of every base and of every arm's seeds."""
     found = {b.name: [evaluations[b.name]] for b in study.bases if b.name in evaluations}
     for arm, seed in study.runs():
         if (arm.name, seed) in evaluations:
@@ -97,9 +98,7 @@ def _by_model(study: Study, evaluations: dict) -> dict[str, list[Evaluation]]:
 
 
 def other_score_rows(study: Study, evaluations: dict) -> list[dict]:
-    """Scorings that are not a benchmark's primary one, as scores.json has them; in points, mean
-    over seeds.
-    """
+    """Returns scorings other than a benchmark's primary one, as in scores.json; in points, means over seeds."""
     found: dict[tuple, list[float]] = {}
     for model, members in _by_model(study, evaluations).items():
         for row in (row for evaluation in members for row in evaluation.rows):
@@ -113,7 +112,7 @@ def other_score_rows(study: Study, evaluations: dict) -> list[dict]:
 
 
 def reply_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: length of replies and what went wrong with them."""
+    """Returns a table per decoding: length of replies, and their problems."""
     tables = []
     for decoding in summary["decodings"]:
         members = [r for r in summary["replies"] if r["decoding"] == decoding]
@@ -146,7 +145,7 @@ def _reply_cells(row: dict | None) -> list[Cell]:
 
 
 def other_score_tables(summary: dict[str, Any]) -> list[Table]:
-    """Scorings beside the primary ones, as the evaluations computed them."""
+    """Returns the scorings beside the primary ones, as the evaluations computed them."""
     labels, rows = arm_labels(summary), []
     members = summary["other_scores"]
     models = [model for model in labels if find(members, model=model)]
@@ -167,8 +166,9 @@ def other_score_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def asked_tables(summary: dict[str, Any]) -> list[Table]:
-    """How each model was asked: in which format, and with which setting of the template's thinking switch; and with
-    which prompt and grader each task was measured.
+    """Returns how each model was asked, and with which prompt and grader each task was measured.
+
+    How a model was asked is the format and the setting of the template's thinking switch.
     """
     labels = arm_labels(summary)
     models = [

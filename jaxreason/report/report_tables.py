@@ -1,4 +1,4 @@
-"""Tables as plain records, and their files: CSV (interval ends in columns of their own) and LaTeX with booktabs."""
+"""Tables as plain records, and their files: CSV (ends of intervals in columns of their own) and LaTeX with booktabs."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from typing import Any
 from jaxreason.report.wording import MINUS, decoding_label
 
 _NUMBER = re.compile(rf"[+{MINUS}-]?\d[\d,]*(\.\d+)?")
-_LONG = 45  # rows; more take several pages
+_LONG = 45  # Rows; a longer table takes several pages.
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A line: its label, its cells, and whether it starts a section named `section`."""
+    """A line: its label, its cells, and the name of the section that it starts, if any."""
 
     label: str
     cells: tuple[Cell, ...]
@@ -42,9 +42,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, column labels in two levels (`spans`: label and number of columns), rows and
-    notes.
-    """
+    """A caption, column labels in two levels (`spans`: label and number of columns), rows and notes."""
 
     caption: str
     columns: tuple[str, ...]
@@ -57,24 +55,24 @@ NONE = Cell("–")
 
 
 def benchmark_label(summary: dict[str, Any], name: str) -> str:
-    """The name of a benchmark for readers."""
+    """Returns the name of a benchmark for readers."""
     return summary["labels"].get(name, name.replace("_", " "))
 
 
 def find(rows: list[dict], **wanted: Any) -> dict | None:
-    """The first row with these values."""
+    """Returns the first row with these values."""
     return next(
         (row for row in rows if all(row[key] == value for key, value in wanted.items())), None
     )
 
 
 def decoding_caption(decoding: str, text: str) -> str:
-    """The caption of one decoding's table."""
+    """Returns the caption of one decoding's table."""
     return f"{decoding_label(decoding)}. {text}"
 
 
 def head_labels(table: Table) -> list[str]:
-    """The columns' labels in one level."""
+    """Returns the columns' labels, combined into one level."""
     spans = [label for label, width in table.spans for _ in range(width)]
     spans += [""] * (len(table.columns) - len(spans))
     pairs = zip(spans, table.columns, strict=True)
@@ -82,8 +80,11 @@ def head_labels(table: Table) -> list[str]:
 
 
 def table_csv(table: Table) -> str:
-    """Comma-separated values: section, label, and for each column its value, `low` and `high` of an interval, and
-    whether it is a clear change (`up`, `down`) where any cell has them. Numbers are plain, with a hyphen as minus.
+    """Returns comma-separated values: section, label, and for each column its value, and `low` and `high` of an
+    interval.
+
+    If any cell has one, a further column says whether it is a clear change (`up`, `down`). Numbers are plain, with a
+    hyphen as minus.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -109,7 +110,7 @@ def _ends(cell: Cell) -> tuple[str, str]:
 
 
 def _plain_csv(text: str) -> str:
-    """A number that other programs read; any other text as it is."""
+    """Returns a number in a form that other programs read; any other text is unchanged."""
     number = text.rstrip("†")
     if not _NUMBER.fullmatch(number):
         return text
@@ -121,11 +122,11 @@ def _no_control(text: str) -> str:
 
 
 def table_latex(table: Table, label: str) -> str:
-    """A table environment (a longtable where it is long) for the packages booktabs and longtable.
+    """Returns a table environment (a longtable if it is long) for the packages booktabs and longtable.
 
     Args:
       table: of the report.
-      label: that a paper refers to it by.
+      label: the label by which a paper refers to it.
     """
     width, long = len(table.columns) + 1, len(table.rows) > _LONG
     caption = f"\\caption{{{latex(' '.join((table.caption, *table.notes)))}}}\\label{{tab:{label}}}"
@@ -170,13 +171,13 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def latex(text: str) -> str:
-    """A text in which nothing is a command; what LaTeX has no letter for stays as it is."""
-    # A bracket after a row's end would be its argument, so none stands bare.
+    """Returns a text with LaTeX's special characters escaped; characters that LaTeX does not know are unchanged."""
+    # A bracket after the end of a row would be read as its argument, so brackets are always protected.
     escaped = (_LATEX.get(character, character) for character in _no_control(text))
     return "".join(escaped).replace("[", "{[}").replace("]", "{]}").replace("\n", " ")
 
 
 def arms_in(summary: dict[str, Any], rows: list[dict]) -> list[str]:
-    """The arms that any of the rows is of, in the order of the summary."""
+    """Returns the arms that occur in any of the rows, in the order of the summary."""
     there = {row["arm"] for row in rows}
     return [arm["name"] for arm in summary["arms"] if arm["name"] in there]

@@ -1,8 +1,8 @@
 """The browser of samples: a representative choice within the page, and all replies in script files beside it.
 
-Both are an archive of one shape: an index (models, sets of samples) and entries by key: `s<set>-v` the verdicts of
-every model, `s<set>-q-p<part>` questions, `s<set>-m<model>-p<part>` replies. A page that was opened as a file can read
-others only as scripts, so the files beside it are scripts that hand over their entries.
+Both are archives of the same form: an index (models, sets of samples) and entries by key: `s<set>-v` are the verdicts
+of every model, `s<set>-q-p<part>` questions, `s<set>-m<model>-p<part>` replies. A page that was opened as a file can
+only load other files as scripts, so the files beside it are scripts that pass on their entries.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,17 +37,17 @@ from jaxreason.report.wording import decoding_label
 from jaxreason.results.atomic_files import atomic_write_bytes, remove_others
 
 FOLDER = "samples"
-FILE_TEXT = 20_000  # characters of a text; of a longer one the middle is left out
-FILE_SIZE = 600_000  # characters of a script file, after which the next begins
+FILE_TEXT = 20_000  # Characters of a text; a longer text loses its middle.
+FILE_SIZE = 600_000  # Characters of a script file, after which the next one begins.
 PART_SAMPLES, PART_TEXT = (
     100,
     300_000,
-)  # samples, or characters of the reference, after which a part of a set ends
+)  # A part of a set ends after this many samples, or characters of the reference.
 Entries = Iterator[tuple[str, Any]]
 
 
 class Archive:
-    """All samples of a study; what is gathered of them is whole when the last of `entries` has been taken."""
+    """All samples of a study. What it gathers is complete when the last of `entries` has been taken."""
 
     def __init__(self, reader: Reader, study: Study, summary: dict[str, Any]):
         self._reader, self._summary = reader, summary
@@ -56,7 +56,7 @@ class Archive:
         self.gathered = Gathered(models)
 
     def entries(self) -> Entries:
-        """Keys and entries of everything, one part of one model at a time."""
+        """Yields keys and entries of all samples, one part of one model at a time."""
         for number, (found, models) in enumerate(self._sets.items()):
             places = sample_places(self._reader, models[0], found)
             members = {self.gathered.models.index(m): m for m in models}
@@ -83,7 +83,7 @@ class Archive:
         }
 
     def _choose(self, number: int, marks: dict[int, str], names: list) -> set[tuple[int, int]]:
-        """Model and place of every reply that the page may show, of the first run of every arm and its base."""
+        """Returns model and place of every reply that the page may show, of the first run of every arm and its base."""
         runs = {
             self.gathered.models[i].name: i
             for i in reversed(marks)
@@ -128,7 +128,7 @@ class Archive:
 
 
 class _Parts:
-    """Cuts what comes in order into parts: of the reference by their size, of the others at the same ends."""
+    """Cuts entries into parts: those of the reference by size, those of other models at the same places."""
 
     def __init__(self, ends: list[int], growing: bool):
         self.growing = growing
@@ -167,7 +167,7 @@ def _keyed(number: int, model: int, done: tuple[int, bool, list]) -> Entries:
 
 
 def write_samples(folder: epath.Path, archive: Archive) -> None:
-    """Writes all entries as scripts of about FILE_SIZE, the index last; one file's entries are held in memory."""
+    """Writes all entries as scripts of about FILE_SIZE, the index last; only one file's entries are in memory."""
     files: dict[str, int] = {}
     names = {"index.js"}
     for number, texts in enumerate(_packed(archive.entries())):
@@ -195,7 +195,7 @@ def _packed(entries: Iterable[tuple[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def browser(archive: Archive, budget: int) -> dict[str, Any] | None:
-    """The data of the page for a written archive; None if there is no pair to show.
+    """Returns the data of the page for a written archive; None if there is no pair to show.
 
     Args:
       archive: with all its entries taken.

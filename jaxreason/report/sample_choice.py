@@ -12,23 +12,23 @@ from jaxreason.report.sample_sets import (
     printable_texts,
 )
 
-EACH = 3  # of each kind, of a set and an arm
-PAGE_TEXT = 3_000  # characters of a text in the page
+EACH = 3  # Of each kind, for a set and an arm.
+PAGE_TEXT = 3_000  # Characters of a text in the page.
 KINDS = {"10": "right to wrong", "01": "wrong to right", "00": "both wrong", "11": "both right"}
 
 
 FIRST_PAIRS, FIRST_TEXT = (
     6,
     600,
-)  # pairs that the page shows without its script, and characters of their texts
+)  # Pairs that the page shows without its script, and characters of their texts.
 
 
 class ChosenSample(NamedTuple):
-    """A sample of a run and of its base; of two the smaller one is shown sooner."""
+    """A sample of a run and of its base. They are ordered: smaller ones are shown first."""
 
     rank: int
-    kind: int  # of KINDS
-    found: int  # of the sets
+    kind: int  # Index into KINDS.
+    found: int  # Index of the set.
     model: int
     base: int
     place: int
@@ -36,22 +36,22 @@ class ChosenSample(NamedTuple):
 
 @dataclass
 class Gathered:
-    """Facts about all samples once they are written, with the texts of the chosen ones."""
+    """Facts about all samples that were written, with the texts of the chosen ones."""
 
     models: list[EvaluatedModel]
     sets: list[dict[str, Any]] = field(default_factory=list)
     chosen: list[ChosenSample] = field(default_factory=list)
-    questions: dict[tuple[int, int], dict] = field(default_factory=dict)  # by set and place
-    replies: dict[tuple[int, int, int], dict] = field(default_factory=dict)  # set, model and place
-    marks: dict[tuple[int, int], str] = field(default_factory=dict)  # verdicts, by set and model
+    questions: dict[tuple[int, int], dict] = field(default_factory=dict)  # By set and place.
+    replies: dict[tuple[int, int, int], dict] = field(default_factory=dict)  # Set, model and place.
+    marks: dict[tuple[int, int], str] = field(default_factory=dict)  # Verdicts, by set and model.
     num_replies: int = 0
 
     def bases(self) -> dict[str, int]:
-        """The models that are bases, by name."""
+        """Returns the models that are bases, by name."""
         return {model.name: i for i, model in enumerate(self.models) if model.seed is None}
 
     def index(self) -> dict[str, Any]:
-        """The data that the browser needs before it asks for entries."""
+        """Returns the data that the browser needs before it requests entries."""
         bases = self.bases()
         models = [
             {"label": m.label, "name": m.name, "seed": m.seed, "base": bases[m.base]}
@@ -63,13 +63,13 @@ class Gathered:
 def choose_samples(
     number: int, pairs: dict[int, int], marks: dict[int, str], hashes: list[int]
 ) -> list[ChosenSample]:
-    """Up to EACH samples of every kind, those of the smallest hashes.
+    """Returns up to EACH samples of every kind, those with the smallest hashes.
 
     Args:
       number: of the set.
       pairs: the base of every run.
-      marks: the verdicts of every model, a character a sample.
-      hashes: of every sample's question: the same for all runs, so that they are seen on the same ones.
+      marks: the verdicts of every model, one character per sample.
+      hashes: of every sample's question: equal for all runs, so that all are shown on the same questions.
     """
     found = []
     for model, base in pairs.items():
@@ -84,7 +84,7 @@ def choose_samples(
 
 
 def embedded(archive: Gathered, budget: int) -> dict[str, Any]:
-    """An archive of as many chosen samples as have place in `budget` bytes, in one part a set."""
+    """Returns an archive of as many chosen samples as fit into `budget` bytes, in one part per set."""
     kept, left, held = [], budget, set()
     for one in sorted(archive.chosen):
         new = _records(one) - held
@@ -147,7 +147,7 @@ def _data(archive: Gathered, kept: list[ChosenSample]) -> dict[str, Any]:
 
 
 def first_pairs(archive: Gathered) -> list[dict[str, Any]]:
-    """A few chosen samples, the changed ones first, of different sets and arms: shown where no script runs."""
+    """Returns a few chosen samples, changed ones first, of different sets and arms: shown if scripts do not run."""
     kept, seen = [], set()
     for one in sorted(archive.chosen):
         if len(kept) < FIRST_PAIRS and not {("set", one.found), ("model", one.model)} <= seen:

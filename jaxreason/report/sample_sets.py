@@ -1,4 +1,4 @@
-"""The replies of a study for the sample browser: which there are, their verdicts, and texts that a page can hold."""
+"""The replies of a study for the sample browser: the sets of them, their verdicts, and texts that a page can hold."""
 
 import hashlib
 import json
@@ -13,23 +13,23 @@ from jaxreason.results.jsonl import iter_jsonl
 from jaxreason.results.sample_files import SampleKey, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES, parse_score_rows, sample_key_of
 
-RIGHT = 0.5  # a score from here on is called right
-UNKNOWN, ABSENT = "-", " "  # verdicts of a reply without a score, and of no reply
+RIGHT = 0.5  # A score of at least this is called right.
+UNKNOWN, ABSENT = "-", " "  # Verdicts of a reply without a score, and of a missing reply.
 
 
 def as_script(value: Any) -> str:
-    """JSON in ASCII that is a value in a script, and cannot end the element that holds it."""
+    """Returns JSON in ASCII that is a value in a script and cannot end the element that contains it."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def text_hash(text: str) -> int:
-    """The same for a text on every machine; lone surrogates have one too."""
+    """Returns a hash of a text that is equal on every machine, also for lone surrogates."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
 
 
 def cut_text(text: str, most: int) -> str:
-    """A text of about `most` characters at most: the middle of a longer one is left out, which is said there."""
+    """Returns a text of at most about `most` characters: a longer one loses its middle, with a note at that place."""
     if len(text) <= most:
         return text
     start, end = most * 2 // 3, most // 3
@@ -38,7 +38,7 @@ def cut_text(text: str, most: int) -> str:
 
 
 def cut_texts(value: Any, most: int) -> Any:
-    """`cut_text` of every text in a question or a reply."""
+    """Applies `cut_text` to every text in a question or a reply."""
     if isinstance(value, str):
         return cut_text(value, most)
     if isinstance(value, dict):
@@ -49,13 +49,13 @@ def cut_texts(value: Any, most: int) -> Any:
 
 
 def printable(text: str) -> str:
-    """A text as a page can hold it: control characters as their pictures, lone surrogates as replaced."""
+    """Returns a text as a page can hold it, with control characters as their pictures and lone surrogates replaced."""
     text = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
     return re.sub("[\x7f\ud800-\udfff]", "\ufffd", text)
 
 
 def printable_texts(value: Any) -> Any:
-    """`printable` of every text in a value."""
+    """Applies `printable` to every text in a value."""
     if isinstance(value, dict):
         return {name: printable_texts(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -72,7 +72,7 @@ class GraderScore(NamedTuple):
 
 
 class SampleSet(NamedTuple):
-    """The samples of a benchmark, asked and decoded in one way, with who graded them; the report's variant first."""
+    """The samples of a benchmark with one prompt and one decoding, and their graders; the report's variant is first."""
 
     key: SampleKey
     gradings: tuple[GraderScore, ...]
@@ -82,14 +82,14 @@ class EvaluatedModel(NamedTuple):
     """A base, or one run of an arm, that has been evaluated."""
 
     folder: str
-    name: str  # of the base or of the arm
-    base: str  # the name of its base; of a base its own
+    name: str  # Of the base or of the arm.
+    base: str  # The name of its base; for a base its own name.
     seed: int | None
     label: str
 
 
 def evaluated_models(reader: Reader, study: Study) -> list[EvaluatedModel]:
-    """The bases, and the runs whose base has been evaluated too."""
+    """Returns the bases, and the runs whose base has been evaluated too."""
     bases = [EvaluatedModel(b.name, b.name, b.name, None, b.label) for b in study.bases]
     bases = [base for base in bases if _scores(reader, base.folder) is not None]
     there = {base.name for base in bases}
@@ -110,7 +110,7 @@ def _scores(reader: Reader, folder: str) -> list[dict] | None:
 def sample_sets(
     reader: Reader, study: Study, models: list[EvaluatedModel], variant: str
 ) -> dict[SampleSet, list[EvaluatedModel]]:
-    """Every sample file's key and graders, with the models that have it, the reference base first."""
+    """Returns every sample file's key and graders, with the models that have it, the reference base first."""
     found: dict[SampleKey, dict[tuple[str, str], dict[str, None]]] = {}
     having: dict[SampleKey, dict[EvaluatedModel, None]] = {}
     for model in models:
@@ -129,20 +129,20 @@ def sample_sets(
 
 
 def grading_label(grading: GraderScore) -> str:
-    """The name of a way of measuring."""
+    """Returns the name of a way of measuring."""
     return ", ".join(VARIANT_LABELS.get(name, name) for name in grading.variants)
 
 
 def sample_places(
     reader: Reader, model: EvaluatedModel, found: SampleSet
 ) -> dict[tuple[str, int], int]:
-    """The place of every sample, by question and number, in the reference's files."""
+    """Returns the place of every sample, by question and number, in the reference's files."""
     lines = _grades(reader, model, found, found.gradings[0].grader)
     return {(line["id"], line["sample"]): place for place, line in enumerate(lines)}
 
 
 def sample_verdicts(reader: Reader, model: EvaluatedModel, found: SampleSet, places: dict) -> str:
-    """A character a sample: 1 right, 0 wrong, UNKNOWN without a score, ABSENT."""
+    """Returns one character per sample: 1 right, 0 wrong, UNKNOWN without a score, ABSENT."""
     marks = [ABSENT] * len(places)
     grading = found.gradings[0]
     for line in _grades(reader, model, found, grading.grader):
@@ -161,7 +161,7 @@ def _grades(reader: Reader, model: EvaluatedModel, found: SampleSet, grader: str
 def sample_replies(
     reader: Reader, model: EvaluatedModel, found: SampleSet, places: dict
 ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
-    """Place, question and reply of every sample of a model, in the order of its files; one at a time."""
+    """Yields place, question and reply of every sample of a model, in the order of its files, one at a time."""
     folder = reader.folder / model.folder / EVALUATION
     samples = iter_jsonl(samples_path(folder, found.key))
     there = [g for g in found.gradings if grades_path(folder, found.key, g.grader).exists()]

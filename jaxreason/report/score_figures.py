@@ -30,18 +30,18 @@ from jaxreason.report.style import (
 from jaxreason.report.wording import arm_labels, base_names, crowded, decoding_label, group_label
 from jaxreason.results.groups import MATH, REST
 
-POINT = 1.0  # the least that an axis of scores shows
+POINT = 1.0  # The smallest range of an axis of scores.
 
 
 def panel_title(group: str, decoding: str) -> str:
-    """The title of a group's panel."""
+    """Returns the title of a group's panel."""
     return f"{group_label(group)}, {decoding_label(decoding).lower()}"
 
 
 def decoding_panels(
     rows: list[dict], decodings: list[str], groups: list[str]
 ) -> list[tuple[str, str]]:
-    """Decodings one below another, groups abreast, as far as there are rows."""
+    """Returns the panels with data: decodings one below another, groups side by side."""
     pairs = {(r["decoding"], r["group"]) for r in rows}
     return [(d, g) for d in decodings for g in groups if (d, g) in pairs]
 
@@ -55,7 +55,7 @@ def _of_groups(rows: list[dict]) -> list[dict]:
 
 
 def score_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Scores by group, a row a model: mean with interval, every seed, the base as a line."""
+    """Draws scores by group, one row per model: mean with interval, every seed, the base as a line."""
     rows = [r for r in _of_groups(summary["scores"]) if r["group"] != REST]
     groups = list(dict.fromkeys(r["group"] for r in rows))
     panels = decoding_panels(rows, summary["decodings"], groups)
@@ -83,7 +83,7 @@ def score_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Math gained against what became of the other groups."""
+    """Draws the gain in math against the change of the other groups."""
     rows = _of_groups(summary["differences"])
     groups = [g for g in dict.fromkeys(r["group"] for r in rows) if g not in (MATH, REST)]
     panels = decoding_panels(rows, summary["decodings"], groups)
@@ -108,7 +108,7 @@ def frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def kl_frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Change of math and of the rest against KL from the base on math."""
+    """Draws the change of math and of the rest against KL from the base on math."""
     found = rows_of(summary["drift"], HEADLINE_KL)
     divergence = {r["arm"]: r for r in found if r["group"] == MATH}
     rows = [r for r in _of_groups(summary["differences"]) if r["arm"] in divergence]
@@ -135,14 +135,14 @@ def kl_frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _numbers_said(figure: Figure, summary: dict, drawn: Iterable[str], narrow: bool) -> None:
-    """The number of each arm, if points have no names."""
+    """Writes the number of each arm, if points have no names."""
     if crowded(summary):
         arms = [arm["name"] for arm in summary["arms"] if arm["name"] in drawn]
         arm_legend(figure, summary, arms, narrow)
 
 
 def _cross(axes: Axes, summary: dict, across: dict, along: dict) -> list[Label]:
-    """Arms that both have: means with intervals both ways, and the seeds that both have."""
+    """Draws the arms that both have: means with intervals in both directions, and the seeds that both have."""
     labels, look = arm_labels(summary), looks(summary)
     texts = []
     many = crowded(summary)
@@ -164,11 +164,11 @@ def _cross(axes: Axes, summary: dict, across: dict, along: dict) -> list[Label]:
 
 
 def benchmark_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Every arm's difference on every task: tasks as rows, arms as panels."""
+    """Draws every arm's difference on every task: tasks as rows, arms as panels."""
     rows = [r for r in summary["differences"] if r["benchmark"] and r["mean"] is not None]
     tasks = list(dict.fromkeys((r["group"], r["benchmark"]) for r in rows))
     arms = [a["name"] for a in summary["arms"] if any(r["arm"] == a["name"] for r in rows)]
-    # A decoding of a single task is a figure of its own, `score_figure`: here it would be all blank rows.
+    # A decoding of a single task has a figure of its own, `score_figure`; here almost all of its rows would be blank.
     compared = {
         d: {r["benchmark"] for r in rows if r["decoding"] == d} for d in summary["decodings"]
     }

@@ -23,7 +23,7 @@ from jaxreason.results.statistics import (
     seeds_interval,
 )
 
-RunKey = tuple[str, int]  # arm and seed
+RunKey = tuple[str, int]  # Arm and seed.
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class Level:
     num_items: int
     columns: dict[
         RunKey | str, int
-    ]  # column of each base (its name) and of each run; a base has the first
-    num_samples: float  # a question, of that base
+        # The column of each base (its name) and of each run; a base has the first.
+    ]
+    num_samples: float  # Samples per question, of that base.
 
     def where(self) -> dict:
-        """The columns that identify the level in a row."""
+        """Returns the columns that identify the level in a row."""
         return {"decoding": self.decoding, "group": self.group, "benchmark": self.benchmark}
 
 
@@ -60,7 +61,7 @@ def levels(
     decoding: str,
     how: Resampling,
 ) -> tuple[list[Level], list[str]]:
-    """Every benchmark and group that the bases were evaluated on; and what is missing, in words.
+    """Returns every benchmark and group on which the bases were evaluated, and in words what is missing.
 
     Raises:
       UserError: the models were not asked the same questions, or a line lacks the metric.
@@ -102,7 +103,7 @@ def _mean_level(members: list[Level], group: str, num_samples: float) -> Level:
 
 
 def _complete_models(study, evaluations, decoding, metrics) -> tuple[list[RunKey | str], list[str]]:
-    """Bases, then the runs that there is a base for."""
+    """Returns the bases, then the runs whose base is there, and what is missing."""
     found, missing = [], []
     labels = {base.name: base.label for base in study.bases}
     labels |= {(arm.name, seed): f"{arm.label}, seed {seed}" for arm, seed in study.runs()}
@@ -129,7 +130,7 @@ def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) 
         raise UserError(
             f"{name}, {decoding}: {error} Models are numbered as in {folders}."
         ) from error
-    # Seeds of one arm have one number: they are one model to what never varies.
+    # Seeds of one arm have the same number: they count as one model where a score never varies.
     order = [*(base.name for base in study.bases), *(arm.name for arm in study.arms)]
     numbers = [order.index(m if isinstance(m, str) else m[0]) for m in models]
     seed = (how.seed, zlib.crc32(f"{name}.{decoding}".encode()))
@@ -145,7 +146,7 @@ def _folder(study: Study, model: str | RunKey) -> str:
 
 
 def score_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Mean scores of every base and of every arm over its seeds, at every level."""
+    """Returns mean scores of every base, and of every arm over its seeds, at every level."""
     rows = []
     for level in found:
         bases = [base.name for base in study.bases if base.name in level.columns]
@@ -156,7 +157,7 @@ def score_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
 
 
 def _arms(study: Study, level: Level) -> Iterator[tuple[Arm, dict[int, int]]]:
-    """Arms with at least one evaluated seed, and the column of each seed."""
+    """Yields arms with at least one evaluated seed, and the column of each seed."""
     for arm in study.arms:
         seeds = {s: level.columns[arm.name, s] for s in arm.seeds if (arm.name, s) in level.columns}
         if seeds:
@@ -179,9 +180,10 @@ def _points(found: Interval) -> dict[str, float | None]:
 
 
 def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Every arm minus its base at every level, paired over items; with each seed's own, a p-value, its false
-    discovery rate among the benchmarks or the groups of the decoding, the smallest difference that could be shown,
-    and a verdict.
+    """Returns every arm minus its base at every level, paired over items.
+
+    A row also has each seed's own difference, a p-value, its false discovery rate among the benchmarks or the groups of
+    the decoding, the smallest detectable difference, and a verdict.
     """
     rows = []
     for level in found:
@@ -202,7 +204,7 @@ def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[d
 def _compared(
     level: Level, plus: list[int], minus: list[int], name: str, how: Resampling, each: np.ndarray
 ) -> dict[str, Any]:
-    """The difference of two models in points, how sure it is, and a verdict."""
+    """Returns the difference of two models in points, its uncertainty, and a verdict."""
     whole = _difference(level, plus, minus, name, how)
     sure = paired_significance(level.found.scores, plus, minus, how.confidence, _seed(name, how))
     return _points(whole) | {
@@ -217,7 +219,7 @@ def _number(value: float) -> float | None:
 
 
 def _with_rates(rows: list[dict], family: Callable[[dict], Hashable]) -> list[dict]:
-    """The rows with the q-value of each in its family, and how many comparisons that has."""
+    """Returns the rows with the q-value of each one in its family, and the number of comparisons in the family."""
     members: dict[Hashable, list[dict]] = {}
     for row in rows:
         members.setdefault(family(row), []).append(row)
@@ -240,7 +242,7 @@ def _seed(name: str, how: Resampling) -> tuple[int, int]:
 
 
 def verdict(whole: Interval, each: np.ndarray, p: float, alpha: float) -> str:
-    """`up` or `down` if the interval leaves out 0, p is at most alpha and every seed went that way, else `unclear`."""
+    """Returns `up` or `down` if the interval excludes 0, p is at most alpha and all seeds agree, else `unclear`."""
     if whole.low > 0 and p <= alpha and (each > 0).all():
         return "up"
     if whole.high < 0 and p <= alpha and (each < 0).all():
@@ -249,9 +251,7 @@ def verdict(whole: Interval, each: np.ndarray, p: float, alpha: float) -> str:
 
 
 def arm_difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Every arm minus every later arm of the same base, for groups: paired over items, seeds resampled
-    on both sides.
-    """
+    """Returns every arm minus every later arm of the same base, by group: paired over items, seeds resampled."""
     rows = []
     for level in (level for level in found if level.benchmark is None):
         arms = [(arm, list(seeds.values())) for arm, seeds in _arms(study, level)]

@@ -23,12 +23,12 @@ from jaxreason.report.wording import (
 from jaxreason.results.groups import REST
 
 STAR = "†"
-LEAST = 0.0001  # smaller chances are not written out
-RATE = 0.05  # false discovery rate up to which a change is marked
+LEAST = 0.0001  # Smaller probabilities are not written out.
+RATE = 0.05  # False discovery rate up to which a change is marked.
 
 
 def score_cell(row: dict | None) -> Cell:
-    """A score with its interval."""
+    """Returns a score with its interval."""
     if row is None or row["mean"] is None:
         return NONE
     return Cell(
@@ -37,7 +37,7 @@ def score_cell(row: dict | None) -> Cell:
 
 
 def change_cell(row: dict | None) -> Cell:
-    """A change from the base: its interval, its verdict as the tone, and STAR where it survives."""
+    """Returns a change from the base: its interval, its verdict as the tone, and STAR if `survives` holds."""
     if row is None or row["mean"] is None:
         return NONE
     tone = row["verdict"] if row["verdict"] != "unclear" else ""
@@ -46,14 +46,14 @@ def change_cell(row: dict | None) -> Cell:
 
 
 def survives(row: dict) -> bool:
-    """Whether a change is clear, and still so when the whole family of comparisons is thought of."""
+    """Returns whether a change is clear, and remains clear when corrected for the whole family of comparisons."""
     return row["verdict"] != "unclear" and row.get("q") is not None and row["q"] <= RATE
 
 
 def _star_note(rows: list[dict]) -> tuple[str, ...]:
     sizes = [row["family"] for row in rows if survives(row)]
     if not sizes:
-        return ()  # nothing has the mark
+        return ()  # Nothing has the mark.
     return (
         f"{STAR} Clear, and in a list of such changes at most {100 * RATE:g}\u2009% are expected to be false "
         f"(Benjamini–Hochberg over the {max(sizes)} comparisons of this kind; q at most {RATE:g}).",
@@ -66,7 +66,7 @@ def _level_groups(summary: dict, decoding: str) -> list[str]:
 
 
 def group_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: score and difference of every model in every group."""
+    """Returns a table per decoding: score and difference of every model in every group."""
     return [_group_table(summary, d) for d in summary["decodings"] if _level_groups(summary, d)]
 
 
@@ -105,7 +105,7 @@ def _differences(summary: dict, decoding: str, groups: bool) -> list[dict]:
 
 
 def benchmark_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding and base: its score of every benchmark, and the difference of every arm on it."""
+    """Returns a table per decoding and base: its score on every benchmark, and the difference of every arm there."""
     pairs = itertools.product(summary["decodings"], base_names(summary))
     tables = [_benchmark_table(summary, decoding, base) for decoding, base in pairs]
     return [table for table in tables if table.rows]
@@ -139,7 +139,7 @@ def _present(summary: dict, decoding: str) -> list[dict]:
 
 
 def seed_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: each seed's differences by group; none if arms have one seed."""
+    """Returns a table per decoding: each seed's differences by group; none if every arm has one seed."""
     labels, tables = arm_labels(summary), []
     for decoding in summary["decodings"]:
         groups, rows = _level_groups(summary, decoding), []
@@ -168,7 +168,7 @@ def seed_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def pair_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: arms against each other."""
+    """Returns a table per decoding: arms against each other."""
     labels, tables = arm_labels(summary), []
     for decoding in summary["decodings"]:
         members = [r for r in summary["arm_differences"] if r["decoding"] == decoding]
@@ -189,7 +189,7 @@ def pair_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def significance_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: of every arm's differences the p- and q-value, and what could have been seen."""
+    """Returns a table per decoding: p-, q-value and smallest detectable difference of every arm's differences."""
     labels, tables = arm_labels(summary), []
     for decoding in summary["decodings"]:
         rows = []

@@ -39,7 +39,7 @@ BOTH_WAYS = (
     "The robust score beside the one that the paper's released evaluation would give, and the latter minus the former, "
     "in points."
 )
-SIDES = (PAPER, ROBUST)  # of a difference: the former minus the latter
+SIDES = (PAPER, ROBUST)  # The sides of a difference: the first minus the second.
 NUMBERS = ("mean", "low", "high")
 SHOWN = ("benchmark", "decoding", "model", "variant", *NUMBERS)
 Evaluations = dict[RunKey | str, Evaluation]
@@ -47,7 +47,7 @@ SAID = {"up": "up", "down": "down", "unclear": "not clear"}
 
 
 def variant_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: of tasks that were measured in both ways every model's two scores, and their difference."""
+    """Returns a table per decoding: for tasks measured in both ways, every model's two scores and their difference."""
     labels, tables = arm_labels(summary), []
     names = [name for group in summary["groups"] for name in group["benchmarks"]]
     for decoding in summary["decodings"]:
@@ -75,20 +75,20 @@ def compare_variants(
     variant: str,
     how: Resampling,
 ) -> dict[str, list[dict]]:
-    """Compares the variants of benchmarks that were measured in several, in points.
+    """Compares the variants of benchmarks that were measured in several variants, in points.
 
     Args:
       study: its study.json.
       evaluations: of the base and of every run.
       scores: the report's rows of scores, which are those of `variant`.
       differences: the report's rows of differences from the base.
-      variant: that the report is about.
-      how: the intervals are made.
+      variant: the variant that the report is about.
+      how: how intervals are made.
 
     Returns:
       `variants`, the score of every benchmark, decoding, model and variant, with the interval that it would have in a
-      report on that variant; `variant_gaps`, paper minus robust of each, paired over questions where both asked
-      the same ones, with a verdict; `variant_verdicts`, what is said of every arm's difference from the base in each.
+      report on that variant; `variant_gaps`, paper minus robust of each, paired over questions if both asked the same
+      ones, with a verdict; `variant_verdicts`, the verdict on every arm's difference from the base in each.
     """
     scores = [row | {"variant": variant} for row in scores]
     differences = [row | {"variant": variant} for row in differences]
@@ -110,14 +110,14 @@ def compare_variants(
 def _levels(
     study: Study, evaluations: Evaluations, variant: str, how: Resampling
 ) -> Iterator[list[Level]]:
-    """The levels of each decoding that were measured in another variant than the report's."""
+    """Yields the levels of each decoding that were measured in a variant other than the report's."""
     others = {run: found.measured(variant) for run, found in evaluations.items()}
     for decoding in study.decodings:
         yield levels(study, others, decoding, how)[0]
 
 
 def _in_both(rows: list[dict], whose: str) -> dict[tuple[str, str, str], list[dict]]:
-    """The rows of a benchmark, decoding and model, paper's first, where there is one of each variant."""
+    """Returns the rows of a benchmark, decoding and model, the paper's first, if each variant has one."""
     found: dict[tuple, dict[str, dict]] = {}
     for row in rows:
         if row["benchmark"] is not None and row["mean"] is not None:
@@ -134,7 +134,7 @@ def _gap(
     key: tuple[str, str, str],
     pair: list[dict],
 ) -> dict[str, Any]:
-    """Paper minus robust of one model: all its seeds together, for it is these replies that are scored in two ways."""
+    """Returns paper minus robust of one model, over all its seeds together: the same replies are scored in two ways."""
     benchmark, decoding, model = key
     where = {"benchmark": benchmark, "decoding": decoding, "model": model}
     seeds = [(arm.name, seed) for arm, seed in study.runs() if arm.name == model]
@@ -146,7 +146,7 @@ def _gap(
         sides.append(_scores(found, benchmark, decoding, f"{model}: {benchmark}, {decoding}"))
     try:
         scores = cluster(sides)
-    except UserError:  # the two ways ask questions of their own
+    except UserError:  # The two variants ask different questions.
         return where | {"paired": False} | unpaired(*pair)
     seed = how.seed, zlib.crc32(f"{benchmark}.{decoding}.{model}".encode())
     found = resample_questions(scores, [0, 1], how.resamples, seed)
@@ -160,7 +160,7 @@ def _gap(
 def _scores(
     found: Sequence[Evaluation], benchmark: str, decoding: str, source: str
 ) -> SampleScores:
-    """The primary metric over the samples of all seeds."""
+    """Returns the primary metric over the samples of all seeds."""
     parts = []
     for one in found:
         for row in one.rows:
@@ -176,7 +176,7 @@ def _scores(
 
 
 def unpaired(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The difference of two independent scores, from their intervals (Zou and Donner 2008)."""
+    """Returns the difference of two independent scores, from their intervals (Zou and Donner 2008)."""
     mean = first["mean"] - second["mean"]
     below = np.hypot(first["mean"] - first["low"], second["high"] - second["mean"])
     above = np.hypot(first["high"] - first["mean"], second["mean"] - second["low"])
@@ -186,8 +186,9 @@ def unpaired(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def two_ways(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """Tasks whose two scores differ by more than their intervals allow, the largest gap first; and changes from the
-    base that have another verdict. Nothing where no task was measured in both ways.
+    """Returns tasks whose two scores differ by more than their intervals allow, largest gap first.
+
+    It also returns changes from the base that have different verdicts; nothing if no task was measured in both ways.
     """
     gaps = summary["variant_gaps"]
     if not gaps:

@@ -47,12 +47,12 @@ from jaxreason.results.study_files import (
 )
 from jaxreason.results.training_files import METRICS, check_metrics
 
-# What the report keeps of a sample and its grade.
+# The fields of a sample and its grade that the report keeps.
 KEPT = (
     *("id", "subset", "cluster", "num_tokens", "finish_reason"),
     *("answer", "extracted", "scores", "error"),
 )
-Samples = dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding
+Samples = dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding.
 
 
 @dataclass(frozen=True)
@@ -63,31 +63,31 @@ class Arm:
     method: str
     label: str
     seeds: tuple[int, ...]
-    base: str = BASE  # the folder of the base that it is compared with
-    after: str = ""  # the arm whose model it started from
-    drift: bool = True  # whether it is compared with its base beyond its scores
-    published: str = ""  # its name in the paper's tables
-    traits: Mapping[str, str] = field(default_factory=dict)  # what it is grouped by
-    at: str = ""  # where its one model lies, if not in a folder of its own
-    trajectory: str = ""  # and its trajectory
+    base: str = BASE  # The folder of the base with which it is compared.
+    after: str = ""  # The arm from whose model it started.
+    drift: bool = True  # Whether more than its scores is compared with its base.
+    published: str = ""  # Its name in the paper's tables.
+    traits: Mapping[str, str] = field(default_factory=dict)  # The traits by which it is grouped.
+    at: str = ""  # The folder of its only model, if that is not a run's folder.
+    trajectory: str = ""  # The folder of that model's trajectory.
 
     def folder(self, seed: int) -> str:
-        """The folder of a seed's run, relative to the study."""
+        """Returns the folder of a seed's run, relative to the study."""
         return self.at or run_folder(self.name, seed)
 
     def trajectory_folder(self, seed: int) -> str:
-        """The folder of a run's trajectory, relative to the study."""
+        """Returns the folder of a run's trajectory, relative to the study."""
         return self.trajectory or f"{self.folder(seed)}/{TRAJECTORY_FOLDER}"
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A model that arms are compared with; its folder is its name."""
+    """A model with which arms are compared; its folder is its name."""
 
     name: str
     model: str
     label: str
-    published: str = ""  # its name in the paper's tables
+    published: str = ""  # Its name in the paper's tables.
 
 
 @dataclass(frozen=True)
@@ -96,39 +96,39 @@ class Study:
 
     name: str
     base: str
-    shared_base: bool | None  # whether all seeds start from one base; None: it does not say
-    groups: dict[str, str]  # benchmark -> group
-    labels: dict[str, str]  # benchmark -> what to call it
+    shared_base: bool | None  # Whether all seeds start from one base; None if it does not say.
+    groups: dict[str, str]  # Benchmark -> group.
+    labels: dict[str, str]  # Benchmark -> its label.
     bases: tuple[BaseModel, ...]
-    arms: tuple[Arm, ...]  # those of one base together, in the order of the bases
+    arms: tuple[Arm, ...]  # Ordered by their bases.
     decodings: tuple[str, ...]
-    variant: str = "robust"  # whose scores the report is about
-    notes: tuple[str, ...] = ()  # what its maker left out, a sentence each
+    variant: str = "robust"  # The variant whose scores the report is about.
+    notes: tuple[str, ...] = ()  # What its maker left out, one sentence each.
 
     def group_names(self) -> tuple[str, ...]:
-        """The groups of its benchmarks, in the order of `results.groups`."""
+        """Returns the groups of its benchmarks, in the order of `results.groups`."""
         return tuple(groups_in_order(self.groups.values()))
 
     def benchmarks(self, group: str) -> tuple[str, ...]:
-        """The benchmarks of a group, in the order of study.json."""
+        """Returns the benchmarks of a group, in the order of study.json."""
         return tuple(name for name, other in self.groups.items() if other == group)
 
     def runs(self) -> list[tuple[Arm, int]]:
-        """Every arm with every seed."""
+        """Returns every arm with every seed."""
         return [(arm, seed) for arm in self.arms for seed in arm.seeds]
 
 
 class Evaluation(NamedTuple):
     """A finished evaluation of one model."""
 
-    rows: list[dict]  # of scores.json, for the variant that the report is about
+    rows: list[dict]  # Of scores.json, for the report's variant.
     samples: Samples
-    all_rows: list[dict]  # of scores.json
-    asked: dict[str, Any]  # how the model was asked
-    others: dict[str, Samples]  # by variant: the same benchmarks, measured in another way
+    all_rows: list[dict]  # Of scores.json.
+    asked: dict[str, Any]  # How the model was asked.
+    others: dict[str, Samples]  # By variant: the same benchmarks in another variant.
 
     def measured(self, variant: str) -> "Evaluation":
-        """Its measurements in another variant, for benchmarks that were measured in both."""
+        """Returns its measurements in another variant, for benchmarks that were measured in both."""
         samples = self.others.get(variant, {})
         rows = rows_of_variant(self.all_rows, variant)
         rows = [row for row in rows if (row["benchmark"], row["decoding"]) in samples]
@@ -152,7 +152,7 @@ class Reader:
         return data
 
     def json(self, name: str) -> Any:
-        """The value of a JSON file; None if there is none.
+        """Returns the value of a JSON file; None if the file does not exist.
 
         Raises:
           ValueError: the file is broken.
@@ -161,27 +161,28 @@ class Reader:
         return None if data is None else parse_json(data, str(self.folder / name))
 
     def object(self, name: str, types: dict[str, type]) -> dict[str, Any] | None:
-        """The object in a JSON file, with values of these types under these keys; None if there is none.
+        """Returns the object in a JSON file, with values of these types under these keys; None if the file does not
+        exist.
 
         Raises:
-          UserError: the file is broken, or holds something else.
+          UserError: the file is broken or has a different content.
         """
         path = self.folder / name
         value = self.json(name)
         return check_object(value, types, str(path)) if name in self.hashes else None
 
     def read(self, path: epath.Path, types: Mapping[str, type]) -> dict[str, Any]:
-        """`object` of the path of a file that is there, as the readers in `results` take it."""
+        """Returns the `object` of an existing file, given its path, as the readers in `results` call it."""
         return self.object(str(path.relative_to(self.folder)), dict(types))
 
     def jsonl(
         self, name: str, kept: Callable[[dict, str], dict] = lambda row, where: row
     ) -> list[dict] | None:
-        """The complete lines of a jsonl file; None if there is none.
+        """Returns the complete lines of a jsonl file; None if the file does not exist.
 
         Args:
           name: of the file.
-          kept: what is held of a line, of which the second argument says where it is; the file is read line by line.
+          kept: returns what is kept of a line; its second argument names the line. The file is read line by line.
         """
         path, digest = self.folder / name, hashlib.sha256()
         if not grown_exists(path):
@@ -193,10 +194,10 @@ class Reader:
 
 
 def read_study(reader: Reader) -> Study:
-    """study.json; in the folder of a trajectory alone the run as a study's one arm.
+    """Reads study.json; in the folder of a trajectory without a study, returns the run as a study's only arm.
 
     Raises:
-      ValueError: no study.json, or a key is missing.
+      ValueError: there is no study.json, or a key is missing.
     """
     if not is_study(reader.folder) and trajectory_path(reader.folder).exists():
         return _study_of_trajectory(read_trajectory(reader.folder, reader.read))
@@ -218,7 +219,7 @@ def read_study(reader: Reader) -> Study:
 
 
 def _study_of_trajectory(found: dict) -> Study:
-    """The base and the last step of a run as a study."""
+    """Returns the base and the last step of a run as a study."""
     steps = [row["step"] for row in found["steps"]]
     scores = [row for step in found["steps"] for row in step["scores"]]
     run = found["run"].rstrip("/")
@@ -256,12 +257,12 @@ def _base(base: dict[str, str], bases: list[dict[str, str]]) -> BaseModel:
 
 
 def _base_label(base: dict[str, str], bases: list[dict[str, str]]) -> str:
-    """The label of a base: with several bases, the last part of its path."""
+    """Returns the label of a base: with several bases, the last part of its path."""
     return "Base" if len(bases) == 1 else f"Base {epath.Path(base['model']).name}"
 
 
 def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:
-    """The evaluation of the model in `folder`; None unless it has finished.
+    """Returns the evaluation of the model in `folder`; None if it has not finished.
 
     Args:
       reader: of the study's folder.
@@ -272,7 +273,7 @@ def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | N
       UserError: a file of it is broken or missing, or a sample is missing or doubled.
     """
     key = folder, variant
-    if key not in reader.evaluations:  # several parts of the report read it
+    if key not in reader.evaluations:  # Several parts of the report read it.
         reader.evaluations[key] = _read_evaluation(reader, folder, variant)
     return reader.evaluations[key]
 
@@ -291,8 +292,9 @@ def _read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | 
 
 
 def _otherwise(all_rows: list[dict], rows: list[dict]) -> list[dict]:
-    """The rows of benchmarks of `rows` that were made from other samples or by another grader: a variant that asks and
-    grades alike is no second way of measuring.
+    """Returns rows of the benchmarks of `rows` that have other samples or another grader.
+
+    A variant with the same prompts and grader is not a second way of measuring.
     """
     made_from = {(r["benchmark"], r["decoding"]): (r["prompt"], r["grader"]) for r in rows}
     return [
@@ -304,7 +306,7 @@ def _otherwise(all_rows: list[dict], rows: list[dict]) -> list[dict]:
 
 
 def _samples_by_variant(reader: Reader, folder: str, rows: list[dict]) -> dict[str, Samples]:
-    """Each sample file is read once, whatever the number of its graders."""
+    """Returns the samples by variant. Each sample file is read once, for all of its graders."""
     graders: dict[SampleKey, dict[str, set[str]]] = {}
     for row in rows:
         names = graders.setdefault(sample_key_of(row), {}).setdefault(row["grader"], set())
@@ -344,10 +346,10 @@ def _both(
     head: epath.Path,
     kept: Callable[[dict, str], dict] = lambda row, where: row,
 ) -> tuple[list[dict], dict]:
-    """The lines of a file and what its head says.
+    """Returns the lines of a file and the contents of its head.
 
     Raises:
-      UserError: one of the two is not there.
+      UserError: one of the two does not exist.
     """
     lines, made_with = reader.jsonl(str(path), kept), reader.object(str(head), {})
     for name, value in ((path, lines), (head, made_with)):
@@ -360,8 +362,7 @@ def _both(
 
 
 def read_run_metrics(reader: Reader, arm: Arm, seed: int) -> list[dict]:
-    """The lines of a training run's metrics.jsonl; none of one that has not begun, or of an arm
-    that was not trained.
+    """Returns the lines of a training run's metrics.jsonl; none if it has not begun or the arm was not trained.
 
     Raises:
       UserError: a step is missing, doubled or out of order, or the file of a finished run is gone.

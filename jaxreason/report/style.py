@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxreason.report.wording import MINUS, arm_labels, base_names
 
-# Okabe and Ito's palette and four more, told apart with every common colour blindness; shapes repeat it.
+# Okabe and Ito's palette and four more colours, which differ under every common colour blindness; markers differ too.
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#6700CF", "#9EBA66", "#5E0A3C", "#314013"),
@@ -24,8 +24,8 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "d", "p")
 SIZES = {"o": 1.0, "s": 0.93, "D": 0.9, "^": 1.15, "v": 1.15, "P": 1.1, "X": 1.1, "*": 1.5}
 GREY, INK, FAINT = "#5f6368", "#202124", "#d9dce0"
 AXIS, GRID = "#9aa0a6", "#eceef0"
-# What a dark page draws in the place of these; any other colour stays as it is. A text in plain black or white stays
-# too: it stands on a colour of its own.
+# The replacements of these colours on a dark page; any other colour is unchanged. Text in plain black or white is
+# unchanged too, since it is on a background of its own.
 DARK = {
     **{INK: "#e8eaed", GREY: "#a3a8ae", FAINT: "#474c52", AXIS: "#7d838a", GRID: "#30343a"},
     **{"#ffffff": "#17191c", "#0072B2": "#3D97DB", "#D55E00": "#F0752B", "#009E73": "#1FB58A"},
@@ -36,9 +36,9 @@ FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans
 LEGEND_LINES, LEGEND_LINE = (
     3,
     0.17,
-)  # what the panels leave room for, and inches of each further one
-LEGEND_MARK, LEGEND_LETTER = 0.5, 0.062  # inches that a line and a letter of a legend take
-WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's
+)  # Entries for which the panels leave room, and inches for each further one.
+LEGEND_MARK, LEGEND_LETTER = 0.5, 0.062  # Inches of a line and of a letter in a legend.
+WIDE, NARROW = 9.2, 3.9  # Inches: a page's column, and a phone's.
 
 
 class Look(NamedTuple):
@@ -49,7 +49,7 @@ class Look(NamedTuple):
 
 
 def looks(summary: dict[str, Any]) -> dict[str, Look]:
-    """The same look for a model in all figures."""
+    """Returns the look of each model, which is the same in all figures."""
     found = {name: Look(GREY, "o") for name in base_names(summary)}
     for number, arm in enumerate(summary["arms"]):
         turn = number // len(COLOURS)
@@ -59,7 +59,7 @@ def looks(summary: dict[str, Any]) -> dict[str, Look]:
 
 
 def figure_settings() -> dict[str, Any]:
-    """Matplotlib's settings for all figures."""
+    """Returns matplotlib's settings for all figures."""
     known = set(font_manager.get_font_names())
     return {
         "font.family": [name for name in FONTS if name in known],
@@ -82,7 +82,7 @@ def figure_settings() -> dict[str, Any]:
         "xtick.labelcolor": INK,
         "ytick.labelcolor": INK,
         "text.color": INK,
-        "text.parse_math": False,  # a dollar in a label is a dollar
+        "text.parse_math": False,  # A dollar sign in a label is a plain character.
         "figure.facecolor": "white",
         "figure.constrained_layout.use": True,
         "svg.fonttype": "none",
@@ -93,12 +93,12 @@ def figure_settings() -> dict[str, Any]:
 def grid(
     count: int, columns: int, height: float, narrow: bool, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels of `height` inches: `columns` abreast, or one if narrow."""
+    """Returns a figure of `count` panels of `height` inches: `columns` of them side by side, or one if narrow."""
     columns = 1 if narrow else min(columns, count)
     rows = -(-count // columns)
     with matplotlib.rc_context(figure_settings()):
         figure = Figure(figsize=(NARROW if narrow else WIDE, rows * height))
-        FigureCanvasAgg(figure)  # knows the size of texts, which placing labels needs
+        FigureCanvasAgg(figure)  # It knows the size of texts, which placing labels needs.
         axes = figure.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
     figure.get_layout_engine().set(h_pad=0.09, w_pad=0.06)
     for extra in axes[count:]:
@@ -115,7 +115,7 @@ def bar(
     vertical: bool,
     thin: bool = False,
 ) -> None:
-    """The interval of a point; thin where there are many."""
+    """Draws the interval of a point; thin if there are many."""
     line = ([x, x], ends) if vertical else (ends, [y, y])
     width, alpha = (0.8, 0.5) if thin else (1.4, 1)
     style = {"linewidth": width, "alpha": alpha, "solid_capstyle": "butt", "zorder": 3}
@@ -123,7 +123,7 @@ def bar(
 
 
 def point(axes: Axes, x: float, y: float, look: Look, small: bool = False) -> None:
-    """A mean, or (small, open) the value of one seed."""
+    """Draws a mean, or (small, open) the value of one seed."""
     axes.plot(
         x,
         y,
@@ -151,9 +151,10 @@ class Label(NamedTuple):
 
 
 def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]]) -> None:
-    """Writes each label beside its point, on the first of several sides where it covers nothing."""
-    # adjustText takes as much code. It moved labels onto zero lines, and crowded ones away from their points.
-    figure.draw_without_rendering()  # only then is it known where the panels lie
+    """Writes each label beside its point, at the first of several positions where it covers nothing."""
+    # The library adjustText needs as much code here. It moved labels onto zero lines, and crowded ones away from their
+    # points.
+    figure.draw_without_rendering()  # Only now the positions of the panels are known.
     figure.set_layout_engine("none")
     for axes, labels in panels:
         taken = [box for label in labels for box in _around(axes, label)]
@@ -189,7 +190,7 @@ def _texts(axes: Axes, label: Label) -> Iterator[Annotation]:
 
 
 def _cost(text: Annotation, taken: Sequence[transforms.Bbox], frame: transforms.Bbox) -> float:
-    """How many things a label covers; leaving the panel is worse."""
+    """Returns how many things a label covers; leaving the panel costs more."""
     box = text.get_window_extent()
     across = frame.x0 <= box.x0 and box.x1 <= frame.x1
     along = frame.y0 <= box.y0 and box.y1 <= frame.y1
@@ -210,7 +211,7 @@ def _sides() -> Iterator[tuple[float, float, str, str]]:
 
 
 def _around(axes: Axes, label: Label) -> list[transforms.Bbox]:
-    """The boxes of a point, of its intervals and of its seeds, on the page."""
+    """Returns the boxes on the page of a point, of its intervals and of its seeds."""
     x, y = axes.transData.transform((label.x, label.y))
     ends = zip(label.across, label.along, strict=True)
     low, high = (axes.transData.transform(end) for end in ends)
@@ -225,7 +226,7 @@ def _around(axes: Axes, label: Label) -> list[transforms.Bbox]:
 
 
 def _axis_lines(axes: Axes, frame: transforms.Bbox) -> list[transforms.Bbox]:
-    """The boxes of the lines through zero."""
+    """Returns the boxes of the lines through zero."""
     x, y = axes.transData.transform((0, 0))
     boxes = ((x - 1, frame.y0, x + 1, frame.y1), (frame.x0, y - 1, frame.x1, y + 1))
     return [transforms.Bbox.from_extents(*box) for box in boxes]
@@ -234,7 +235,7 @@ def _axis_lines(axes: Axes, frame: transforms.Bbox) -> list[transforms.Bbox]:
 def name_rows(
     axes: Axes, positions: Sequence[float], labels: list[str], colours: list[str]
 ) -> None:
-    """Rows from the top, each with a name in its colour."""
+    """Draws rows from the top, each with a name in its colour."""
     axes.set_yticks(positions, labels)
     for tick, colour in zip(axes.get_yticklabels(), colours, strict=True):
         tick.set_color(colour)
@@ -244,15 +245,17 @@ def name_rows(
 
 
 def true_minus(axes: Axes, *which: str) -> None:
-    """Plain numbers with a true minus sign on the named axes."""
+    """Shows plain numbers with a true minus sign on the given axes."""
     formatter = FuncFormatter(lambda value, _: f"{value:g}".replace("-", MINUS))
     for name in which:
         getattr(axes, f"{name}axis").set_major_formatter(formatter)
 
 
 def least_span(panels: Sequence[Axes], which: str, least: float) -> None:
-    """Widens axes that show less than `least`: where all values are equal, or rounding noise, an
-    axis fitted to them would show nothing but that noise. Call it when all panels are drawn.
+    """Widens axes that show less than `least`.
+
+    If all values are equal, or differ by rounding noise, an axis fitted to them would show only that noise. Call it
+    when all panels are drawn.
 
     Args:
       panels: of a figure.
@@ -268,7 +271,7 @@ def least_span(panels: Sequence[Axes], which: str, least: float) -> None:
 
 
 def from_zero(axes: Axes, least: float) -> None:
-    """An x axis of distances: it starts at 0 and shows at least `least`."""
+    """Makes an x axis of distances, which starts at 0 and shows at least `least`."""
     axes.set_xlim(0, max(axes.get_xlim()[1], least))
 
 
@@ -279,7 +282,7 @@ def zero_line(axes: Axes, vertical: bool) -> None:
 
 
 def draw_row(axes: Axes, y: float, row: dict, look: Look) -> None:
-    """A mean with its interval, and below it every seed if there are several."""
+    """Draws a mean with its interval, and below it every seed if there are several."""
     bar(axes, row["mean"], y, (row["low"], row["high"]), look, vertical=False)
     for seed in row["seeds"] if len(row["seeds"]) > 1 else []:
         point(axes, seed["mean"], y + 0.28, look, small=True)
@@ -287,7 +290,7 @@ def draw_row(axes: Axes, y: float, row: dict, look: Look) -> None:
 
 
 def arm_legend(figure: Figure, summary: dict[str, Any], arms: Iterable[str], narrow: bool) -> None:
-    """Names the lines of arms below all panels, as many abreast as have room; a figure stands alone in a paper."""
+    """Adds a legend of the arms' lines below all panels, as wide as fits; a figure can thus stand alone in a paper."""
     arms = list(arms)
     labels, look = arm_labels(summary), looks(summary)
     handles = [
@@ -304,14 +307,14 @@ def arm_legend(figure: Figure, summary: dict[str, Any], arms: Iterable[str], nar
 
 
 def smooth(values: Sequence[float], share: float) -> np.ndarray:
-    """Running means over `share` of a curve, over what there is of it near the ends."""
+    """Returns running means over `share` of a curve; near the ends over the values that exist."""
     width = max(1, round(len(values) * share))
     ones = np.ones(width)
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
 def legend_below(figure: Figure, summary: dict, arms: list[str], narrow: bool) -> None:
-    """Names the lines of arms below all panels."""
+    """Adds a legend of the arms' lines below all panels."""
     labels, look = arm_labels(summary), looks(summary)
     handles = [
         Line2D([], [], color=look[a].colour, marker=look[a].marker, markersize=4, label=labels[a])

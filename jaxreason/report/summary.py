@@ -1,4 +1,4 @@
-"""summary.json: every number that the report shows, and the hashes of the files that it was made from."""
+"""summary.json: every number that the report shows, and the hashes of the files from which it was made."""
 
 import dataclasses
 from collections.abc import Callable
@@ -48,12 +48,12 @@ _VERSIONS = ("jax", "numpy", "matplotlib")
 def summarise(
     reader: Reader, study: Study, how: Resampling, about: dict[str, Any], variant: str
 ) -> dict[str, Any]:
-    """Everything the report shows, as plain JSON values.
+    """Returns everything the report shows, as plain JSON values.
 
     Args:
       reader: of the study's folder.
       study: its study.json.
-      how: the intervals are made.
+      how: how intervals are made.
       about: title, question and limits of the recipe.
       variant: of the benchmarks, whose scores are shown.
     """
@@ -155,14 +155,14 @@ def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any
 
 
 def _labels(study: Study, evaluations: dict) -> dict[str, str]:
-    """Names of the benchmarks: those of study.json, else of a base's scores.json."""
+    """Returns names of the benchmarks: those of study.json, else those of a base's scores.json."""
     base = first_base(study, evaluations)
     rows = base.rows if base else []
     return {r["benchmark"]: r["label"] for r in rows if "label" in r} | study.labels
 
 
 def _drift_texts(metrics: dict) -> dict[str, Any] | None:
-    """The texts that drift was measured on, from the first token_kl file that names some."""
+    """Returns the texts on which drift was measured, from the first token_kl file that names some."""
     for (_, _, name), found in metrics.items():
         units = found["details"].get("units", ()) if name == "token_kl" else ()
         units = [unit for unit in units if unit.get("benchmark") != TRAINING_PROMPTS]
@@ -178,7 +178,7 @@ def _drift_texts(metrics: dict) -> dict[str, Any] | None:
 
 
 def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
-    """Names the benchmarks on which the base was measured in another way only."""
+    """Says on which benchmarks the base was measured only in the other variant."""
     base = first_base(study, evaluations)
     if base is None:
         return []
@@ -192,7 +192,7 @@ def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
 
 
 def _failures(study: Study, evaluations: dict) -> list[str]:
-    """Names the sample files that have samples without a score."""
+    """Says which sample files have samples without a score."""
     labels = {base.name: _the_base(study, base.label) for base in study.bases} | {
         (arm.name, seed): f"{arm.label}, seed {seed}" for arm, seed in study.runs()
     }
@@ -209,7 +209,7 @@ def _failures(study: Study, evaluations: dict) -> list[str]:
 
 
 def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, Any]:
-    """`curves` and `matched` of followed runs, `forgetting` of all; empty where there is nothing to say.
+    """Returns `curves` and `matched` of followed runs, and `forgetting` of all; each is empty if there is no data.
 
     Raises:
       UserError: a file is broken.
@@ -227,7 +227,7 @@ def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, An
         found["decoding"] = progress.decoding
         found["curves"] = curve_rows(reader, study, progress, how)
         found["matched"] = matched_rows(reader, study, progress, how)
-    once = dataclasses.replace(how, resamples=1)  # of the scores of points there is no interval
+    once = dataclasses.replace(how, resamples=1)  # The scores of points have no interval.
     progress = read_step_scores(reader, study, runs, once)
     if progress is not None and REST in progress.levels:
         fitted = forgetting_rows(reader, study, progress, how)
@@ -236,13 +236,13 @@ def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, An
 
 
 def missed_steps(study: Study, found: dict[str, Any]) -> list[str]:
-    """Names the steps of followed runs that are missing, and why."""
+    """Says which steps of followed runs are missing, and why."""
     labels = {arm.name: arm.label for arm in study.arms}
     return [f"{labels[row['arm']]}, seed {row['seed']}: {row['said']}." for row in found["missed"]]
 
 
 def _missed(runs) -> list[dict[str, Any]]:
-    """The steps that each run's trajectory lacks, and whether more will come."""
+    """Returns the steps that each run's trajectory lacks, and whether more will come."""
     found = []
     for run in runs:
         steps = [

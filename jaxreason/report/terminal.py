@@ -1,4 +1,4 @@
-"""The comparison as a text table, for the end of a study in a terminal."""
+"""The comparison as a text table, printed in the terminal at the end of a study."""
 
 from typing import Any
 
@@ -17,9 +17,7 @@ from jaxreason.results.groups import MATH, REST
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """A line a model for every decoding: score of the base, differences with intervals, index and
-    KL on math.
-    """
+    """Returns one line per model and decoding: score of the base, differences with intervals, index and KL on math."""
     blocks = [_block(summary, decoding) for decoding in summary["decodings"]]
     notes = [f"missing: {line}" for line in summary["missing"]]
     return "\n\n".join([block for block in blocks if block] + (["\n".join(notes)] if notes else []))
@@ -45,7 +43,7 @@ def _block(summary: dict, decoding: str) -> str:
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:
-    """Columns of equal width, numbers to the right, with a rule under the header."""
+    """Returns columns of equal width, numbers right-aligned, with a rule under the header."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines = [lines[0], ["─" * width for width in widths], *lines[1:]]
     texts = []

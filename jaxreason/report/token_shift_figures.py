@@ -11,21 +11,23 @@ from jaxreason.report.style import COLOURS, GREY, MARKERS, Look, from_zero, grid
 from jaxreason.report.token_shifts import TENTHS, token_label
 from jaxreason.report.wording import arm_labels, crowded, group_label, plain_number
 
-DRAWN = 12  # tokens of an arm
-RANKS = 50  # where the axis of rank shifts ends at most, as in the paper's plots
-LEAST_RANKS = 5  # the least that it shows
-PER = 10_000  # reply tokens
-CLASSES = {  # colour and mark of a class of tokens
+DRAWN = 12  # Tokens of an arm.
+RANKS = 50  # Largest end of the axis of rank shifts, as in the paper's plots.
+LEAST_RANKS = 5  # Smallest range that it shows.
+PER = 10_000  # Reply tokens.
+# Colour and mark of each class of tokens.
+CLASSES = {
     "logical": (COLOURS[1], MARKERS[0], "logical structure"),
     "content": (COLOURS[0], MARKERS[1], "content"),
     "symbol": (GREY, MARKERS[2], "symbols"),
     None: (GREY, MARKERS[0], "token"),
 }
-STRONG = (0.3, 0.5)  # nats from which a shift is drawn stronger, and strongest; at most ln 2 = 0.69
+# Nats from which on a shift is drawn stronger, and strongest; at most ln 2 = 0.69.
+STRONG = (0.3, 0.5)
 
 
 def promoted_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The tokens promoted most often in each arm, per 10,000 reply tokens."""
+    """Draws the tokens promoted most often in each arm, per 10,000 reply tokens."""
     arms = [arm for arm in (summary["shifted"] or {"arms": []})["arms"] if arm["tokens"]]
     if not arms:
         return None
@@ -53,7 +55,7 @@ def promoted_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _drawable(text: str) -> str:
-    """No formula where a token has dollar signs, and no more of a long token than a panel has room for."""
+    """Returns a token's text for a panel: dollar signs do not start a formula, and long tokens are cut."""
     short = text if len(text) <= 16 else text[:14] + "…”"
     return short.replace("$", r"\$")
 
@@ -68,7 +70,7 @@ def _class_legend(axes: Axes, classes: set) -> None:
 
 
 def shift_places_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The share of shifted tokens by tenth of the reply, a line an arm, a panel a group."""
+    """Draws the share of shifted tokens by tenth of the reply, one line per arm, one panel per group."""
     rows = (summary["shifted"] or {"rows": []})["rows"]
     rows = [row for row in rows if row["name"].startswith("shifted.tenth_")]
     groups = list(dict.fromkeys(row["group"] for row in rows))
@@ -85,7 +87,7 @@ def shift_places_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.set_title(group_label(group))
         panel.set_xlabel("place in the reply (%)")
         panel.set_ylabel("shifted tokens (%)")
-    if not many:  # the page names the colours of many
+    if not many:  # If there are many, the page names their colours.
         axes[0].legend(frameon=False, fontsize=7, labelcolor="linecolor", handlelength=1.2)
     return figure
 
@@ -95,7 +97,7 @@ def _tenth(row: dict) -> int:
 
 
 def _line(axes: Axes, found: dict[int, dict], look: Look, label: str, many: bool) -> None:
-    """Means, and the band of their intervals unless there are too many of them to be told apart."""
+    """Draws means, and the band of their intervals unless there are too many bands to distinguish."""
     tenths = [n for n in range(1, TENTHS + 1) if n in found]
     across = [100 * (n - 0.5) / TENTHS for n in tenths]
     ends = [[100 * found[n][end] for n in tenths] for end in ("low", "high")]
@@ -107,7 +109,7 @@ def _line(axes: Axes, found: dict[int, dict], look: Look, label: str, many: bool
 
 
 def rank_shift_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Rank shift of written tokens against their position, a panel an arm; what is beyond the axis at its edge."""
+    """Draws the rank shift of written tokens against their position, one panel per arm; larger values at the edge."""
     arms = [arm for arm in (summary["shifted"] or {"arms": []})["arms"] if arm["points"]]
     if not arms:
         return None
@@ -133,10 +135,10 @@ def rank_shift_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def shifted_view(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """For each view: its title, the parts of its text, and the whole as markdown.
+    """Returns for each view its title, the parts of its text, and the whole as markdown.
 
-    A part is plain text, or a token with a `level`: 0 another first choice that is a near tie, 1 to 3 shifted, or the
-    divergence alone is large.
+    A part is plain text, or a token with a `level`: 0 for a different first choice that is a near tie, 1 to 3 for a
+    shift or for a large divergence alone.
     """
     labels, found = arm_labels(summary), summary["shifted"]
     return [_view(summary, labels, view) for view in (found["views"] if found else ())]
@@ -164,7 +166,7 @@ def _view(summary: dict, labels: dict[str, str], view: dict) -> dict[str, Any]:
 
 
 def _plain(parts: list[dict]) -> str:
-    """The text with its shifts in brackets and a line for each, as an indented block of markdown."""
+    """Returns the text with its shifts in brackets and one line for each, as an indented block of markdown."""
     text = "".join(f"⟦{p['text']}⟧" if p.get("shifted") else p["text"] for p in parts)
     said = [
         f"“{one_line(base['text'])}” ({base['base']} → {base['tuned']}) to "
@@ -175,7 +177,7 @@ def _plain(parts: list[dict]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Without the line end after its sign."""
+    """Returns a text without the line break after its sign."""
     return text.replace("\n", "")
 
 
@@ -198,5 +200,5 @@ def _choice(choice: dict) -> dict[str, str]:
 
 
 def visible(text: str) -> str:
-    """Line ends with a sign before them, since nothing else shows where one is marked."""
+    """Returns a text with a sign before every line break, since a marked one would otherwise be invisible."""
     return text.replace("\n", "↵\n")

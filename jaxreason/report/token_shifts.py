@@ -15,7 +15,8 @@ from jaxreason.results.statistics import quantile
 
 METRIC, SOURCE = "shifted_tokens", "tuned"
 TENTHS = 10
-SHARES = {  # names in the file -> what the report calls them
+# Names in the file -> names in the report.
+SHARES = {
     "shifted": "Shifted tokens",
     "top_changed": "Tokens with another first choice",
     "js_above": "Tokens above the threshold",
@@ -27,16 +28,16 @@ ENTROPIES = {
     "base_entropy.shifted": "Base's entropy, where shifted",
     "base_entropy.elsewhere": "Base's entropy, elsewhere",
 }
-TOKENS, POINTS = 20, 120  # shown of an arm
+TOKENS, POINTS = 20, 120  # Shown of each arm.
 ROUNDING = 1e-9
 MEANS = ("base_probability", "tuned_probability", "base_rank", "replaced_tuned_rank")
 CLASS_LABELS = {"logical": "logical", "content": "content", "symbol": "symbol", None: "–"}
-EXAMPLES = 8  # tokens of an example that are written out
+EXAMPLES = 8  # Tokens of an example that are written out.
 SHOWN = ("shifted", "promoted_in_top5", *ENTROPIES, "logical.shifted", "logical.elsewhere")
 
 
 def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any] | None:
-    """The report's rows on shifted tokens; None if no arm has the file."""
+    """Returns the report's rows on shifted tokens; None if no arm has the file."""
     files = read_metric_files(reader, study, [METRIC])
     units = {(arm, seed): _units(study, found) for (arm, seed, _), found in files.items()}
     if not any(units.values()):
@@ -55,24 +56,24 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
 
 
 def _units(study: Study, found: dict) -> list[dict]:
-    """The units with the tuned model's replies on the study's benchmarks, as far as they were measured."""
+    """Returns the units with the tuned model's replies on the study's benchmarks that were measured."""
     units = [unit for unit in found["details"]["units"] if unit["source"] == SOURCE]
     return [unit for unit in units if unit["benchmark"] in study.groups and "num_tokens" in unit]
 
 
 def _rows(study: Study, files: MetricFiles, how: Resampling) -> list[dict]:
-    """Every number of every group and arm, over seeds."""
+    """Returns every number of every group and arm, over seeds."""
     tenths = [f"shifted.tenth_{number + 1}" for number in range(TENTHS)]
     wanted = [Quantity(METRIC, n, SOURCE, SHARES.get(n, ""), "share") for n in (*SHARES, *tenths)]
     wanted += [Quantity(METRIC, n, SOURCE, label, "nats") for n, label in ENTROPIES.items()]
     rows = quantity_rows(study, files, how, wanted)
-    # Stretching for few seeds must not make a share larger than all.
+    # Stretching for few seeds must not make a share larger than 1.
     top = {q.name for q in wanted if q.unit == "share"}
     return [r | {"high": min(r["high"], 1.0)} if r["name"] in top else r for r in rows]
 
 
 def _describe(arm: Arm, seeds: dict[int, list[dict]], how: Resampling) -> dict[str, Any]:
-    """The counts of an arm, all benchmarks and seeds together, its most promoted tokens, points of its replies."""
+    """Returns an arm's counts over all benchmarks and seeds, its most promoted tokens, and points of its replies."""
     units = [unit for members in seeds.values() for unit in members]
     names = ("num_tokens", "num_changed", "num_above", "num_shifted", "num_rank_changed")
     return {
@@ -86,7 +87,7 @@ def _describe(arm: Arm, seeds: dict[int, list[dict]], how: Resampling) -> dict[s
 
 
 def _spread(points: list, most: int) -> list:
-    """At most so many of them, spread evenly over all benchmarks."""
+    """Returns at most this many points, spread evenly over all benchmarks."""
     return points[:: max(1, -(-len(points) // most))]
 
 
@@ -101,7 +102,7 @@ def _classes(units: list[dict]) -> dict[str, dict[str, int]] | None:
 
 
 def _tokens(units: list[dict], how: Resampling) -> list[dict]:
-    """Promoted tokens, the most frequent first; a benchmark counts those that its file keeps."""
+    """Returns promoted tokens, most frequent first; each benchmark counts the tokens that its file keeps."""
     found: dict[int, list[dict]] = {}
     for row in (row for unit in units for row in unit["tokens"]):
         found.setdefault(row["token"], []).append(row)
@@ -121,7 +122,7 @@ def _token(members: list[dict], how: Resampling) -> dict:
         "shifted": sum(numbers),
         "chosen": chosen,
         "share": sum(numbers)
-        / chosen,  # of the positions at which it is the tuned model's first choice
+        / chosen,  # Of the positions at which it is the tuned model's first choice.
         "replaces": dict(zip(("token", "text"), replaces.most_common(1)[0][0], strict=True)),
         **means,
     }
@@ -129,7 +130,7 @@ def _token(members: list[dict], how: Resampling) -> dict:
 
 def _interval(parts: list[dict], numbers: list[int], how: Resampling) -> dict[str, float | None]:
     mean, error = pooled_mean([p["mean"] for p in parts], [p["error"] for p in parts], numbers)
-    # Values that are all alike would have an interval of no width, which no sample has.
+    # Equal values would have an interval of length 0, which no sample has.
     alike = error is None or error < ROUNDING * mean
     half = None if alike else quantile(how.confidence) * error
     return {
@@ -140,7 +141,7 @@ def _interval(parts: list[dict], numbers: list[int], how: Resampling) -> dict[st
 
 
 def _examples(study: Study, arms: list) -> list[dict]:
-    """One reply of each arm to one question that all were asked, from the arm's first seed."""
+    """Returns one reply of each arm to one question that all were asked, from the arm's first seed."""
     named = [_by_benchmark(seeds, "example") for _, seeds in arms]
     shared = Counter((name, e["id"]) for found in named for name, e in found.items())
     if not shared:
@@ -156,13 +157,13 @@ def _examples(study: Study, arms: list) -> list[dict]:
 
 
 def _by_benchmark(seeds: dict[int, list[dict]], name: str) -> dict[str, dict]:
-    """The values under a name in the units of an arm's first seed."""
+    """Returns the values with this name in the units of an arm's first seed."""
     units = next(iter(seeds.values()))
     return {unit["benchmark"]: unit[name] for unit in units if unit[name] is not None}
 
 
 def _views(study: Study, arms: list) -> list[dict]:
-    """A coloured reply of every arm from a benchmark of math and from one of the last group."""
+    """Returns a coloured reply of every arm from a benchmark of math and from one of the last group."""
     named = [(arm, seeds, _by_benchmark(seeds, "view")) for arm, seeds in arms]
     having = {benchmark for *_, found in named for benchmark in found}
     groups = [g for g in study.group_names() if having & set(study.benchmarks(g))]
@@ -180,7 +181,7 @@ def _views(study: Study, arms: list) -> list[dict]:
 
 
 def token_label(token: dict[str, Any]) -> str:
-    """A token between marks that show where it begins and ends; its id where it has no text."""
+    """Returns a token between marks that show where it begins and ends; its id if it has no text."""
     if not token["text"]:
         return f"#{token['token']}"
     text = token["text"].replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
@@ -188,7 +189,7 @@ def token_label(token: dict[str, Any]) -> str:
 
 
 def shifted_tables(summary: dict[str, Any]) -> list[Table]:
-    """Shares and entropies by group and arm."""
+    """Returns shares and entropies by group and arm."""
     shifted = summary["shifted"]
     if shifted is None:
         return []
@@ -205,7 +206,8 @@ def shifted_tables(summary: dict[str, Any]) -> list[Table]:
 def _quantity(summary: dict, name: str, arms: list[str]) -> list[TableRow]:
     members = [row for row in summary["shifted"]["rows"] if row["name"] == name]
     if name != "shifted" and not any(row["high"] for row in members):
-        return []  # as of words, where a token is a single character
+        # Tables of words are of no use where a token is a single character.
+        return []
     scale, unit = (100, "% of tokens") if name in SHARES else (1, "nats")
     if name not in ("shifted", *ENTROPIES):
         unit = "% of shifted" if not name.endswith("elsewhere") else "% of the others"
@@ -222,7 +224,7 @@ def _quantity(summary: dict, name: str, arms: list[str]) -> list[TableRow]:
 
 
 def _cell(row: dict | None, scale: float, digits: int) -> Cell:
-    """A mean with its interval, in so many of the unit."""
+    """Returns a mean with its interval, in the unit of the column."""
     if row is None:
         return NONE
     ends = [row["low"], row["high"]]
@@ -231,7 +233,7 @@ def _cell(row: dict | None, scale: float, digits: int) -> Cell:
 
 
 def token_tables(summary: dict[str, Any]) -> list[Table]:
-    """The tokens that each arm promoted most often."""
+    """Returns the tokens that each arm promoted most often."""
     labels = arm_labels(summary)
     found = summary["shifted"]["arms"] if summary["shifted"] else []
     columns = (
@@ -275,7 +277,7 @@ def _note(arm: dict) -> str:
 
 
 def example_tables(summary: dict[str, Any]) -> list[Table]:
-    """One reply of each arm to the same question: its length and its shifted tokens."""
+    """Returns one reply of each arm to the same question: its length and its shifted tokens."""
     found = summary["shifted"]["examples"] if summary["shifted"] else []
     if not found:
         return []

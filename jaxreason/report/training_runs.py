@@ -1,4 +1,4 @@
-"""The training runs: their arms, their curves, and whether their questions are a benchmark's."""
+"""The training runs: their arms, their curves, and whether their questions are also a benchmark's."""
 
 from typing import Any
 
@@ -19,14 +19,15 @@ CURVE_LABELS = {
     "length": "mean reply length (tokens)",
 }
 LEAST_CURVE = 1e-6  # likewise
-SMOOTHED = 0.06  # share of the steps that a running mean covers
-# What is drawn of metrics.jsonl: curve -> its name there.
+SMOOTHED = 0.06  # Share of the steps that a running mean covers.
+# Curves that are drawn from metrics.jsonl: curve -> its name there.
 CURVES = {"loss": "loss", "reward": "reward", "length": "response_tokens"}
-CURVE_POINTS = 200  # a longer curve is shown as means of equal stretches of steps
+# A longer curve is shown as means over equal numbers of steps.
+CURVE_POINTS = 200
 
 
 def training_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Training curves by method: a line a seed in the arm's colour, with running means."""
+    """Draws training curves by method: one line per seed in the arm's colour, with running means."""
     method = {arm["name"]: arm["method"] for arm in summary["arms"]}
     found: dict[tuple[str, str], list[dict]] = {}
     for row in summary["training"]:
@@ -58,7 +59,7 @@ def _curve_legend(axes: Axes, summary: dict, arms: list[str]) -> None:
 
 
 def training_rows(reader: Reader, study: Study) -> list[dict]:
-    """The curves of every run: [step, value], thinned to at most CURVE_POINTS."""
+    """Returns the curves of every run: [step, value], reduced to at most CURVE_POINTS."""
     rows = []
     for arm, seed in study.runs():
         lines = read_run_metrics(reader, arm, seed)
@@ -79,7 +80,7 @@ def _curve(lines: list[dict], name: str) -> list[list[float]]:
 
 
 def question_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """For every trained run with the file: the number of questions compared and left out.
+    """Returns for every trained run with the file the number of questions compared and left out.
 
     Raises:
       UserError: a file is broken.
@@ -108,13 +109,13 @@ def _by_benchmark(counts: dict[str, dict[str, int]]) -> dict[str, int]:
 
 
 def questions_said(summary: dict[str, Any]) -> list[str]:
-    """A sentence for each arm whose runs have a record; equal for all its seeds, which have the same data."""
+    """Returns a sentence for each arm whose runs have a record; all its seeds have the same data and record."""
     sentences = [_sentence(row, summary["labels"]) for row in _of_arms(summary)]
     return list(dict.fromkeys(sentences))
 
 
 def questions_limits(summary: dict[str, Any]) -> list[str]:
-    """The limits of a study whose questions were not compared with all benchmarks."""
+    """Returns the limits of a study whose questions were not compared with all benchmarks."""
     said = []
     off = [row["label"] for row in _of_arms(summary) if not row["enabled"]]
     if off:
@@ -156,7 +157,7 @@ def _listed(counts: dict[str, int], labels: dict[str, str]) -> str:
 
 
 def arm_tables(summary: dict[str, Any]) -> list[Table]:
-    """The arms, how each was made, and how much of each there is; of several bases, which it is compared with."""
+    """Returns the arms, how each was made, and what exists of each; with several bases, also each arm's base."""
     rows, labels = [], arm_labels(summary)
     several = len(summary["bases"]) > 1
     for arm in summary["arms"]:

@@ -1,4 +1,4 @@
-"""Arms grouped by what they have in common (method, size, family), as in table 5 of the paper: rows and table."""
+"""Arms grouped by a common trait (method, size, family), as in table 5 of the paper: rows and table."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +10,14 @@ from jaxreason.report.transfer_tables import MODES, one_mode, pooled_rows, varia
 from jaxreason.report.wording import group_label, plain_number, signed
 from jaxreason.results.groups import MATH, REST, groups_in_order
 
-LEAST_ARMS = 4  # fewer are better looked at one by one
+LEAST_ARMS = 4  # With fewer arms, the single arms say more.
 
 
 def trait_rows(summary: dict[str, Any]) -> list[dict]:
-    """The mean change in points and the mean index of the arms that share a trait, by group.
+    """Returns the mean change in points and the mean index of the arms that share a trait, by group.
 
-    Only of traits that split the arms, where there are LEAST_ARMS or more. `index` has only arms whose index is
-    defined; `num_index` counts them.
+    Only traits that divide the arms are used, if there are at least LEAST_ARMS. `index` only includes arms whose index
+    is defined; `num_index` counts them.
     """
     if len(summary["arms"]) < LEAST_ARMS:
         return []
@@ -64,7 +64,7 @@ def _size_first(value: str) -> tuple[float, str]:
 
 
 def size_of(value: str) -> float | None:
-    """Billions of parameters that a trait like `1.5B` says; None for another."""
+    """Returns the billions of parameters in a trait such as `1.5B`; None for another trait."""
     try:
         return float(value[:-1]) if value.endswith("B") else None
     except ValueError:
@@ -86,7 +86,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def trait_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: mean change and mean index of the arms of each method, size and family."""
+    """Returns a table per decoding: mean change and mean index of the arms of each method, size and family."""
     tables, groups = [], _groups(summary)
     for decoding in summary["decodings"]:
         members = [row for row in summary["traits"] if row["decoding"] == decoding]

@@ -35,8 +35,8 @@ from jaxreason.results.groups import MATH, REST
 from jaxreason.results.statistics import percentiles, resampled_seeds
 
 KLS = {"kl_training": TRAINING_KL, "kl_forward": FORWARD_KL, "kl_reverse": BACKWARD_KL}
-FIXED = "paper_scales"  # the mode whose constants are the same at every step
-Curve = dict[int, tuple[float, np.ndarray]]  # step -> value and its resamples
+FIXED = "paper_scales"  # The mode whose constants are equal at every step.
+Curve = dict[int, tuple[float, np.ndarray]]  # Step -> value and its resamples.
 PANELS = {
     "math": ("Math", "score (points)"),
     "loss": ("Lost outside math", "points below the base"),
@@ -46,18 +46,19 @@ PANELS = {
     "kl_reverse": ("KL(tuned ‖ base), tuned replies", "nats per token"),
 }
 DRIFT_PANELS = ("kl_training", "kl_forward", "kl_reverse")
-UNEVEN = 2.0  # times as many steps as another arm has: then the axis is the share of the run
-BAND = 0.13  # its opacity
-LEAST_POINTS, LEAST_KL, LEAST_X = 1.0, 1e-3, 1.0  # the least that an axis shows
+# If one arm has this many times as many steps as another, the axis shows the share of the run.
+UNEVEN = 2.0
+BAND = 0.13  # Its opacity.
+LEAST_POINTS, LEAST_KL, LEAST_X = 1.0, 1e-3, 1.0  # The smallest range that an axis shows.
 INDEX_ENDS, INDEX_LINEAR = 1000, 100
 
 
 def curve_rows(
     reader: Reader, study: Study, progress: StepScores, how: Resampling
 ) -> list[dict[str, Any]]:
-    """A row a curve and arm: `points` with step, mean over seeds, interval and each seed's own value.
+    """Returns one row per curve and arm: `points` with step, mean over seeds, interval and each seed's own value.
 
-    `math` is the score; `gain` its change from the base; `loss` what the other groups lost; all in points.
+    `math` is the score; `gain` its change from the base; `loss` the points that the other groups lost; all in points.
     """
     rows = []
     for runs in by_arm(progress.runs):
@@ -70,7 +71,7 @@ def curve_rows(
 
 
 def by_arm(runs: tuple[EvaluatedRun, ...]) -> list[list[EvaluatedRun]]:
-    """The runs of each arm."""
+    """Returns the runs of each arm."""
     found: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
         found.setdefault(run.arm.name, []).append(run)
@@ -100,7 +101,7 @@ def _kls_of(reader: Reader, study: Study, run: EvaluatedRun) -> dict[str, Curve]
 def _kl_of(
     reader: Reader, run: EvaluatedRun, measure: DriftMeasure, groups: tuple[str, ...]
 ) -> Curve:
-    """The KL of the steps where it was measured; the base has 0 from itself."""
+    """Returns the KL of the steps where it was measured; the base has 0 from itself."""
     each = {step: kl_of(reader, run, step, measure, groups) for step in run.steps()}
     made = {step: (kl.value, kl.draws) for step, kl in each.items() if kl is not None}
     return {0: (0.0, np.zeros_like(next(iter(made.values()))[1]))} | made if made else {}
@@ -117,7 +118,7 @@ def _row(
         draws = np.stack([draw for *_, draw in there], axis=1)
         pooled = resampled_seeds(draws, np.random.default_rng(seed))
         if curve.startswith("kl"):
-            pooled = np.maximum(pooled, 0)  # stretching must not make a distance negative
+            pooled = np.maximum(pooled, 0)  # Stretching must not make a distance negative.
         low, high = percentiles(pooled, how.confidence)
         mean = float(np.mean([value for _, value, _ in there]))
         seeds = [{"seed": number, "mean": value} for number, value, _ in there]
@@ -126,7 +127,7 @@ def _row(
 
 
 def _index_rows(runs: list[EvaluatedRun], decoding: str) -> list[dict[str, Any]]:
-    """The index of each seed, as its trajectory has it; an arm's is the mean where every seed has one."""
+    """Returns the index of each seed from its trajectory; an arm's index is the mean if every seed has one."""
     rows = [
         {"step": step["step"], "seed": run.seed} | row
         for run in runs
@@ -159,7 +160,7 @@ def _index_point(rows: list[dict]) -> dict[str, Any]:
 
 
 def trajectories_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Math, what else was lost, the index and the KL against the step: an arm's mean over seeds, and its interval."""
+    """Draws math, the loss elsewhere, the index and the KL against the step: means over seeds with intervals."""
     curves = [r for r in summary["over_training"]["curves"] if r["curve"] in PANELS and _defined(r)]
     panels = [
         (name, group)
@@ -190,13 +191,13 @@ def _defined(row: dict) -> bool:
 
 
 def _uneven(curves: list[dict]) -> bool:
-    """Whether arms differ so much in steps that the shorter ones would be a point beside the longest."""
+    """Returns whether arms differ so much in steps that the shortest would look like a point beside the longest."""
     lasts = _lasts(curves).values()
     return max(lasts) > UNEVEN * max(min(lasts), 1)
 
 
 def _lasts(curves: list[dict]) -> dict[str, int]:
-    """The last evaluated step of each arm."""
+    """Returns the last evaluated step of each arm."""
     found: dict[str, int] = {}
     for row in curves:
         found[row["arm"]] = max(found.get(row["arm"], 1), row["points"][-1]["step"])

@@ -1,4 +1,4 @@
-"""The figures of the transferability index: an arm a row, and the map of all arms (figure 2 of the paper)."""
+"""The figures of the transferability index: one row per arm, and the map of all arms (figure 2 of the paper)."""
 
 from typing import Any
 
@@ -26,15 +26,15 @@ from jaxreason.report.transfer_tables import MODES, one_mode, pooled_rows
 from jaxreason.report.wording import arm_labels, crowded, decoding_label, group_label, signed
 from jaxreason.results.groups import NON_REASONING, OTHER
 
-INDEX_ENDS, INDEX_LINEAR = 2000, 50  # of its axis: ends, and where it turns logarithmic
+INDEX_ENDS, INDEX_LINEAR = 2000, 50  # Of its axis: its ends, and where it becomes logarithmic.
 TICKS = (-1000, -100, 0, 100, 1000)
-METHODS = ("SFT", "RL")  # their colours are the first two, whatever there is beside them
-LARGEST, SMALLEST = 11.0, 5.0  # points across
+METHODS = ("SFT", "RL")  # They have the first two colours, whatever other methods there are.
+LARGEST, SMALLEST = 11.0, 5.0  # Diameters in points.
 AXES = (OTHER, NON_REASONING)
 
 
 def transfer_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The index of every arm over its seeds in one mode, on a signed logarithmic axis."""
+    """Draws the index of every arm over its seeds in one mode, on a signed logarithmic axis."""
     mode = one_mode(summary["transfer"])
     rows = [r for r in summary["transfer"] if r["mode"] == mode]
     groups = list(dict.fromkeys(r["group"] for r in rows))
@@ -69,7 +69,7 @@ def _index_axis(axes: Axes) -> None:
 
 
 def _index_row(axes: Axes, y: int, rows: list[dict], look: Look) -> None:
-    """The index over all seeds; an arrow where its interval leaves the axis or has no end."""
+    """Draws the index over all seeds; an arrow shows that its interval leaves the axis or has no end."""
     pooled = next(iter(pooled_rows(rows)), None)
     if pooled is None or pooled["ti"] is None:
         style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": GREY, "style": "italic"}
@@ -89,7 +89,7 @@ def _index_row(axes: Axes, y: int, rows: list[dict], look: Look) -> None:
 
 
 def transfer_map_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The index on non-reasoning against that on other reasoning, by method (colour) and size."""
+    """Draws the index on non-reasoning against that on other reasoning, by method (colour) and size."""
     rows = pooled_rows(summary["transfer"])
     mode = one_mode(rows)
     found = {d: _both(rows, d, mode) for d in summary["decodings"]}
@@ -107,7 +107,7 @@ def transfer_map_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _both(rows: list[dict], decoding: str, mode: str | None) -> dict[str, tuple[dict, dict]]:
-    """The rows of both groups of each arm whose index is defined on both."""
+    """Returns the rows of both groups of each arm whose index is defined on both."""
     found = {}
     for arm in dict.fromkeys(row["arm"] for row in rows):
         here = {"arm": arm, "decoding": decoding, "mode": mode}
@@ -164,7 +164,7 @@ def _methods(summary: dict) -> dict[str, Look]:
 
 
 def _diameter(summary: dict, arm: dict) -> float:
-    """The diameter of a point: its area follows the size that the arm's trait states; a fixed one without a trait."""
+    """Returns the diameter of a point, whose area follows the size in the arm's trait; fixed without that trait."""
     sizes = [s for a in summary["arms"] if (s := size_of(a["traits"].get("size", ""))) is not None]
     own = size_of(arm["traits"].get("size", ""))
     if own is None:

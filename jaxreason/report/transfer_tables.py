@@ -1,4 +1,4 @@
-"""Tables of the transferability index and of the degrees that it is a ratio of, from transfer.json."""
+"""Tables of the transferability index and of the degrees whose ratio it is, from transfer.json."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -24,15 +24,16 @@ MODES = {
     "v2_pooled": "v2, pooled",
     "paper_scales": "v2, paper's scales",
 }
-ONE_MODE = ("v2_pooled", "paper_scales")  # tables of one mode show the first of these that is there
+# A table of one mode shows the first of these that exists.
+ONE_MODE = ("v2_pooled", "paper_scales")
 
 
 def transfer_rows(
     reader: Reader, study: Study, evaluated: Iterable[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The keys `transfer`, `sensitivity` and `transfer_variant` of summary.json, and what is missing, in words.
+    """Returns the keys `transfer`, `sensitivity` and `transfer_variant` of summary.json, and in words what is missing.
 
-    A study may have got other arms since: rows of arms that it has not are left out, and arms without rows are said.
+    The study may have other arms now: rows of arms that it no longer has are left out, and arms without rows are named.
 
     Args:
       reader: of the study's folder.
@@ -59,13 +60,13 @@ def transfer_rows(
 
 
 def pooled_rows(rows: list[dict]) -> list[dict]:
-    """The rows of each arm over all its seeds, or those of its only seed."""
+    """Returns the rows of each arm over all its seeds, or those of its only seed."""
     pooled = {row["arm"] for row in rows if row["seed"] == "all"}
     return [row for row in rows if row["seed"] == "all" or row["arm"] not in pooled]
 
 
 def variant_note(summary: dict[str, Any]) -> tuple[str, ...]:
-    """A note on which scores the index was computed from; none where transfer.json does not say."""
+    """Returns a note on the scores from which the index was computed; none if transfer.json does not say."""
     variant = summary["transfer_variant"]
     if variant is None:
         return ()
@@ -78,7 +79,7 @@ def variant_note(summary: dict[str, Any]) -> tuple[str, ...]:
 
 
 def transfer_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: the index of every arm over its seeds, in every mode."""
+    """Returns a table per decoding: the index of every arm over its seeds, in every mode."""
     labels = arm_labels(summary)
     return _tables(
         summary,
@@ -89,7 +90,7 @@ def transfer_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def transfer_seed_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: the index of every seed by itself."""
+    """Returns a table per decoding: the index of every single seed."""
     labels = arm_labels(summary)
     pooled = {row["arm"] for row in summary["transfer"] if row["seed"] == "all"}
     return _tables(
@@ -146,7 +147,7 @@ def _end(value: float | None) -> str:
 
 
 def degree_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: DI of every group, which the index divides by that of math."""
+    """Returns a table per decoding: DI of every group, which the index divides by that of math."""
     labels, tables = arm_labels(summary), []
     rows = pooled_rows(summary["transfer"])
     for decoding in summary["decodings"]:
@@ -178,7 +179,7 @@ def _degree(row: dict | None, name: str) -> Cell:
 
 
 def sensitivity_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: the index without each benchmark, in one mode; all modes are in transfer.json."""
+    """Returns a table per decoding: the index without each benchmark, in one mode; all modes are in transfer.json."""
     tables = []
     for decoding in summary["decodings"]:
         whole = [r for r in pooled_rows(summary["transfer"]) if r["decoding"] == decoding]
@@ -195,7 +196,7 @@ def sensitivity_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def one_mode(rows: list[dict]) -> str | None:
-    """The mode of what shows one alone: ONE_MODE's first that was computed, else the first of all."""
+    """Returns the mode for tables and figures of one mode: ONE_MODE's first that was computed, else the first one."""
     there = _distinct(rows, "mode")
     return next((mode for mode in (*ONE_MODE, *there) if mode in there), None)
 
@@ -225,7 +226,7 @@ def _sensitivity_table(
 
 
 def _point(row: dict | None, notes: dict[str, int]) -> Cell:
-    """The index alone; a task of another group changes nothing, and is left blank."""
+    """Returns the index without interval; blank for a task of another group, which changes nothing."""
     return Cell("") if row is None else Cell(_index(row | {"low": None, "high": None}, notes).text)
 
 
@@ -234,7 +235,7 @@ def _undefined(notes: dict[str, int]) -> tuple[str, ...]:
 
 
 def gain_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: what each arm gained and lost on the tasks of each group, apart."""
+    """Returns a table per decoding: the points that each arm gained and lost on the tasks of each group, separately."""
     labels, tables = arm_labels(summary), []
     for decoding in summary["decodings"]:
         members = [r for r in pooled_rows(summary["transfer"]) if r["decoding"] == decoding]

@@ -27,16 +27,16 @@ from jaxreason.report.wording import arm_labels, plain_number, significant
 from jaxreason.results.drift_files import read_drift, read_overlap
 
 WHOLE = "all"
-NORMS = ("norm", "bias")  # of a few numbers each: not a row of the table by kind
+NORMS = ("norm", "bias")  # They have few numbers each and no row in the table by kind.
 PANELS = {"changed_share": "Share changed in bfloat16", "relative_l2": "|Δw| / |w|"}
 SIDES = {"left": "output side", "right": "input side"}
-MOST_NUMBERED = 10  # runs; with more the squares are too small for numbers
-WIDE_COLUMNS, NARROW_COLUMNS = 4, 1  # of a legend
+MOST_NUMBERED = 10  # Runs; with more the squares are too small for numbers.
+WIDE_COLUMNS, NARROW_COLUMNS = 4, 1  # Of a legend.
 SHADE = "#0072B2"
 
 
 def weight_space_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """A row an arm: means over its seeds, as a whole, by kind of parameter and by layer, and its updates' spectrum."""
+    """Returns one row per arm: means over its seeds, as a whole, by kind and by layer, and its updates' spectrum."""
     rows = [_row(reader, arm) for arm in study.arms]
     return [row for row in rows if row is not None]
 
@@ -45,7 +45,8 @@ def _row(reader: Reader, arm: Arm) -> dict[str, Any] | None:
     found = {}
     for seed in arm.seeds:
         value = read_drift(reader.folder / arm.folder(seed), "weights", reader.read)
-        if value is not None and "whole" in value["details"]:  # of models on devices there is less
+        # Models on devices have fewer values.
+        if value is not None and "whole" in value["details"]:
             found[seed] = value["details"]
     if not found:
         return None
@@ -65,7 +66,7 @@ def _row(reader: Reader, arm: Arm) -> dict[str, Any] | None:
 
 
 def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of every quantity that all have, the unchanged share, and overlaps over those by chance."""
+    """Returns the mean of every quantity that all have, the unchanged share, and overlaps relative to chance."""
     names = [name for name in parts[0] if all(name in part for part in parts)]
     found = {name: float(np.mean([part[name] for part in parts])) for name in names}
     found["unchanged_share"] = 1 - found["changed_share"]
@@ -76,7 +77,7 @@ def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _spectrum(found: dict[int, dict], name: str) -> list[float]:
-    """Leading singular values over the first, a mean over the matrices of all seeds that moved."""
+    """Returns leading singular values relative to the first, as a mean over the matrices of all seeds that moved."""
     moved = [t["directions"] for one in found.values() for t in one["tensors"] if t["directions"]]
     values = [np.array(one[name]) for one in moved if one[name][0]]
     if not values:
@@ -86,7 +87,7 @@ def _spectrum(found: dict[int, dict], name: str) -> list[float]:
 
 
 def overlap_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """For each base: the runs that were compared, and a row for each pair of them.
+    """Returns for each base the runs that were compared, and a row for each pair of them.
 
     Raises:
       UserError: the file is broken.
@@ -107,7 +108,7 @@ def overlap_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
 
 
 class WeightQuantity(NamedTuple):
-    """A quantity of weights: its label, and its value of a row of means (None where it has none)."""
+    """A quantity of weights: its label, and a function that returns it from a row of means (None if it has none)."""
 
     label: str
     value: Callable[[dict[str, float]], float | None]
@@ -143,7 +144,7 @@ BY_KIND = (SHOWN[0], SHOWN[1], SHOWN[3], SHOWN[6], SHOWN[7])
 
 
 def weight_tables(summary: dict[str, Any]) -> list[Table]:
-    """Every arm over all weights; ranks and directions are means over the matrices of the layers."""
+    """Returns every arm over all weights; ranks and directions are means over the matrices of the layers."""
     found = summary["weight_space"]
     labels = arm_labels(summary)
     rows = [_line(shown, shown.label, [row["whole"] for row in found], "") for shown in SHOWN]
@@ -152,7 +153,7 @@ def weight_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def weight_kind_tables(summary: dict[str, Any]) -> list[Table]:
-    """The same by kind of parameter."""
+    """Returns every arm by kind of parameter."""
     found, labels = summary["weight_space"], arm_labels(summary)
     kinds = list(dict.fromkeys(kind for row in found for kind in row["by_kind"]))
     kinds = [kind for kind in kinds if not kind.endswith(NORMS)]
@@ -178,7 +179,7 @@ def _table(caption: str, columns: list[str], rows: list[TableRow]) -> list[Table
 
 
 def overlap_tables(summary: dict[str, Any]) -> list[Table]:
-    """A row a pair of runs of one base: how much of what they changed is the same, and how alike the updates are."""
+    """Returns one row per pair of runs of one base: how similar the changed weights and the updates are."""
     made = []
     for base in summary["weight_overlap"]:
         names = member_labels(summary, base["members"])
@@ -209,7 +210,7 @@ def _overlap_cells(pair: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def member_labels(summary: dict[str, Any], members: list[dict[str, Any]]) -> list[str]:
-    """An arm's label, with the seed where the arm has several among them."""
+    """Returns arms' labels, with the seed if the arm has several among the members."""
     labels, arms = arm_labels(summary), [member["arm"] for member in members]
     return [
         labels[m["arm"]] + (f", seed {m['seed']}" if arms.count(m["arm"]) > 1 else "")
@@ -218,7 +219,7 @@ def member_labels(summary: dict[str, Any], members: list[dict[str, Any]]) -> lis
 
 
 def weight_layers_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The share changed and the relative update of every layer, a line an arm."""
+    """Draws the share changed and the relative update of every layer, one line per arm."""
     rows = [row for row in summary["weight_space"] if row["by_layer"]]
     if not rows:
         return None
@@ -241,7 +242,7 @@ def weight_layers_figure(summary: dict[str, Any], narrow: bool) -> Figure | None
 
 
 def _weight_legend(figure: Figure, summary: dict, rows: list[dict], *more: Line2D) -> None:
-    """Below the panels, where it covers nothing however many arms there are."""
+    """Adds a legend below the panels, where it covers nothing for any number of arms."""
     labels, look = arm_labels(summary), looks(summary)
     handles = []
     for own, label in ((look[row["arm"]], labels[row["arm"]]) for row in rows):
@@ -253,13 +254,13 @@ def _weight_legend(figure: Figure, summary: dict, rows: list[dict], *more: Line2
 
 
 def _legend_height(rows: list[dict], panels: int, narrow: bool) -> float:
-    """The height that a legend adds to each row of panels, in inches."""
+    """Returns the height that a legend adds to each row of panels, in inches."""
     lines = 1 + len(rows) // (NARROW_COLUMNS if narrow else WIDE_COLUMNS)
     return (0.25 + 0.17 * lines) / (panels if narrow else 1)
 
 
 def weight_directions_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """How an update lies to the base's leading directions, by kind of matrix, and its own singular values."""
+    """Draws how an update lies to the base's leading directions, by kind of matrix, and its own singular values."""
     rows = [row for row in summary["weight_space"] if row["whole"].get("over_chance_left")]
     if not rows:
         return None
@@ -280,7 +281,7 @@ def _overlap_panel(
 ) -> None:
     look = looks(summary)
     for number, row in enumerate(rows):
-        apart = 0.6 * ((number + 0.5) / len(rows) - 0.5)  # arms one below another
+        apart = 0.6 * ((number + 0.5) / len(rows) - 0.5)  # Arms are drawn one below another.
         for y, kind in enumerate(kinds):
             value = row["by_kind"].get(kind, {}).get(f"over_chance_{side}")
             if value:
@@ -313,7 +314,7 @@ def _spectrum_panel(axes: Axes, summary: dict, rows: list[dict]) -> Line2D:
 
 
 def weight_overlap_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The shared changes of two runs beyond chance (below the diagonal), and the cosine of their updates (above)."""
+    """Draws the shared changes of two runs beyond chance (below the diagonal) and their updates' cosine (above)."""
     bases = [base for base in summary["weight_overlap"] if base["pairs"]]
     if not bases:
         return None
@@ -352,6 +353,6 @@ def _matrix(axes: Axes, summary: dict, base: dict) -> None:
 
 
 def beyond_chance(pair: dict[str, Any]) -> float | None:
-    """0 where two runs changed the same weights as often as by chance, 1 where they changed the very same."""
+    """Returns 0 if two runs changed the same weights as often as by chance, 1 if they changed exactly the same."""
     found, chance = pair["jaccard"], pair["jaccard_chance_by_tensor"]
     return None if found is None or chance == 1 else (found - chance) / (1 - chance)

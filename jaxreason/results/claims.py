@@ -132,9 +132,7 @@ def changes(
     sections: Mapping[str, type] | None = None,
     later: Collection[str] = (),
 ) -> list[str]:
-    """Returns the `differences` of an old claim, perhaps of an older version, and a new one; arguments as
-    in `agreed`.
-    """
+    """Returns the `differences` of a claim, perhaps of an older version, and a new one; arguments as in `agreed`."""
     if isinstance(old, dict):
         new = {name: value for name, value in new.items() if name in old or name not in later}
     return differences(brought_up(old, sections or {}), plain_json(new))

@@ -171,9 +171,7 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def gold_unit(gold: str, answer: str, rules: Rules) -> Unit | None:
-    """Returns the unit of the gold text, or that of `rules` if the answer's is of the same kind (hours, not
-    minutes).
-    """
+    """Returns the gold text's unit, or that of `rules` if the answer's is of the same kind (hours, not minutes)."""
     named, found = read_unit(rules.unit), unit_of(answer)
     return unit_of(gold) or (named if named and found and named[0] == found[0] else None)
 

@@ -150,9 +150,7 @@ def tidied(text: str) -> str:
 
 
 def _without_unit(text: str) -> str:
-    r"""Returns a text without its unit. Mistake: only `\text{ ` with a space is a unit; `5\text{cm}`, `5\mbox{ cm}`
-    stay.
-    """
+    r"""Drops the unit. Mistake: only `\text{ ` with a space is a unit, so `5\text{cm}` and `5\mbox{ cm}` stay."""
     before, unit, after = text.partition(UNIT)
     if UNIT in after:
         raise _RefusedError

@@ -68,9 +68,7 @@ def run_child(request: dict[str, Any], settings: dict[str, Any], out: int) -> No
 
 
 def _arrange_files(request: dict[str, Any], out: int) -> None:
-    """Arranges the file descriptors: 0 has the input, 1 and 2 lead to `out` or nowhere, 3 is `out`; no
-    other is open.
-    """
+    """Arranges file descriptors: 0 has the input, 1 and 2 lead to `out` or nowhere, 3 is `out`; no other is open."""
     given = _file_in_memory()
     with open(given, "wb", closefd=False) as file:
         file.write(request.get("stdin", "").encode("utf-8", errors="surrogatepass"))
