@@ -20,6 +20,7 @@ from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.models.families import FAMILIES
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.studies.arms import arm_section, arms_of
 from jaxreason.studies.study import check_recipe, section_classes
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.workers import grade_reply
@@ -47,6 +48,16 @@ def all_blocks(language: str) -> list:
         for number, text in enumerate(blocks(path, language))
     ]
     return [pytest.param(text, id=f"{path.name}-{number}") for path, number, text in found]
+
+
+def outputs(path: pathlib.Path) -> dict[str, str]:
+    """Each python block that a text block follows, with that text: what the page says that it prints."""
+    lines = r"(?:(?!```)[^\n]*\n)*"
+    shown = rf"^```python\n({lines})```\n{lines}```text\n({lines})```$"
+    return dict(re.findall(shown, path.read_text(), re.M))
+
+
+OUTPUTS = {text: shown for path in DOCUMENTS for text, shown in outputs(path).items()}
 
 
 def commands() -> list:
@@ -113,10 +124,30 @@ def dicts_as_they_were():
 
 
 @pytest.mark.parametrize("text", all_blocks("python"))
-def test_a_python_example_runs_as_it_stands(text, checkout, dicts_as_they_were):
+def test_a_python_example_runs_as_it_stands_and_prints_what_the_page_shows(
+    text, checkout, dicts_as_they_were, capsys
+):
     program = compile(text, "example", "exec")
     if not any(mark in text for mark in NEEDS):
         exec(program, {})
+        assert capsys.readouterr().out == OUTPUTS.get(text, "")
+
+
+def test_each_page_on_adding_something_shows_what_its_example_prints():
+    pages = sorted((ROOT / "docs").glob("adding_*.md"))
+    assert len(pages) == 5
+    assert [page.name for page in pages if not outputs(page)] == []
+
+
+def test_the_recipe_with_a_new_arm_trains_it_after_the_arm_that_it_starts_from(checkout, capsys):
+    _, recipe = blocks(ROOT / "docs" / "study.md", "python")
+    (checkout / "my_recipe.py").write_text(recipe)
+    cli.main(["jaxreason", "study", "--config", "my_recipe.py", "--dry-run"])
+    lines = capsys.readouterr().out.splitlines()
+    order = [line.rsplit(maxsplit=2)[0] for line in lines if line.startswith("train sft_")]
+    assert order.index("train sft_rl seed 20") > order.index("train sft_top seed 20")
+    config = load_recipe("my_recipe.py")
+    assert arm_section(config, "sft_rl", arms_of(config)["sft_rl"]).num_steps == 30
 
 
 def test_the_page_of_commands_has_an_example_of_every_verb():
