@@ -24,6 +24,55 @@ def test_the_notebook_is_of_version_4_without_outputs_and_every_cell_is_python()
             compile("".join(cell["source"]), cell["id"], "exec")
 
 
+@pytest.fixture
+def first_cell(monkeypatch, tmp_path):
+    """Runs the cell that installs, on a machine that `has` these files and programs; returns the commands."""
+
+    def run(has: tuple[str, ...], installed: bool = False, where=tmp_path) -> list[list[str]]:
+        (cell,) = (c for c in NOTEBOOK["cells"] if "install" in c["metadata"].get("tags", ()))
+        commands: list[list[str]] = []
+        exists = os.path.exists
+        monkeypatch.chdir(where)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: name if installed else None)
+        monkeypatch.setattr("shutil.which", lambda name: name if name in has else None)
+        monkeypatch.setattr(
+            "os.path.exists",
+            lambda path: path in has if str(path).startswith("/dev/") else exists(path),
+        )
+        monkeypatch.setattr("subprocess.run", lambda words, check: commands.append(words))
+        exec("".join(cell["source"]), {})
+        return commands
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("has", "extra"),
+    [
+        ((), ""),
+        (("nvidia-smi",), "[cuda]"),
+        (("/dev/accel0",), "[tpu]"),
+        (("/dev/vfio/0",), "[tpu]"),
+    ],
+)
+def test_the_first_cell_installs_a_clone_with_the_jax_of_the_machine(
+    first_cell, tmp_path, has, extra
+):
+    clone, install = first_cell(has)
+    assert (clone[:2], clone[-1]) == (["git", "clone"], str(tmp_path / "jaxreason_source"))
+    assert install == [sys.executable, "-m", "pip", "install", "--quiet", f"{clone[-1]}{extra}"]
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "docs"])
+def test_the_first_cell_installs_the_checkout_around_it_and_clones_nothing(first_cell, folder):
+    (install,) = first_cell((), where=folder)
+    assert install[-1] == str(ROOT)
+
+
+def test_the_first_cell_does_nothing_if_the_project_is_installed(first_cell):
+    assert first_cell(("nvidia-smi",), installed=True) == []
+
+
 @pytest.mark.slow
 def test_the_cells_run_in_order_and_print_the_index_of_the_report(tmp_path):
     program = tmp_path / "cells.py"
