@@ -71,6 +71,7 @@ def make_measure(
     def measure(base_params, tuned_params, tokens, segment_ids, reply_mask):
         masks = pooling_masks(segment_ids, reply_mask)
         params = {"base": base_params, "tuned": tuned_params}
+        # If both models are walked layer by layer, comparing them needs only one layer of states of each in memory.
         together = [NAMES] if same_shape(base, tuned) else [(name,) for name in NAMES]
         found, finals, kept = {"pooled": {}}, {}, {}
         for names in together:
@@ -156,6 +157,7 @@ def measure_unit(
 
 def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:
     """Returns token values shifted so that column 0 is the first reply token, for every length of the prompt."""
+    # Batches have different row lengths; `longest` gives all of them one width, so that they can be joined.
     starts = batch.reply_mask.argmax(1)
     columns = starts[:, None] + np.arange(longest)
     inside = columns < batch.tokens.shape[1]

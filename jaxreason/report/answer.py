@@ -194,12 +194,12 @@ def _how_sure(summary: dict, rows: list[dict]) -> str:
     text = f"{_share(len(clear), len(rows))} clear ({_intervals(summary)})"
     if clear:
         lasting = sum(map(survives, clear))
-        every = "both are" if len(clear) == 2 else "all are"
-        those = "it is" if len(clear) == 1 else every if lasting == len(clear) else None
+        every = "both are still" if len(clear) == 2 else "all are still"
+        those = "it is still" if len(clear) == 1 else every if lasting == len(clear) else None
         if not those:
-            those = f"{count_word(lasting)} {'is' if lasting == 1 else 'are'}"
-        those = those if lasting or len(clear) > 1 else "it is not"
-        text += f", and {those} so still when corrected for their number"
+            those = f"{count_word(lasting) if lasting else 'none'} {'is' if lasting == 1 else 'are'} still"
+        those = those if lasting or len(clear) > 1 else "it is no longer"
+        text += f", and {those} clear when corrected for their number"
     unseen = [r["detectable"] for r in rows if r["verdict"] == "unclear" and r.get("detectable")]
     if unseen:
         most = plain_number(max(unseen), 0)

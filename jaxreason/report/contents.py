@@ -106,11 +106,11 @@ TABLES = {
 }
 DETAILS = {
     "pairs": "Arms against each other",
-    "significance": "How sure each difference is, and what could be seen",
+    "significance": "How certain each difference is, and the smallest detectable one",
     "seeds": "Seed by seed",
     "transfer_seeds": "Transferability index, seed by seed",
-    "degrees": "Degrees of improvement, which the index is a ratio of",
-    "gains": "Gain and drop: points won and lost, apart",
+    "degrees": "Degrees of improvement, whose ratio is the index",
+    "gains": "Gain and drop: points won and lost, separately",
     "sensitivity": "Transferability index without each task",
     "other_drift": "Other measures of drift",
     "states": "Hidden states: shape, main axes and sink tokens",
@@ -201,8 +201,8 @@ CAPTIONS = {
     ),
     "kl_positions": Caption(
         "Drift along the reply",
-        "Means over the tokens at that place of a reply, in stretches that double, of all seeds and tasks "
-        "of a group; stretches with fewer than 20 tokens are left out.",
+        "Means over the tokens at each place of a reply, in ranges of doubling length, of all seeds and tasks of a "
+        "group; ranges with fewer than 20 tokens are left out.",
     ),
     "pca_shift": Caption(
         "Shift of hidden states by group",
@@ -211,19 +211,20 @@ CAPTIONS = {
     ),
     "state_layers": Caption(
         "What changed in which layer",
-        "Mean states of the base's replies, means over tasks and seeds. Rotation and what neither rotation nor scaling "
-        "explains are parts of the mean squared distance, as the shift of the mean is; scaling is in a table below.",
+        "Mean states of the base's replies, means over tasks and seeds. The shift of the mean, rotation, and the "
+        "part that neither rotation nor scaling explains are parts of the mean squared distance; scaling is in a "
+        "table below.",
     ),
     "cka_maps": Caption(
         "Layers against layers",
-        "Debiased CKA of the base's layers with the tuned model's, less that with the base's own: red where the tuned "
-        "layer no longer says what the base's did.",
+        "Debiased CKA of the base's layers with the tuned model's, minus that with the base's own: red where a tuned "
+        "layer is less similar to the base's.",
     ),
     "pca_maps": Caption(
         "Maps of the layers",
-        "Mean states on the base's first two axes in each layer, as the paper draws them: circles the base, at 0 "
-        "across; triangles the tuned model, of the first seed; a segment joins a layer's two states, and later layers "
-        "are darker. An axis' sign is arbitrary. Tasks of all groups in turn.",
+        "Mean states on the base's first two axes in each layer, as the paper draws them: circles are the base, at 0 "
+        "on the horizontal axis; triangles are the tuned model, first seed; a segment joins a layer's two states, "
+        "and later layers are darker. The sign of an axis is arbitrary. Tasks alternate between the groups.",
     ),
     "weight_layers": Caption(
         "Which layers changed",
@@ -232,15 +233,15 @@ CAPTIONS = {
     ),
     "weight_directions": Caption(
         "Directions of the update",
-        "How much of the update's leading directions lies in the base's leading ones: 1 (dashed) is a "
-        "random update, beyond it the update follows the base's principal directions, below it avoids "
-        "them. Right: singular values of the update over the first, mean of all matrices.",
+        "How much of the update's leading directions lies in the base's leading ones: 1 (dashed) is a random update, "
+        "above 1 the update follows the base's principal directions, below 1 it avoids them. Right: singular values "
+        "of the update relative to the first, mean of all matrices.",
     ),
     "weight_overlap": Caption(
         "Weights that two runs changed alike",
-        "Below the diagonal: of the weights that either changed the share that both did (Jaccard "
-        "index J), beyond chance: (J − J_c) / (1 − J_c), J_c if each had changed as many of each tensor "
-        "anywhere in it. Above: the cosine of the two updates. A row a run; the seeds of an arm stand together.",
+        "Below the diagonal: of the weights that either run changed, the share that both changed (Jaccard index J), "
+        "beyond chance: (J − J_c) / (1 − J_c), where J_c is J if each had changed as many weights of each tensor at "
+        "random. Above: the cosine of the two updates. One row per run; the seeds of an arm are side by side.",
     ),
     "promoted": Caption(
         "Tokens that the tuned models promote",
@@ -255,18 +256,18 @@ CAPTIONS = {
     ),
     "rank_shift": Caption(
         "Rank shift against position",
-        "|Rank under base − rank under tuned| of written tokens whose two ranks differ, an even choice of them, in the "
-        "tuned models' replies. Triangles lie beyond the axis.",
+        "|Rank under base − rank under tuned| of written tokens whose two ranks differ, a regular sample of them, in "
+        "the tuned models' replies. Triangles are beyond the axis.",
     ),
     "cross_sampling": Caption(
         "Few choices carry the difference",
-        "Greedy replies of one model in which at most so many of its choices are replaced by the other's; it goes on "
-        "from each by itself. At 0 both are their own, at “all” each is the other.",
+        "Greedy replies of one model in which at most this many of its choices are replaced by the other's; it "
+        "continues from each of them by itself. At 0 each model writes its own reply, at “all” it writes the other's.",
     ),
     "trajectories": Caption(
         "Scores and distance from the base over training",
-        "At every evaluated checkpoint; step 0 is the base (dashed, where it has a score). Lines: "
-        "means over seeds; bands: their intervals. The index has no band where there are seeds.",
+        "At every evaluated checkpoint; step 0 is the base (dashed, where it has a score). Lines: means over seeds; "
+        "bands: their intervals. With several seeds, the index has no band.",
     ),
     "matched": Caption(
         "Arms at equal math",
@@ -285,12 +286,12 @@ CAPTIONS = {
     ),
     "fidelity": Caption(
         "The paper's numbers and ours",
-        "A point is a published number of a model that this study measured (grey: a base). On the line both are the "
-        "same; bars are our intervals.",
+        "A point is a published number of a model that this study measured (grey: a base). On the line both are "
+        "equal; bars are our intervals.",
     ),
     "training": Caption(
         "Training",
-        "A line a seed; bold: running mean. Losses of different methods are not comparable.",
+        "One line per seed; bold: running mean. Losses of different methods are not comparable.",
     ),
 }
 

@@ -148,9 +148,9 @@ def _lengths(summary: dict) -> list[str]:
     for model, length in lengths.items():
         if length < most:
             short.setdefault(length, []).append(labels[model])
-    said = [f"{join_words(names)} within {length:,} tokens" for length, names in short.items()]
+    said = [f"{join_words(names)} had {length:,} tokens" for length, names in short.items()]
     return [
-        f"Not all models have positions for {most:,} tokens: {join_words(said)} were asked, prompt and reply together."
+        f"Not all models have positions for {most:,} tokens: {join_words(said)}, prompt and reply together."
     ]
 
 
@@ -163,15 +163,14 @@ def limits(summary: dict[str, Any]) -> list[str]:
     found = []
     if seeds and seeds[-1] == 1:
         found.append(
-            f"One run an arm: the {percent} intervals cover the choice of questions "
-            "only. Another seed may differ by more than they show, so differences between arms "
-            "are those of these runs."
+            f"One run an arm: the {percent} intervals cover the choice of questions only. Another seed may differ by "
+            "more than they show, so differences between arms are only about these runs."
         )
     elif seeds:
         number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         found.append(
-            f"With {number} seeds an arm, the spread between seeds is seen but not pinned down: "
-            f"the {percent} intervals resample questions and seeds, and are likely too narrow."
+            f"With {number} seeds per arm, the spread between seeds is only roughly known: the {percent} intervals "
+            "resample questions and seeds, and are likely too narrow."
         )
     given = [arm["method"] == "given" for arm in summary["arms"]]
     if any(given):
@@ -191,9 +190,9 @@ def limits(summary: dict[str, Any]) -> list[str]:
         )
     found += _lengths(summary)
     found.append(
-        "Intervals and p-values are not corrected for the number of comparisons: of many that show no true "
-        f"change, about {100 * (1 - summary['confidence']):g}\u2009% would still leave out zero. The q-values "
-        "are corrected, and changes that stay clear by them are marked (†)."
+        "Intervals and p-values are not corrected for the number of comparisons: of many comparisons without a true "
+        f"change, about {100 * (1 - summary['confidence']):g}\u2009% would still exclude zero. The q-values are "
+        "corrected, and changes that remain clear by them are marked (†)."
     )
     found += questions_limits(summary)
     return found + list(summary["recipe_limits"])

@@ -109,6 +109,8 @@ class Lease:
                     self._workdir,
                     newest,
                 )
+            # Of two runs that create the same number at once, one is refused and starts again. The time is taken before
+            # the write: a slow write must not make the lease look younger than it is.
             self._number = newest.number + 1 if newest else 1
             self._confirmed = _now()
             if create_object(_path(self._workdir, self._number), self._bytes()):

@@ -78,6 +78,7 @@ def p_value(scores: Clustered, plus: Sequence[int], minus: Sequence[int], seed: 
         return float("nan")
     sizes, counts, slack = _distinct(np.abs(each))
     several = len(plus) > 1 or len(minus) > 1
+    # Contributions of equal size are interchangeable, so `count` of them have only count + 1 different sums.
     if not several and math.prod(int(count) + 1 for count in counts) <= EXACT:
         return _exact(sizes, counts, difference - slack)
     rng = np.random.default_rng(seed)

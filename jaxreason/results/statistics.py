@@ -200,6 +200,7 @@ def resampled_means(
         normals: dict[int, np.ndarray] = {}
         for column in np.flatnonzero(stuck[number]):
             mean = scores.sums[rows, column].sum() / scores.sizes[rows, column].sum()
+            # The seeds of one model share a draw: what it stands for, unseen questions, is the same for all of them.
             if models[column] not in normals:
                 normals[models[column]] = rng.normal(size=num)
             z = normals[models[column]]
@@ -215,6 +216,7 @@ def _resample_stratum(
     block = max(1, RESAMPLE_BLOCK // count)
     parts = []
     for start in range(0, num, block):
+        # A resample is how often it holds each cluster, so all resamples of a block need two matrix products only.
         drawn = rng.multinomial(count, np.full(count, 1 / count), size=min(block, num - start))
         with np.errstate(invalid="ignore"):
             parts.append((drawn @ sums) / (drawn @ sizes))

@@ -183,6 +183,7 @@ class Engine:
             yield from run.take_finished()  # The caller works on these while the device decodes.
             if check is not None:
                 check()
+            # While it had the completions, the caller may have started another `generate` or set new weights.
             if self._run is not run:
                 raise RuntimeError(
                     "generate: the engine was used otherwise before this call had ended"

@@ -88,6 +88,8 @@ def make_groups(
     while work:
         begin, end = work.pop()
         common = int(shared[begin + 1 : end].min(initial=len(ordered[begin].tokens)))
+        # One level of the tree. Parts with enough tokens to fill a dispatch are tried again with a longer prefix
+        # (`inner`); the others (`loose`) are a group if their common prefix is worth a forward pass of its own.
         inner, loose = [], []
         for part in _parts(shared, begin, end, common):
             more = _beyond(ordered, shared, *part, common)

@@ -93,6 +93,7 @@ def run(request: dict[str, Any], settings: dict[str, Any]) -> tuple[str, float, 
         jail_programs.run_child(request, settings, writing)
     os.close(writing)
     deadline = began + request["seconds"]
+    # Output is read before waiting for the exit: a program that has filled the pipe cannot end until it is read.
     output, ended = _collect(reading, deadline, settings["output_bytes"])
     status = None if ended else _wait(child, deadline)
     seconds = time.monotonic() - began

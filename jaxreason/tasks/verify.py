@@ -122,6 +122,7 @@ class _Round:
     waiting: deque[int] = field(default_factory=deque)
 
     def run(self) -> list[Verdict]:
+        # Equal replies to one question are graded once: `first` has the item that stands for all of them.
         keys = [(id(example), text) for example, text in self.items]
         first = {key: index for index, key in reversed(list(enumerate(keys)))}
         self.waiting.extend(sorted(first.values()))
