@@ -94,7 +94,7 @@ def _ratios(
 
 
 def _is_logical(measured: TextMeasurements, reading: Reading) -> Bool[np.ndarray, "N R"]:
-    """Returns whether the tuned model's likeliest token is a word of logical structure."""
+    """Returns whether the tuned model's most likely token is a word of logical structure."""
     ids, places = np.unique(measured.tokens["tuned_top"], return_inverse=True)
     classes = [word_class(token_text(int(token), reading.token_bytes)) for token in ids]
     return (np.array(classes) == LOGICAL)[places].reshape(measured.mask.shape)
