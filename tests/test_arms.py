@@ -4,7 +4,7 @@ import pytest
 
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
-from jaxreason.studies.arms import arm_evaluation, arms_of
+from jaxreason.studies.arms import METHODS, arm_evaluation, arm_section, arms_of
 from jaxreason.studies.study import check_recipe
 
 
@@ -22,6 +22,12 @@ def test_an_arm_is_asked_as_it_says_and_others_as_the_recipe_says(recipe):
         "rl": {"thinking": True, "prompt_format": "plain"},
         "sft_top": {"thinking": None, "prompt_format": "chat"},
     }
+
+
+def test_the_tiny_study_which_tests_run_has_an_arm_of_every_method(recipe):
+    trained = arms_of(recipe).items()
+    found = {(arm.method, type(arm_section(recipe, name, arm))) for name, arm in trained}
+    assert found == set(METHODS.items())
 
 
 @pytest.mark.parametrize(

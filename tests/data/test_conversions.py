@@ -390,6 +390,46 @@ def test_options_of_conversions_are_checked(tmp_path, make_config, options, expe
         load_examples(make_config(tmp_path / "a.json", fields=fields, options=options), DropLog())
 
 
+# A row of each format, and columns that it has when it is flat.
+FLAT = {
+    "acpbench": (acpbench_row(), {"id": "-3", "question": "Which applies?", "answer": "B"}),
+    "coqa": (coqa_original(), COQA),
+    "gpqa": (gpqa_row(2), {"id": "rec2", "answer_text": "2 m", "domain": "Physics"}),
+    "halueval": (halueval_sample(), {"document": "Ada ran.", "candidate": "Bob ran.", "answer": "yes"}),
+    "headqa": (headqa_hub(), HEADQA),
+    "humaneval": (
+        {"task_id": "HumanEval/0", "prompt": "def f(x):\n", "entry_point": "f", "test": "def check(c): 0"},
+        {"id": "HumanEval/0", "function": "f", "test": "def check(c): 0"},
+    ),
+    "livecodebench": (
+        {
+            "question_id": "abc1_a",
+            "question_content": "Print 1.",
+            "public_test_cases": '[{"input": "", "output": "1", "testtype": "stdin"}]',
+        },
+        {"id": "abc1_a", "prompt": "Print 1.", "kind": "stdin", "num_tests": 1},
+    ),
+    "mbpp": (
+        {"task_id": 2, "prompt": "Add one.", "code": "def f(x): 0", "test_list": ["assert f(1) == 2"]},
+        {"id": "2", "prompt": "Add one.", "assertions": ["assert f(1) == 2"]},
+    ),
+    "mc_taco": (taco(), taco()),
+    "mmlu": (mmlu_hub(), {"question": "2 + 2?", "answer": "B", "subject": "sums"}),
+    "verl": (
+        {"question": "What is $2^5$?", "reward_model": {"ground_truth": "32"}},
+        {"question": "What is $2^5$?", "answer": "32"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(CONVERSIONS))
+def test_every_conversion_makes_a_row_of_its_format_flat(convert, name):
+    assert set(FLAT) == set(CONVERSIONS)
+    row, expected = FLAT[name]
+    (found,) = columns(convert(name, [row]))
+    assert {key: found[key] for key in expected} == expected
+
+
 @pytest.mark.parametrize("name", sorted(CONVERSIONS))
 @pytest.mark.parametrize("row", [{}, {"question": 1}, {"data": 3}, {"exams": {"a": None}}])
 def test_no_row_however_odd_ends_a_conversion(convert, name, row):

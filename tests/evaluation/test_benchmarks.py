@@ -8,6 +8,7 @@ import pytest
 from benchmark_rows import HUB, write_files, write_jsonl
 
 from jaxreason.data.rows import DatasetConfig
+from jaxreason.evaluation import benchmarks
 from jaxreason.evaluation.benchmark_spec import BenchmarkPrompt
 from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
 
@@ -91,6 +92,12 @@ def test_a_benchmark_that_is_not_on_the_hub_says_so(folder):
     prompt = dataclasses.replace(BENCHMARKS["mc_taco"].prompts["question"], hub={})
     with pytest.raises(ValueError, match="MC-TACO: no data on the hub"):
         load_items("MC-TACO", prompt, "hub", "", 0, 0)
+
+
+def test_every_benchmark_has_its_published_size():
+    others = {"livecodebench": 511, "humaneval": 164, "mbpp": 257, "gpqa_diamond": 198}
+    others |= {"mmlu": 14042, "coqa": 500, "halueval": 30000}
+    assert SIZES | others == benchmarks.SIZES and set(benchmarks.SIZES) == set(BENCHMARKS)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="JAXREASON_DATA: the folder of the real files")

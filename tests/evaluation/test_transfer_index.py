@@ -83,10 +83,21 @@ def test_only_the_ratios_of_the_pooled_deviations_matter(pairs):
     )
 
 
-def test_pooled_degree_by_hand():
+# Of base scores 20 and 60, tuned scores 56 and 44, and a deviation of 4. Relative gains: 36/20 and -16/60. Weights of
+# v2: 80 and 40 of 120. Gains +36 and -16 over 4 have the roots 3 and -2; their own population deviation is 26.
+BY_HAND = {
+    "v1_relative": (36 / 20 - 16 / 60) / 2,
+    "v2_literal": (2 / 3 * 6 - 1 / 3 * 4) / 26**0.5,
+    "v2_pooled": 2 / 3 * 3 - 1 / 3 * 2,
+    "paper_scales": 2 / 3 * 3 - 1 / 3 * 2,
+}
+
+
+@pytest.mark.parametrize("mode", DEGREES)
+def test_a_degree_is_the_hand_number(mode):
+    assert set(BY_HAND) == set(DEGREES)
     base, tuned = np.array([20.0, 60.0]), np.array([56.0, 44.0])
-    # weights 80 and 40 of 120; gains +36 and -16 over a deviation of 4: roots 3 and -2.
-    assert DEGREES["v2_pooled"](base, tuned, 4.0) == pytest.approx(2 / 3 * 3 - 1 / 3 * 2)
+    assert DEGREES[mode](base, tuned, 4.0) == pytest.approx(BY_HAND[mode])
 
 
 def test_literal_degree_by_hand():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.models.attention import plain
+from jaxreason.models.attention import ATTENTION, plain
 from jaxreason.models.attention_mask import attention_mask
 from jaxreason.models.flash_attention import BLOCK, attend_by_blocks
 
@@ -52,6 +52,19 @@ def test_it_equals_attention_written_out(operands, window, segmented):
     mask = np.asarray(attention_mask(positions, positions, segments, segments, window).mask)
     out = attend_by_blocks(q, k, v, positions, positions, segments, window)
     np.testing.assert_allclose(out, in_numpy(q, k, v, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_every_backend_equals_attention_written_out_where_a_token_is_one(operands, name):
+    """On a CPU, the kernels of Splash and Triton are interpreted, and `blockwise` stands in for cuDNN."""
+    q, k, v, _ = operands
+    positions, segments = packed()
+    where = attention_mask(positions, positions, segments, segments, None)
+    real = segments > 0
+    out = np.asarray(ATTENTION[name](q, k, v, where))
+    np.testing.assert_allclose(
+        out[real], in_numpy(q, k, v, np.asarray(where.mask))[real], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("window", [None, 3])

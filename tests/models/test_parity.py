@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_models
 
+from jaxreason.models.families import FAMILIES
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.models.rope import ROPE_SCALING
 
@@ -71,6 +72,10 @@ GREEDY = (
 def test_every_way_of_scaling_positions_is_compared_with_hugging_faces():
     compared = {sizes.get("rope_parameters", {}).get("rope_type") for _, sizes in CASES.values()}
     assert compared == {None, *ROPE_SCALING}
+
+
+def test_every_family_is_compared_with_hugging_faces():
+    assert {name.lower() for name, _ in CASES.values()} == set(FAMILIES)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from jaxreason.plan.fit import Line, next_slice
 from jaxreason.plan.flops import NONE
 from jaxreason.plan.program_costs import ProgramCost, measure_program, needed_bytes
 from jaxreason.plan.programs import rl_programs, sft_programs
-from jaxreason.plan.recipe_plan import plan_recipe, planned_model
+from jaxreason.plan.recipe_plan import STAGES, plan_recipe, planned_model
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
@@ -84,6 +84,7 @@ def test_a_plan_has_every_program_of_a_recipe(plan):
             "decode, one token",
         ],
     }
+    assert set(names) == set(STAGES)
     held = plan.stages[1].measured[-1].held
     arch, config = plan.model.architecture, plan.stages[1].programs[-1]
     row = 2 * 4 * arch.num_hidden_layers * arch.num_key_value_heads * arch.head_dim * config.length

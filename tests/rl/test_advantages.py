@@ -8,18 +8,23 @@ from jaxreason.rl.advantages import ADVANTAGES, mixed_groups
 NAN = float("nan")
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        # One right of four: mean 1/4; sample variance (9 + 1 + 1 + 1) / 16 / 3 = 1/4, so std 1/2.
-        ("grpo", [1.5, -0.5, -0.5, -0.5]),
-        ("dr_grpo", [0.75, -0.25, -0.25, -0.25]),
-        ("rloo", [1.0, -1 / 3, -1 / 3, -1 / 3]),
-    ],
-)
-def test_one_right_reply_of_four_gives_the_hand_numbers(name, expected):
+# One right of four: mean 1/4; sample variance (9 + 1 + 1 + 1) / 16 / 3 = 1/4, so std 1/2.
+BY_HAND = {
+    "grpo": [1.5, -0.5, -0.5, -0.5],
+    "dr_grpo": [0.75, -0.25, -0.25, -0.25],
+    "centered": [0.75, -0.25, -0.25, -0.25],
+    "rloo": [1.0, -1 / 3, -1 / 3, -1 / 3],
+}
+
+
+def test_every_advantage_has_hand_numbers():
+    assert set(BY_HAND) == set(ADVANTAGES)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_one_right_reply_of_four_gives_the_hand_numbers(name):
     advantages = ADVANTAGES[name](np.array([[1.0, 0.0, 0.0, 0.0]]))
-    np.testing.assert_allclose(advantages[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(advantages[0], BY_HAND[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)

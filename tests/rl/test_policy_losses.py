@@ -118,6 +118,26 @@ def test_one_token_with_ratio_two_gives_the_numbers_of_the_dapo_paper():
     assert loss(-1.0, 20.0, dual_clip=0.0) == pytest.approx(20.0)
 
 
+# (loss, its gradient) of one token with log-prob log 2 and ratio 2, for the advantages 1 and -1. The clip is at 1.28.
+AT_RATIO_TWO = {
+    "clipped": [(-1.28, 0.0), (2.0, 2.0)],
+    "reinforce": [(-math.log(2), -1.0), (math.log(2), 1.0)],
+    "gspo": [(-1.28, 0.0), (2.0, 2.0)],
+    "cispo": [(-1.28 * math.log(2), -1.28), (1.28 * math.log(2), 1.28)],
+}
+
+
+@pytest.mark.parametrize("name", POLICY_LOSSES)
+def test_every_loss_of_one_token_and_its_gradient_are_the_hand_numbers(name):
+    assert set(AT_RATIO_TWO) == set(POLICY_LOSSES)
+    one = jnp.ones((1, 1))
+    for advantage, expected in zip((1.0, -1.0), AT_RATIO_TWO[name], strict=True):
+        arrays = {"old_logprobs": 0 * one, "advantages": advantage * one, "mask": one}
+        loss = lambda x: POLICY_LOSSES[name](x * one, **arrays, config=config())[0]  # noqa: B023, E731
+        found = jax.value_and_grad(loss)(jnp.log(2.0))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def gradient(name, arrays, settings, **extra):
     def loss(logprobs):
         total, weight, _ = POLICY_LOSSES[name](

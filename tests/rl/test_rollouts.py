@@ -1,11 +1,13 @@
 """Packing replies into rows, and the lines of the rollouts file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import first_fit, make_layout
-from jaxreason.rl.generation import Collected
+from jaxreason.rl.generation import METRICS, Collected
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import RolloutGroup, Sample, group_rewards, pack, rollout_lines
 from jaxreason.rl.step_metrics import trained_lengths
@@ -106,6 +108,15 @@ def test_an_ungraded_reply_is_in_no_array():
     (batch,) = packed([group], np.ones((1, 3)), 1, make_layout(3, 4, 16, 1))
     assert sorted(s[1] for s in read_back(batch)) == [(3, 4), (7,)]
     assert np.isnan(group_rewards([group])).tolist() == [[False, True, False]]
+
+
+def test_a_metric_of_dynamic_sampling_reads_the_value_that_it_names():
+    sample = make_sample(0, [3])
+    reward = dataclasses.replace(sample.reward, total=0.25, correct=1.0)
+    group = make_group("q", [1, 2], [[3]])
+    group = dataclasses.replace(group, samples=(dataclasses.replace(sample, reward=reward),))
+    found = {name: metric([group]).tolist() for name, metric in METRICS.items()}
+    assert found == {"correct": [[1.0]], "reward": [[0.25]]}
 
 
 def test_the_lengths_that_flops_are_counted_by_are_those_in_the_arrays():

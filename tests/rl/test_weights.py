@@ -11,27 +11,28 @@ REWARDS = np.array([[1.0, -1, -1, -1], [0.5, NAN, 1.0, -1], [1.0, 1, 1, 1], [NAN
 CORRECT = np.array([[1.0, 0, 0, 0], [1.0, NAN, 1.0, 0], [1.0, 1, 1, 1], [NAN, NAN, NAN, NAN]])
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("one", [[1, 1, 1, 1], [1, NAN, 1, 1], [1, 1, 1, 1], [NAN] * 4]),
-        ("zero", [[0, 0, 0, 0], [0, NAN, 0, 0], [0, 0, 0, 0], [NAN] * 4]),
-        ("right", [[1, NAN, NAN, NAN], [1, NAN, 1, NAN], [1, 1, 1, 1], [NAN] * 4]),
-        # mean -1/2, deviations 3/2 and -1/2, variance 3 / 3 = 1; and mean 1/6, deviations 1/3, 5/6, -7/6, variance
-        # (4 + 25 + 49) / 36 / 2 = 13/12
-        (
-            "best",
-            [
-                [1.5, NAN, NAN, NAN],
-                [NAN, NAN, 5 / 6 / np.sqrt(13 / 12), NAN],
-                [0, NAN, NAN, NAN],
-                [NAN] * 4,
-            ],
-        ),
+BY_HAND = {
+    "one": [[1, 1, 1, 1], [1, NAN, 1, 1], [1, 1, 1, 1], [NAN] * 4],
+    "zero": [[0, 0, 0, 0], [0, NAN, 0, 0], [0, 0, 0, 0], [NAN] * 4],
+    "right": [[1, NAN, NAN, NAN], [1, NAN, 1, NAN], [1, 1, 1, 1], [NAN] * 4],
+    # mean -1/2, deviations 3/2 and -1/2, variance 3 / 3 = 1; and mean 1/6, deviations 1/3, 5/6, -7/6, variance
+    # (4 + 25 + 49) / 36 / 2 = 13/12
+    "best": [
+        [1.5, NAN, NAN, NAN],
+        [NAN, NAN, 5 / 6 / np.sqrt(13 / 12), NAN],
+        [0, NAN, NAN, NAN],
+        [NAN] * 4,
     ],
-)
-def test_weights_are_the_hand_numbers(name, expected):
-    np.testing.assert_allclose(WEIGHTS[name](REWARDS, CORRECT), expected, rtol=1e-5)
+}
+
+
+def test_every_weight_has_hand_numbers_or_is_an_advantage():
+    assert {*BY_HAND, *ADVANTAGES} == set(WEIGHTS)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_weights_are_the_hand_numbers(name):
+    np.testing.assert_allclose(WEIGHTS[name](REWARDS, CORRECT), BY_HAND[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)
