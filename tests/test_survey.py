@@ -140,7 +140,7 @@ def test_stand_ins_of_every_family_go_through_and_what_is_not_comparable_is_left
     measured = {row["arm"] for row in summary["drift"]}
     assert measured >= set(ARMS[2:]) and "r1_distill_qwen_7b" not in measured
     limits = "\n".join(summary["limits"])
-    assert "Base Qwen2.5-Math-7B within 512 tokens were asked" in limits
+    assert "Base Qwen2.5-Math-7B had 512 tokens" in limits
     asked = {row["model"]: row["prompt_format"] for row in summary["asked"]}
     assert asked["bases/meta-llama--Llama-3.1-8B"] == "plain"
     assert asked["llama_3_1_8b_simplerl"] == "chat"
