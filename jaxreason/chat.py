@@ -15,10 +15,10 @@ from jaxreason.config import defaults, unclaimed
 from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
+from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.sampling.engine import Engine
-from jaxreason.sampling.engine_calls import begin_engine_compiling
 from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.open_engine import open_engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 
 HELP = (
@@ -57,33 +57,17 @@ def run_chat(
     path = resolve(model_config.path)
     print(f"{path}: loading and compiling ...", flush=True)
     tokenizer = load_tokenizer(str(path))
-    sizes = static_model(model_config), mesh, config.sampler
-    compiling = begin_engine_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
-    model, params = open_model(model_config, mesh)
-    engine = Engine(
-        model,
-        params,
-        config.sampler,
+    engine, _ = open_engine(
+        model_config,
         mesh,
+        config.sampler,
         tokenizer.stop_ids,
         tokenizer.pad_id,
         tokenizer.decode,
         tokenizer.close_think,
-        compiling=compiling,
     )
-    del params  # The engine may have made copies.
-    _warm_up(engine, tokenizer.pad_id)
     print(f"{epath.Path(path).name}: {HELP}", flush=True)
     _converse(Session(config, tokenizer, engine, seed))
-
-
-def _warm_up(engine: Engine, token: int) -> None:
-    """Compiles what a question needs before the first one is asked."""
-    list(
-        engine.generate(
-            [Request("warm-up", (token, token), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())
-        )
-    )
 
 
 def _converse(session: "Session") -> None:

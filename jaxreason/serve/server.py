@@ -21,10 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
+from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.sampling.engine import Engine
-from jaxreason.sampling.engine_calls import begin_engine_compiling
-from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.open_engine import open_engine
 from jaxreason.serve.api import ServerState, make_app
 from jaxreason.serve.engine_thread import EngineThread
 from jaxreason.serve.multihost import ControlChannel, follow
@@ -85,23 +84,15 @@ def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
     """Loads the model and compiles what every request needs. Every process must call it."""
     path = str(resolve(model_config.path))
     tokenizer = load_tokenizer(path)
-    compiling = begin_engine_compiling(
-        static_model(model_config), mesh, config.sampler, tokenizer.stop_ids, tokenizer.close_think
-    )
-    model, params = open_model(model_config, mesh)
-    engine = Engine(
-        model,
-        params,
-        config.sampler,
+    engine, model = open_engine(
+        model_config,
         mesh,
+        config.sampler,
         tokenizer.stop_ids,
         tokenizer.pad_id,
         tokenizer.decode,
         tokenizer.close_think,
-        compiling=compiling,
     )
-    del params  # The engine may have copied them into another layout; then these are freed.
-    _warm_up(engine, tokenizer.pad_id)
     sampling_model = engine.sampled_from[0]
     scorer = PromptScorer(
         sampling_model,
@@ -159,12 +150,6 @@ def model_name(path: str) -> str:
     while first > 0 and re.fullmatch(r"(seed|step|epoch)?[-_]?\d+", parts[first]):
         first -= 1
     return "-".join(parts[first:])
-
-
-def _warm_up(engine: Engine, token: int) -> None:
-    """Compiles the programs, so that the first client does not wait and a lack of memory shows at the start."""
-    short = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=())
-    list(engine.generate([Request("warm-up", (token, token), 0, 1)], short))
 
 
 def _listen(config: ServeConfig) -> socket.socket:
