@@ -12,7 +12,7 @@ replies to sums, 14 were right, which gives 12 rows to learn from.
 
 from ml_collections import ConfigDict
 
-from configs import sections
+from configs import sections, study_smollm2
 
 FIELDS = {"id": "id", "prompt": "question", "answer": "answer"}
 
@@ -21,16 +21,7 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.mesh = sections.mesh()
-    config.sums = sections.sums(
-        seed=0,
-        draws=5000,
-        min_terms=2,
-        max_terms=2,
-        min_digits=1,
-        max_digits=1,
-        held_out=1,
-        parts=3,
-    )
+    config.sums = study_smollm2.one_digit_sums()
     config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
     sums = sections.dataset(
         "{workdir}/questions/sums_train.jsonl", FIELDS, task="last_number_strict", limit=32

@@ -27,16 +27,7 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.mesh = sections.mesh()
-    config.sums = sections.sums(
-        seed=0,
-        draws=5000,
-        min_terms=2,
-        max_terms=2,
-        min_digits=1,
-        max_digits=1,
-        held_out=1,
-        parts=3,
-    )
+    config.sums = one_digit_sums()
     config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
     config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=12, epochs=4.0)
     config.sft_gsm8k = _sft(
@@ -73,6 +64,20 @@ def get_config():
 
 def _sums(split: str, **fields: str) -> ConfigDict:
     return sections.dataset(f"{SUMS}{split}.jsonl", {**FIELDS, **fields}, task="last_number")
+
+
+def one_digit_sums() -> ConfigDict:
+    """Makes the section of sums of two one-digit numbers, a third of which are held out."""
+    return sections.sums(
+        seed=0,
+        draws=5000,
+        min_terms=2,
+        max_terms=2,
+        min_digits=1,
+        max_digits=1,
+        held_out=1,
+        parts=3,
+    )
 
 
 def held_out_sums() -> ConfigDict:

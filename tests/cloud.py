@@ -13,9 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+# Adds a call to the file of calls, in one write, since calls run side by side: bash by itself makes one for each line.
+RECORD = r"""#!/usr/bin/env bash
+printf '%s\n' "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
+"""
 GCLOUD = r"""#!/usr/bin/env bash
-# In one write, since calls run side by side: bash by itself makes one for each line.
-printf '%s\n' gcloud "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
+record gcloud "$@"
 fails() { # a line of the file is what happens to a call
   [ -s "$CLOUD/fail.$1" ] || return 0
   line=$(head -n 1 "$CLOUD/fail.$1")
@@ -65,7 +68,7 @@ esac
 
 # Cloning brings what a host needs of the scripts; installing makes the folder of the programs.
 GIT = """#!/usr/bin/env bash
-printf '%s\\n' git "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
+record git "$@"
 case "$1" in clone) mkdir -p jaxreason && cp -r "$REPOSITORY/tpu" jaxreason/ ;; esac
 """
 PYTHON3 = """#!/usr/bin/env bash
@@ -76,8 +79,8 @@ case "$*" in
     chmod +x .venv/bin/* ;;
 esac
 """
-RECORD = """#!/usr/bin/env bash
-printf '%s\\n' {name} "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
+OTHER = """#!/usr/bin/env bash
+record {name} "$@"
 [ "{reads}" = no ] || cat > "$CLOUD/{name}.stdin"
 if [ -s "$CLOUD/fail.{name}" ]; then
   line=$(head -n 1 "$CLOUD/fail.{name}"); sed -i 1d "$CLOUD/fail.{name}"; echo "${{line#* }}" >&2; exit "${{line%% *}}"
@@ -94,9 +97,9 @@ class Cloud:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        programs = {"gcloud": GCLOUD, "git": GIT, "python3": PYTHON3}
+        programs = {"record": RECORD, "gcloud": GCLOUD, "git": GIT, "python3": PYTHON3}
         programs |= {
-            name: RECORD.format(name=name, reads="yes" if name == "kubectl" else "no")
+            name: OTHER.format(name=name, reads="yes" if name == "kubectl" else "no")
             for name in ("kubectl", "srun", "scontrol")
         }
         (folder / "bin").mkdir()

@@ -116,10 +116,6 @@ def _sampler(parts: int, max_length: int, slots: int | None, score_tokens: int) 
         score_tokens=score_tokens,
         page_size=page,
         pages=pages,
-        top_logprobs=0,
-        cache_dtype="auto",
-        weight_dtype="auto",
-        gather_weights=True,
     )
 
 

@@ -26,7 +26,6 @@ from jaxreason.report.style import (
 from jaxreason.report.wording import arm_labels, plain_number, significant
 from jaxreason.results.drift_files import read_drift, read_overlap
 
-WHOLE = "all"
 NORMS = ("norm", "bias")  # They have few numbers each and no row in the table by kind.
 PANELS = {"changed_share": "Share changed in bfloat16", "relative_l2": "|Δw| / |w|"}
 SIDES = {"left": "output side", "right": "input side"}

@@ -4,7 +4,6 @@ They are study.json (the contents of the study), transfer.json (the transferabil
 steps/<step>/ (the steps of a run, evaluated against its base).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -145,9 +144,7 @@ def write_transfer(
     write_json(transfer_path(folder), value)
 
 
-def read_transfer(
-    folder: epath.PathLike, read: Callable[[epath.Path, dict[str, type]], dict] = read_object
-) -> dict[str, Any] | None:
+def read_transfer(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any] | None:
     """Returns the content of transfer.json; None if it does not exist.
 
     Args:

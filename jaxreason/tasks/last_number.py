@@ -80,11 +80,6 @@ def plain_notation(number: str) -> str:
     return re.sub(r"[\u2012-\u2014\u2212]", "-", re.sub(r"[$,]", "", number))
 
 
-def plain_numbers(text: str) -> list[str]:
-    """Returns all numbers of a text, in plain notation."""
-    return [plain_notation(match[0]) for match in NUMBER.finditer(clean(text))]
-
-
 def last_number(text: str) -> str | None:
     """Returns the last number of a text, or None; `3/4` and `9:30` are returned as they are, not as 4 and 30."""
     text = clean(text)

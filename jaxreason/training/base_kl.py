@@ -203,15 +203,8 @@ def sample_base(
     sampler = SamplerConfig(
         slots=slots,
         max_length=max(map(len, prompts)) + config.max_tokens,
-        decode_block=32,
         prefill_tokens=256 * parts,
-        prefill_block=16,
         score_tokens=1,
-        page_size=64,
-        pages=0,
-        top_logprobs=0,
-        cache_dtype="auto",
-        weight_dtype="auto",
         gather_weights=False,
     )
     ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
