@@ -59,11 +59,12 @@ VERBS = {
         notes="--dry-run lists the stages with estimated time and disk, and does nothing.",
     ),
     "questions": Verb(
-        "make a set of training questions of several sources: usable answers, none twice",
+        "collect training questions from several sources: with answers that can be checked, and none twice",
         ("questions",),
         "jaxreason questions --config configs/questions_paper.py --workdir runs/questions",
         stages.questions_verb,
-        notes="They are <workdir>/questions/questions.jsonl; questions_report.json beside it counts what was left out.",
+        notes="It writes <workdir>/questions/questions.jsonl, and questions_report.json, which counts what was left "
+        "out, and why.",
     ),
     "sft": Verb(
         "fine-tune a model on worked answers",
@@ -78,37 +79,37 @@ VERBS = {
         stages.rl_verb,
     ),
     "distill": Verb(
-        "ask a teacher, verify and choose its answers, write them as a dataset",
+        "sample a teacher's answers, grade them, and write those that are kept as a dataset",
         ("model", "mesh", "distill"),
         "jaxreason distill --config configs/distill_tiny.py --workdir runs/distill_tiny",
         stages.distill_verb,
         notes="The teacher is the recipe's model, another folder or hub name, or any OpenAI-compatible endpoint.",
     ),
     "eval": Verb(
-        "sample and grade the benchmarks",
+        "sample replies to the benchmarks and grade them",
         ("model", "mesh", "eval"),
         f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
         stages.eval_verb,
-        notes="With --follow RUN, of every checkpoint of a run, with the index and the drift against its base "
-        "(sections transfer and drift).",
+        notes="With --follow RUN it evaluates every checkpoint of a training run, with its transferability index and "
+        "drift (sections transfer and drift).",
     ),
     "grade": Verb(
-        "grade samples again, or completions that came from anywhere; no model is loaded",
+        "grade samples again, or completions made by other programs; no model is loaded",
         ("eval",),
         f"jaxreason grade {TINY} --workdir runs/tiny",
         stages.grade_verb,
-        notes="In a study, the samples of every model. --responses grades any completions of --benchmark; "
-        "--lm-eval takes results of lm-evaluation-harness as they are.",
+        notes="In the folder of a study it grades the samples of every model. --responses grades completions of "
+        "--benchmark from a file; --lm-eval imports results of lm-evaluation-harness.",
     ),
     "export": Verb(
         "write evaluations as logs of Inspect, for `inspect view` (needs the extra `inspect`)",
         (),
         "jaxreason export --workdir runs/tiny --target runs/tiny/inspect",
         stages.export_verb,
-        notes="A log for each sample file, with its grades; in a study, a folder for each model.",
+        notes="It writes one log for each sample file, with its grades; for a study, one folder for each model.",
     ),
     "transfer": Verb(
-        "the transferability index of scores in a CSV file, or of a study",
+        "compute the transferability index from scores in a CSV file, or of a study",
         ("transfer",),
         "jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper",
         stages.transfer_verb,
@@ -121,47 +122,46 @@ VERBS = {
         stages.drift_verb,
     ),
     "weights": Verb(
-        "compare weights as they are stored: what changed, its spectrum and directions, what runs changed alike",
+        "compare stored weights: how much changed, in which directions, and what several runs changed alike",
         (),
         "jaxreason weights --base Qwen/Qwen3-14B-Base --tuned ReasoningTransferability/UniReason-Qwen3-14B-RL \\\n"
         "    --workdir runs/weights",
         stages.weights_verb,
-        notes="Tensor by tensor from the disk, without building a model. Without --base and --tuned, of every run of "
-        "the study in --workdir.",
+        notes="It reads one tensor after the other from the disk and builds no model. Without --base and --tuned it "
+        "compares every run of the study in --workdir with its base.",
     ),
     "surgery": Verb(
-        "write a model made of a base and a tuned one: interpolated, layers swapped, singular values restored",
+        "write a mix of a base and a tuned model: interpolated, with swapped layers or the base's singular values",
         (),
         "jaxreason surgery --base runs/base/model --tuned runs/rl/model --change singular_values \\\n"
         "    --target runs/restored",
         stages.surgery_verb,
-        notes="The folder is a whole one that `jaxreason eval` and transformers load, with the tuned model's "
-        "tokenizer.",
+        notes="`jaxreason eval` and transformers can load the folder. Its tokenizer is the tuned model's.",
     ),
     "cross-sample": Verb(
-        "replies of a model with a few choices of another one, graded: how much those choices carry",
+        "grade replies of one model in which another model chose a few tokens: how much of a gain those tokens carry",
         ("model", "mesh", "eval", "cross_sample"),
         f"jaxreason cross-sample {TINY} --config.cross_sample.benchmark=add \\\n"
         "    --tuned runs/tiny/rl/seed_0/model --workdir runs/tiny/rl/seed_0",
         stages.cross_sample_verb,
-        notes="The recipe's model is the base. The report shows what lies in the folder of a study's run.",
+        notes="The recipe's model is the base. With a study's run as --workdir, the study's report shows the result.",
     ),
     "report": Verb(
-        "write report.html, report.md and figures from a study's files",
+        "write report.html, report.md and the figures from a study's files",
         ("report",),
         f"jaxreason report {TINY} --workdir runs/tiny",
         stages.report_verb,
         takes="[STUDY ...]",
         several=True,
-        notes="Of several finished studies, `jaxreason report A B C --workdir runs/all` makes one. Without --config "
-        "the recipe in the study's folder (the first one's) says how.",
+        notes="`jaxreason report A B C --workdir runs/all` writes one report of several finished studies. Without "
+        "--config it takes the recipe that the (first) study's folder holds.",
     ),
     "convert": Verb(
         "write a checkpoint of a run as a Hugging Face folder",
         ("model", "mesh"),
         f"jaxreason convert {TINY} --source runs/rl/checkpoints --target runs/rl/hf",
         stages.convert_verb,
-        notes="The newest checkpoint, or that of --step.",
+        notes="It takes the newest checkpoint, or that of --step.",
     ),
     "chat": Verb(
         "talk to a model in the terminal",
@@ -170,46 +170,47 @@ VERBS = {
         stages.chat_verb,
     ),
     "serve": Verb(
-        "answer OpenAI's clients over HTTP (needs the extra `serve`)",
+        "serve a model over HTTP with OpenAI's API (needs the extra `serve`)",
         ("model", "mesh", "serve"),
         f"jaxreason serve {TINY} --config.model.path=runs/rl/model",
         stages.serve_verb,
     ),
     "plan": Verb(
-        "what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits",
+        "estimate the memory and time that a recipe needs on a TPU slice or GPUs, without having one",
         ("model", "mesh", "plan", "sft", "rl"),
         "jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64",
         stages.plan_verb,
-        notes="--nofit leaves out the largest sizes that fit, --remat adds every remat policy (each compiles more).",
+        notes="--nofit skips the search for the largest sizes that fit. --remat adds every remat policy.",
     ),
     "check": Verb(
-        "look a recipe over in seconds: fields, paths, template, stop tokens, longest prompt, a rendered example",
+        "check a recipe in seconds: fields, paths, chat template, stop tokens, longest prompt, a rendered example",
         ("model", "mesh", "sft", "rl", "distill", "eval"),
         f"jaxreason check {TINY}",
         recipe_check.check_verb,
         notes="No weights are loaded and nothing is compiled or written.",
     ),
     "show": Verb(
-        "print scores, metrics and a few replies of a run, an evaluation or a study",
+        "print the scores, metrics and a few replies of a run, an evaluation or a study",
         (),
         "jaxreason show runs/tiny",
         run_view.show_verb,
         takes="DIR",
     ),
     "status": Verb(
-        "say what the run in a working directory does: alive or dead, where, how fast, what is left, the last error",
+        "show the state of a run: whether it lives, its stage and speed, the time left, the last error",
         (),
         "jaxreason status runs/tiny",
         status_view.status_verb,
         takes="DIR",
-        notes="It reads files alone, also while the run lives, and gs:// too. Exit code 1: the run is dead or failed.",
+        notes="It only reads files, so it also works during the run and on gs://. It exits with 1 if the run is dead "
+        "or has failed.",
     ),
     "init": Verb(
-        "write a recipe for a model and data of your own",
+        "write a recipe for your own model and data",
         (),
         "jaxreason init --model Qwen/Qwen3-0.6B --data questions.jsonl --target my_recipe.py",
         starter_recipe.init_verb,
-        notes="The columns of the file are found by their names; `jaxreason check` shows what came of it.",
+        notes="It recognizes the columns of the file by their names; `jaxreason check` shows the result.",
     ),
 }
 
@@ -218,13 +219,16 @@ def usage() -> str:
     """Returns the list of all verbs, each with an example."""
     lines = ["jaxreason VERB [--flag value ...]", ""]
     for name, verb in VERBS.items():
-        lines += [f"  {name:<12} {verb.summary}", f"               {verb.example}"]
+        lines += [
+            f"  {name:<12} {verb.summary}",
+            f"               {verb.example}".replace("\n", "\n" + " " * 15),
+        ]
     return "\n".join(
         [
             *lines,
             "",
-            "`jaxreason VERB --help` tells a verb's flags, `jaxreason help SECTION.FIELD` what fields of a recipe",
-            "mean (`sft`, `rl.optimizer`), `jaxreason --version` the version.",
+            "`jaxreason VERB --help` lists a verb's flags. `jaxreason help SECTION.FIELD` explains fields of a",
+            "recipe (`sft`, `rl.optimizer`). `jaxreason --version` prints the version.",
             "--config is a path, or the name of a recipe that came with the package;",
             "--config.SECTION.FIELD=VALUE sets any field of it. --workdir holds everything that a run",
             "writes; the same command run again continues it.",
@@ -253,7 +257,7 @@ def verb_help(name: str) -> str:
     parts += ["Flags:\n" + "\n".join(shown)] if shown else []
     parts += (
         [
-            f"Sections of the recipe that it reads, where there are some: {read}. "
+            f"Sections of the recipe that it reads, if the recipe has them: {read}. "
             "`jaxreason help SECTION` lists the fields of one."
         ]
         if read
