@@ -51,24 +51,47 @@ def messages_go_where_pytest_looks():
 # the process where there are no more. Two workers should stay below 4 GB, torch and tensorflow included.
 MANY_MAPS = 8_000
 MUCH_MEMORY = 1_200_000_000  # bytes of a worker
+MUCH_MORE = (
+    300_000_000  # bytes since programs were freed last: what is left then may be much already
+)
+_PROCESS = pathlib.Path("/proc/self")
+_left = [0]
+
+
+def _memory():
+    pages = int((_PROCESS / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free_compiled_programs():
+    """Frees them; the cache on the disk has what is needed again."""
+    sys.modules["jax"].clear_caches()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone can give freed memory back
+        ctypes.CDLL(None).malloc_trim(0)
+    _left[0] = _memory()
+
+
+@pytest.fixture(autouse=True)
+def compiled_programs_take_little_memory():
+    """Frees compiled programs after a test when the worker has grown large."""
+    yield
+    if (
+        "jax" in sys.modules
+        and _PROCESS.exists()
+        and _memory() > max(MUCH_MEMORY, _left[0] + MUCH_MORE)
+    ):
+        _free_compiled_programs()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_of_other_files_are_let_go():
-    """Frees compiled programs after a file's tests when they are many or large; the cache has what is needed again."""
+def compiled_programs_are_few():
+    """Frees compiled programs after a file's tests when they are many."""
     yield
-    process = pathlib.Path("/proc/self")
-    if "jax" not in sys.modules or not process.exists():
+    if "jax" not in sys.modules or not _PROCESS.exists():
         return
-    pages = int((process / "statm").read_text().split()[1])
-    many = (process / "maps").read_bytes().count(b"\n") > MANY_MAPS
-    if many or pages * os.sysconf("SC_PAGE_SIZE") > MUCH_MEMORY:
-        sys.modules["jax"].clear_caches()
-        gc.collect()
-        with contextlib.suppress(
-            OSError, AttributeError
-        ):  # glibc alone has it: gives freed memory back
-            ctypes.CDLL(None).malloc_trim(0)
+    if (_PROCESS / "maps").read_bytes().count(b"\n") > MANY_MAPS:
+        _free_compiled_programs()
 
 
 def pytest_collection_modifyitems(items):

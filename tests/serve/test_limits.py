@@ -13,6 +13,7 @@ from serving import KEY, LONG, model_config, one_device, serve_config, served, w
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import open_model
+from jaxreason.sampling import open_engine
 from jaxreason.sampling.engine_config import EngineStats
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.serve import server as stage
@@ -361,7 +362,7 @@ def open_broken(tokenizer):
 @pytest.fixture(scope="module")
 def broken(tokenizer):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "open_model", open_broken(tokenizer))
+        patch.setattr(open_engine, "open_model", open_broken(tokenizer))
         with served(
             stage.make_server_state(serve_config(), model_config(), one_device())
         ) as running:
