@@ -127,7 +127,7 @@ def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not
     for line in lines[lines.index(",".join(header)) + 1 :]:
         row = dict(zip(header, line.split(","), strict=True))
         for group, column in (("other", "recomputed_other"), ("non_reasoning", "recomputed_non")):
-            assert found[row["model"], group] == pytest.approx(float(row[column]), abs=0.1)
+            assert found[row["model"], group] == pytest.approx(float(row[column]), abs=0.05)
 
 
 # XLA's CPU compiler warns of this way to spread a program over devices.

@@ -74,7 +74,7 @@ def test_decoding_reads_the_weights_and_what_is_filled_of_the_cache_for_every_to
 def test_disk_is_the_kept_states_the_export_and_the_lines(model):
     section = parse(SFTConfig, load_recipe("configs/study_tiny.py").sft, "sft")
     state = on_paper.checkpoint_bytes(model, section.optimizer)
-    assert state == pytest.approx(12 * SIZE, abs=100)  # and the optimizer's counts
+    assert state == pytest.approx(12 * SIZE, abs=16)  # and the optimizer's counts
     kept = (model, section.optimizer)
     assert on_paper.checkpoints_bytes(*kept, steps=100, every=20, keep=2) == 2 * state
     assert on_paper.checkpoints_bytes(*kept, steps=100, every=20, keep=0) == 5 * state

@@ -105,7 +105,7 @@ def test_the_file_says_where_the_sinks_are_and_how_their_size_changed():
     assert (row["first"], row["last"]) == (3, 4)
     assert row["base"] == row["tuned"] == pytest.approx([1 / 5, 1 / 5, 0])
     ratios = measured.sinks.base_ratio[2, 1], measured.sinks.tuned_ratio[2, 1]
-    assert ratios[1] / ratios[0] == pytest.approx(2, rel=0.2)
+    assert ratios[1] / ratios[0] == pytest.approx(2, rel=0.01)
     change = prepared.statistic(np.array([2]))["largest_state"]
     assert change == pytest.approx(np.log(ratios[1] / ratios[0]))
     assert prepared.statistic(np.array([0, 1]))["largest_state"] == pytest.approx(0, abs=1e-6)

@@ -23,7 +23,7 @@ def test_the_share_that_goes_on_is_that_of_the_replies_seen():
         lengths.add(int(length), cut=False)
     at = np.arange(0, 960, 40)
     found = lengths.survival(NOBODY, 960)(at)
-    np.testing.assert_allclose(found, [(seen > tokens).mean() for tokens in at], atol=0.02)
+    np.testing.assert_allclose(found, [(seen > tokens).mean() for tokens in at], atol=0.002)
 
 
 def test_replies_that_were_cut_or_go_on_count_as_longer_than_they_are():
@@ -31,10 +31,10 @@ def test_replies_that_were_cut_or_go_on_count_as_longer_than_they_are():
     for _ in range(100):
         lengths.add(100, cut=False)
         lengths.add(200, cut=True)
-    assert lengths.survival(NOBODY, 960)(np.array(190)) == pytest.approx(0.5, abs=0.05)
+    assert lengths.survival(NOBODY, 960)(np.array(190)) == pytest.approx(0.5, abs=0.005)
     running = np.full(200, 300)
     share = lengths.survival(running, 960)
-    assert share(np.array(290)) == pytest.approx(0.75, abs=0.05)
+    assert share(np.array(290)) == pytest.approx(0.75, abs=0.005)
     assert share(np.array(900)) < 0.5  # nobody has come so far: some will end
 
 

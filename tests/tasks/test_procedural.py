@@ -99,11 +99,11 @@ def test_the_base_mixture_has_its_shares(files):
     tasks = Counter(row["task"] for row in rows)
     styles = Counter(row["style"] for row in rows if row["group"] == "math")
     assert len(rows) == 4000
-    assert groups["math"] / 4000 == pytest.approx(0.40, abs=0.03)
-    assert groups["other"] / 4000 == pytest.approx(0.36, abs=0.03)
-    assert tasks["order"] / groups["other"] == pytest.approx(3 / 6, abs=0.05)
-    assert styles["short"] / groups["math"] == pytest.approx(0.5, abs=0.05)
-    assert styles["teacher"] / groups["math"] == pytest.approx(0.03, abs=0.02)
+    assert groups["math"] / 4000 == pytest.approx(0.40, abs=0.02)
+    assert groups["other"] / 4000 == pytest.approx(0.36, abs=0.01)
+    assert tasks["order"] / groups["other"] == pytest.approx(3 / 6, abs=0.01)
+    assert styles["short"] / groups["math"] == pytest.approx(0.5, abs=0.02)
+    assert styles["teacher"] / groups["math"] == pytest.approx(0.03, abs=0.01)
 
 
 def test_every_reply_is_graded_right_and_a_wrong_one_wrong(files):
