@@ -199,8 +199,3 @@ def prompt_rows(
         tokens[row, : len(prompt)] = prompt
         count[row] = len(prompt)
     return PatchingPrompts(tokens, count, np.minimum(most, length - count).astype(np.int32))
-
-
-def nothing_taken(rows: int) -> Takes:
-    """Returns `Takes` for replies that the leading model writes alone."""
-    return Takes(np.zeros(rows, np.float32), np.zeros(rows, np.int32))

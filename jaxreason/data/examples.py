@@ -1,9 +1,8 @@
-"""Example, the unit of every dataset: loading, choosing, splitting and mixing."""
+"""Example, the unit of every dataset: loading, and choosing among rows."""
 
 import hashlib
-import itertools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,58 +191,3 @@ def _limit(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dic
 def is_test_question(text: str, one_in: int) -> bool:
     """Returns whether a question is held out: crc32 of its UTF-8 bytes is 0 modulo `one_in`."""
     return zlib.crc32(text.encode("utf-8")) % one_in == 0
-
-
-def split_by_hash(examples: list[Example], one_in: int) -> tuple[list[Example], list[Example]]:
-    """Returns training and held-out examples; equal questions are on the same side, on every machine."""
-    held_out = [is_test_question(question(example), one_in) for example in examples]
-    train = list(itertools.compress(examples, (not test for test in held_out)))
-    return train, list(itertools.compress(examples, held_out))
-
-
-def keep_if(
-    examples: list[Example], wanted: Callable[[Example], bool], reason: str, drops: DropLog
-) -> list[Example]:
-    """Returns the examples for which `wanted` is true; the others are counted as left out for `reason`."""
-    kept = []
-    for example in examples:
-        if wanted(example):
-            kept.append(example)
-        else:
-            drops.leave_out(example.source, reason)
-    return kept
-
-
-def mix(
-    parts: dict[str, list[Example]], weights: dict[str, float], total: int, seed: int
-) -> list[Example]:
-    """Returns `total` examples in random order, drawn from the parts in proportion to the weights.
-
-    Within a part no example is drawn twice. Ids become `part/id`.
-
-    Raises:
-      ValueError: parts and weights differ in names, or a part has too few examples.
-    """
-    if set(parts) != set(weights):
-        raise UserError(f"mix: parts {sorted(parts)} and weights {sorted(weights)} differ.")
-    random = np.random.default_rng(seed)
-    counts = _shares(weights, total)
-    mixed = []
-    for name, examples in parts.items():
-        if counts[name] > len(examples):
-            raise UserError(
-                f"mix: {name!r} has {len(examples)} examples, {counts[name]} are asked for."
-            )
-        chosen = random.permutation(len(examples))[: counts[name]]
-        mixed += [replace(examples[i], id=f"{name}/{examples[i].id}") for i in chosen]
-    return [mixed[i] for i in random.permutation(len(mixed))]
-
-
-def _shares(weights: dict[str, float], total: int) -> dict[str, int]:
-    """Returns `total` divided in proportion to the weights, by largest remainder."""
-    exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
-    counts = {name: int(share) for name, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
-    for name in by_remainder[: total - sum(counts.values())]:
-        counts[name] += 1
-    return counts

@@ -12,7 +12,6 @@ from jaxreason.analysis.patched_replies import (
     NO_BUDGET,
     Takes,
     make_patching,
-    nothing_taken,
     prompt_rows,
     write_replies,
 )
@@ -31,7 +30,7 @@ def programs():
 def replies(base, tuned, takes=None, tuned_leads=False, prompts=PROMPTS, num_devices=1):
     mesh = mesh_of(num_devices)
     rows = prompt_rows(prompts, 4, 5, MOST, LENGTH)
-    takes = nothing_taken(4) if takes is None else takes
+    takes = Takes(np.zeros(4, np.float32), np.zeros(4, np.int32)) if takes is None else takes
     with jax.set_mesh(mesh):
         return write_replies(
             programs(), base, tuned, mesh, rows, takes, tuned_leads, check=lambda: None

@@ -7,13 +7,9 @@ import pytest
 from jaxreason.data.examples import (
     Example,
     each_reply,
-    is_test_question,
-    keep_if,
     load_examples,
-    mix,
     prompt_messages,
     question,
-    split_by_hash,
 )
 from jaxreason.data.rows import DropLog
 
@@ -224,45 +220,10 @@ def test_parts_divide_questions_by_crc32_whatever_the_template(write, make_confi
     assert 30 < len(sides["test"]) < 70
 
 
-def test_equal_questions_are_on_one_side_of_the_split():
-    examples = [example(f"question {i % 40}?", id=str(i)) for i in range(120)]
-    train, held_out = split_by_hash(examples, 4)
-    assert len(train) + len(held_out) == 120
-    assert not {question(e) for e in train} & {question(e) for e in held_out}
-    assert all(is_test_question(question(e), 4) for e in held_out)
-    assert held_out
-
-
 def test_distinct_keeps_the_first_of_equal_questions(write, make_config):
     rows = [{"question": text, "answer": str(i)} for i, text in enumerate("abacb")]
     loaded = load(make_config(write(*rows), options={"distinct": 1}))
     assert [(question(e), e.answer) for e in loaded] == [("a", "0"), ("b", "1"), ("c", "3")]
-
-
-def test_a_filter_counts_what_it_leaves_out():
-    drops = DropLog()
-    for _ in range(3):
-        drops.read("s")
-    examples = [example(text) for text in ("a", "bb", "ccc")]
-    kept = keep_if(examples, lambda e: len(question(e)) < 3, "long question", drops)
-    assert [e.id for e in kept] == ["a", "bb"]
-    assert drops.to_json()["s"]["left_out"] == {"long question": 1}
-    assert drops.to_json()["s"]["kept"] == 2
-
-
-def test_mixing_draws_each_part_in_proportion_and_no_example_twice():
-    parts = {name: [example(f"{name}{i}") for i in range(50)] for name in "ab"}
-    mixed = mix(parts, {"a": 2.0, "b": 1.0}, total=50, seed=0)
-    names = [item.id.split("/")[0] for item in mixed]
-    assert (names.count("a"), names.count("b")) == (33, 17)
-    assert len({item.id for item in mixed}) == 50
-    assert names[:33] != ["a"] * 33
-    assert mixed == mix(parts, {"a": 2.0, "b": 1.0}, total=50, seed=0)
-    assert mixed != mix(parts, {"a": 2.0, "b": 1.0}, total=50, seed=1)
-    with pytest.raises(ValueError, match="'a' has 50 examples, 60 are asked for"):
-        mix(parts, {"a": 2.0, "b": 1.0}, total=90, seed=0)
-    with pytest.raises(ValueError, match="differ"):
-        mix(parts, {"a": 1.0}, total=9, seed=0)
 
 
 def test_conversations_are_cut_before_or_after_each_reply():
