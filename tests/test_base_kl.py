@@ -5,7 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from tiny_evaluation import make_folder, model_config
+from tiny_evaluation import make_folder
+from tiny_qwen3 import model_config
 
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError

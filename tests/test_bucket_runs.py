@@ -14,16 +14,9 @@ import object_store
 import pytest
 import tiny_rl
 from etils import epath
-from tiny_evaluation import (
-    evaluate,
-    make_folder,
-    model_config,
-    read_lines,
-    sums,
-    sums_config,
-    write_questions,
-)
+from tiny_evaluation import evaluate, make_folder, read_lines, sums, sums_config, write_questions
 from tiny_follow import follow, make_config, make_run
+from tiny_qwen3 import model_config
 from tiny_sft import make_recipe, train
 
 from jaxreason.config import ConfigError

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from tiny_models import make_architecture, make_model, random_params
+from tiny_qwen3 import model_config
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.character_tokenizer import save_character_tokenizer
@@ -14,7 +15,7 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_export import save_model
-from jaxreason.models.huggingface import ModelConfig, load_params
+from jaxreason.models.huggingface import load_params
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.convert import run_convert
 
@@ -38,16 +39,7 @@ def run(tmp_path):
 
 
 def convert(folder, source, target="out", step=None):
-    config = ModelConfig(
-        path=str(folder / "base"),
-        init="pretrained",
-        architecture={},
-        dtype="float32",
-        param_dtype="float32",
-        remat="none",
-        attention="plain",
-        unroll=1,
-    )
+    config = model_config(folder / "base")
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
     run_convert(config, mesh, str(folder / source), str(folder / target), step)
 

@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 from processes import run_processes
 from program import call, refused
-from tiny_evaluation import model_config, read_lines
+from tiny_evaluation import read_lines
 from tiny_follow import (
     DRIFT,
     STEPS,
@@ -27,6 +27,7 @@ from tiny_follow import (
     make_run,
     model_of,
 )
+from tiny_qwen3 import model_config
 from tiny_sft import MODEL
 
 from jaxreason.analysis import drift

@@ -15,11 +15,11 @@ from tiny_pair import (
     make_unit,
     measure_pair,
     mesh_of,
-    model_config,
     params_of,
     tiny_model,
     write_evaluation,
 )
+from tiny_qwen3 import model_config
 
 from jaxreason.analysis import drift, metric_files
 from jaxreason.analysis.drift import DriftConfig, run_drift

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_pair import HF_CONFIG, make_unit, model_config, params_of, tiny_model
+from tiny_pair import HF_CONFIG, make_unit, params_of, tiny_model
+from tiny_qwen3 import model_config
 
 from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_masks
 from jaxreason.analysis.paired_forward import make_measure, measure_unit
@@ -29,7 +30,7 @@ QUICK = ({"context": 2, "tensor": 2, "fsdp": 2}, "blockwise", 45)
 
 
 def measured(sizes, attention, limit):
-    model = make_model(model_config("", attention), architecture_from_hf(HF_CONFIG))
+    model = make_model(model_config(attention=attention), architecture_from_hf(HF_CONFIG))
     sizes = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1} | sizes
     mesh = make_mesh(MeshConfig(**sizes), jax.devices()[: int(np.prod(list(sizes.values())))])
     parts = num_parts(mesh, *ROWS)

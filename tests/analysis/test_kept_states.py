@@ -7,7 +7,8 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from tiny_pair import make_unit, mesh_of, model_config, params_of, tiny_model, write_evaluation
+from tiny_pair import make_unit, mesh_of, params_of, tiny_model, write_evaluation
+from tiny_qwen3 import model_config
 
 from jaxreason.analysis import drift
 from jaxreason.analysis.drift import DriftConfig, run_drift

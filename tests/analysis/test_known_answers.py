@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 from state_features import rotation
-from tiny_pair import HF_CONFIG, make_unit, mesh_of, model_config, question_unit
+from tiny_pair import HF_CONFIG, make_unit, mesh_of, question_unit
+from tiny_qwen3 import model_config
 
 from jaxreason.analysis.drift_metrics import METRICS
 from jaxreason.analysis.paired_forward import make_measure, measure_unit

@@ -8,14 +8,8 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny_pair import (
-    HF_CONFIG,
-    make_unit,
-    mesh_of,
-    model_config,
-    params_of,
-    write_evaluation,
-)
+from tiny_pair import HF_CONFIG, make_unit, mesh_of, params_of, write_evaluation
+from tiny_qwen3 import model_config
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.errors import UserError

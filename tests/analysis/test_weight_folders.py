@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from program import call, refused
 from stored_pair import ARCHITECTURE, UP, weights_of, write_weights
-from tiny_pair import model_config
+from tiny_qwen3 import model_config
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.weight_folders import compare_folders, compare_study

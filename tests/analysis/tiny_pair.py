@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sample_lines import SCORED, write_samples
+from tiny_qwen3 import hf_config, model_config
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.paired_forward import make_measure, measure_unit
@@ -16,41 +17,13 @@ from jaxreason.analysis.texts import Batching, Text, Unit
 from jaxreason.config import parse
 from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.models.huggingface import make_model
 from jaxreason.results.sample_files import write_questions
 from jaxreason.sharding import MeshConfig, make_mesh
 
-HF_CONFIG = {
-    "model_type": "qwen3",
-    "architectures": ["Qwen3ForCausalLM"],
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 128,
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "initializer_range": 0.2,
-    "hidden_act": "silu",
-}
-
-
-def model_config(path: str, attention: str = "plain") -> ModelConfig:
-    return ModelConfig(
-        path=path,
-        init="pretrained",
-        architecture={},
-        dtype="float32",
-        param_dtype="float32",
-        remat="none",
-        attention=attention,
-        unroll=1,
-    )
+HF_CONFIG = hf_config(
+    architectures=["Qwen3ForCausalLM"], vocab_size=40, max_position_embeddings=128
+)
 
 
 def tiny_model():
@@ -146,7 +119,7 @@ def drift_values(config: dict, base: str, tuned: str, workdir: str, sizes: dict)
     """Runs the drift stage on all devices of all processes; every row's value by metric."""
     mesh = make_mesh(MeshConfig(**({"data": 1, "fsdp": 1, "tensor": 1, "context": 1} | sizes)))
     folders = [pathlib.Path(folder) for folder in (base, tuned)]
-    models = [model_config(str(folder / "model"), "blockwise") for folder in folders]
+    models = [model_config(folder / "model", attention="blockwise") for folder in folders]
     evaluations = [folder / "evaluation" for folder in folders]
     with jax.set_mesh(mesh):
         run_drift(parse(DriftConfig, config, "drift"), *models, mesh, workdir, *evaluations)

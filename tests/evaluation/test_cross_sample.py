@@ -15,11 +15,11 @@ from tiny_evaluation import (
     CHARACTERS,
     SAMPLER,
     evaluate,
-    model_config,
     read_lines,
     sums_config,
     write_questions,
 )
+from tiny_qwen3 import model_config
 
 from jaxreason.config import ConfigError
 from jaxreason.data.character_tokenizer import save_character_tokenizer

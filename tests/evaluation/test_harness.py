@@ -4,7 +4,8 @@ import json
 
 import jax
 import pytest
-from tiny_evaluation import SAMPLER, model_config
+from tiny_evaluation import SAMPLER
+from tiny_qwen3 import model_config
 
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import open_model

@@ -10,10 +10,10 @@ from tiny_evaluation import (
     dataset,
     eval_config,
     make_folder,
-    model_config,
     read_lines,
     write_questions,
 )
+from tiny_qwen3 import model_config
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer

@@ -4,37 +4,17 @@ import json
 from pathlib import Path
 
 import jax
+from tiny_qwen3 import hf_config, model_config, save_folder
 
-from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.evaluation.evaluator import run_eval
-from jaxreason.models.decoder import init_params
-from jaxreason.models.hf_config import architecture_from_hf
-from jaxreason.models.hf_export import save_model
-from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 CHARACTERS = ["\n", *map(chr, range(32, 127))]
-ARCHITECTURE = {
-    "model_type": "qwen3",
-    "vocab_size": 100,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "initializer_range": 0.5,
-    "hidden_act": "silu",
-}
+ARCHITECTURE = hf_config(vocab_size=100, max_position_embeddings=512, initializer_range=0.5)
 GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 SAMPLED = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 SAMPLER = SamplerConfig(
@@ -53,31 +33,9 @@ SAMPLER = SamplerConfig(
 )
 
 
-def model_config(path) -> ModelConfig:
-    return ModelConfig(
-        path=str(path),
-        init="pretrained",
-        architecture={},
-        dtype="float32",
-        param_dtype="float32",
-        remat="none",
-        attention="plain",
-        unroll=1,
-    )
-
-
 def make_folder(folder: Path, seed: int = 0) -> Path:
     """A Hugging Face folder of a random model with a character tokenizer."""
-    model = make_model(model_config(""), architecture_from_hf(ARCHITECTURE))
-    params = init_params(model, jax.random.key(seed))
-    save_character_tokenizer(folder / "tokenizer", CHARACTERS)
-    save_model(
-        folder / "model",
-        model,
-        params,
-        tokenizer_from=folder / "tokenizer",
-        max_shard_bytes=1 << 30,
-    )
+    save_folder(folder / "model", ARCHITECTURE, CHARACTERS, seed)
     return folder / "model"
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import tokenizers
 import transformers
 from tiny_models import random_params
-from tiny_rl import HF_CONFIG as TINY
-from tiny_rl import model_config
+from tiny_qwen3 import hf_config, model_config
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import abstract_params
@@ -16,7 +15,7 @@ from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import make_model
 
 CHARACTERS = "0123456789+=? "
-HF_CONFIG = TINY | {"vocab_size": 24}
+HF_CONFIG = hf_config(vocab_size=24)
 DOCUMENT, START, TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 BEGIN, END, HEADER, MESSAGE, EOT = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|header|>", "<|eom_id|>", "<|eot_id|>"),

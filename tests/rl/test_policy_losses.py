@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_rl import LOSS
 
 from jaxreason.rl.policy_losses import (
     K3_HIGHEST,
@@ -18,22 +19,11 @@ from jaxreason.rl.policy_losses import (
     kl_to_reference,
 )
 
-CONFIG = PolicyLossConfig(
-    name="clipped",
-    clip_low=0.2,
-    clip_high=0.28,
-    dual_clip=10.0,
-    aggregation="token_mean",
-    fixed_length=0,
-    kl_coefficient=0.0,
-    entropy_coefficient=0.0,
-    importance_cap=0.0,
-)
 AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length")
 
 
 def config(**changes) -> PolicyLossConfig:
-    return dataclasses.replace(CONFIG, **({"fixed_length": 9} | changes))
+    return dataclasses.replace(LOSS, **({"fixed_length": 9} | changes))
 
 
 def batch(rows=6, length=9, seed=0):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny_rl import HF_CONFIG, LOSS, mesh_of, model_config
+from tiny_qwen3 import model_config
+from tiny_rl import HF_CONFIG, LOSS, mesh_of
 
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import make_layout

@@ -9,11 +9,11 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file
 from tiny_evaluation import SAMPLED, dataset, eval_config, read_lines
+from tiny_qwen3 import model_config
 from tiny_rl import (
     SAMPLER,
     mesh_of,
     metrics_of,
-    model_config,
     rl_config,
     rollouts_of,
     run,

@@ -12,13 +12,9 @@ from pathlib import Path
 import jax
 import numpy as np
 from etils import epath
+from tiny_qwen3 import hf_config, model_config, save_folder
 
-from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.models.decoder import init_params
-from jaxreason.models.hf_config import architecture_from_hf
-from jaxreason.models.hf_export import save_model
-from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.results.atomic_files import read_json
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl
@@ -31,23 +27,7 @@ from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import OptimizerConfig
 
 CHARACTERS = "01 ?"
-HF_CONFIG = {
-    "model_type": "qwen3",
-    "vocab_size": 8,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 64,
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "initializer_range": 0.2,
-    "hidden_act": "silu",
-}
+HF_CONFIG = hf_config(vocab_size=8)
 LOSS = PolicyLossConfig(
     name="clipped",
     clip_low=0.2,
@@ -75,27 +55,9 @@ OPTIMIZER = OptimizerConfig(
 )
 
 
-def model_config(path="") -> ModelConfig:
-    return ModelConfig(
-        path=str(path),
-        init="pretrained",
-        architecture={},
-        dtype="float32",
-        param_dtype="float32",
-        remat="none",
-        attention="plain",
-        unroll=1,
-    )
-
-
 def save_base(folder: Path, seed: int = 0) -> Path:
     """A random model with its tokenizer, as a Hugging Face folder."""
-    model = make_model(model_config(""), architecture_from_hf(HF_CONFIG))
-    save_character_tokenizer(folder / "tokenizer", CHARACTERS)
-    params = init_params(model, jax.random.key(seed))
-    save_model(
-        folder / "base", model, params, tokenizer_from=folder / "tokenizer", max_shard_bytes=1 << 30
-    )
+    save_folder(folder / "base", HF_CONFIG, CHARACTERS, seed)
     return folder / "base"
 
 

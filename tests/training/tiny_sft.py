@@ -5,44 +5,17 @@ import json
 from pathlib import Path
 
 import jax
+from tiny_qwen3 import hf_config, model_config
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.models.huggingface import ModelConfig
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.sft import run_sft
 from jaxreason.training.sft_config import SFTConfig
 
-ARCHITECTURE = {
-    "model_type": "qwen3",
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 64,
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "initializer_range": 0.1,
-    "hidden_act": "silu",
-}
-
-MODEL = ModelConfig(
-    path="",
-    init="random",
-    architecture=ARCHITECTURE,
-    dtype="float32",
-    param_dtype="float32",
-    remat="none",
-    attention="plain",
-    unroll=1,
-)
-
+ARCHITECTURE = hf_config(initializer_range=0.1)
+MODEL = model_config(init="random", architecture=ARCHITECTURE)
 ADAMW = OptimizerConfig(
     name="adamw",
     learning_rate=1e-2,
