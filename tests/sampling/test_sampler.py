@@ -122,6 +122,17 @@ def test_greedy_takes_the_largest_logit_and_its_logprob_is_at_temperature_one():
     np.testing.assert_allclose(chosen.logprob, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 2, 61, 256, 4097])
+def test_the_largest_value_is_the_first_of_equal_ones_wherever_it_is(size):
+    rng = np.random.default_rng(size)
+    values = rng.integers(-3, 3, (64, size)).astype(np.float32)  # ties in every row of some length
+    values[:4, : size // 2] = -np.inf
+    values[np.arange(size) % 64, np.arange(size)] += np.where(rng.random(size) < 0.1, 9, 0)
+    expected = np.argmax(values, axis=-1)
+    assert (jax.jit(sampler.find_largest)(values) == expected).all()
+    assert len(set(expected.tolist())) > 8 or size < 9
+
+
 def test_logprobs_are_after_temperature_and_before_top_k_and_top_p():
     logits = np.random.default_rng(2).normal(size=(50, 300)).astype(np.float32) * 3
     chosen = choose(
