@@ -77,6 +77,7 @@ def recipe(base, data):
     config.rl.rewards.update({"num_workers": 2, "overlong_buffer": 8})
     config.rl.sampler.update({"slots": 16, "max_length": 96, "prefill_tokens": 256})
     config.rl.sampler.page_size = 16
+    config.rl.validation.limit = 2
     for run in config.eval.benchmarks.values():
         run.limit, run.samples = 2, {"paper": 2 if run.samples.paper > 1 else 1}
     config.eval.decodings.paper.max_tokens = 16
