@@ -135,26 +135,30 @@ def _pick_token(scaled: Array, weights: Array, rule: SamplingTensors, position: 
     )
 
 
-def find_largest(values: Float[Array, "B V"]) -> Int[Array, " B"]:
-    """Returns the index of each row's largest value, the first of equal ones."""
+def find_largest(scaled: Float[Array, "B V"]) -> Int[Array, " B"]:
+    """Returns the index of each row's largest value, the first of equal ones. The largest value must be 0."""
     whole = functools.partial(jax.lax.argmax, axis=1, index_dtype=jnp.int32)
-    return jax.lax.platform_dependent(values, cpu=_find_largest_by_buckets, default=whole)
+    return jax.lax.platform_dependent(scaled, cpu=_find_largest_by_buckets, default=whole)
 
 
-def _find_largest_by_buckets(values: Array) -> Array:
+def _find_largest_by_buckets(scaled: Array) -> Array:
     # XLA's CPU compiler makes a maximum with vector instructions, but an argmax value by value. Over a vocabulary this
-    # takes ten times as long. So the argmax is taken over the maxima of buckets, and then over one bucket.
-    buckets = _divide(values, -jnp.inf)
+    # takes ten times as long. So the argmax is taken over the maxima of buckets, and then over one bucket. The zeros
+    # that fill the last bucket come after the row's own zero, so they are never the first.
+    buckets = _divide(scaled)
     bucket = jnp.argmax(jnp.max(buckets, axis=-1), axis=-1)
     inside = jnp.take_along_axis(buckets, bucket[:, None, None], axis=1)[:, 0]
     return (bucket * buckets.shape[-1] + jnp.argmax(inside, axis=-1)).astype(jnp.int32)
 
 
-def _divide(values: Float[Array, "B V"], fill: float) -> Float[Array, "B N S"]:
-    """Divides each row into buckets. N and S are about sqrt(V), so that a choice in either is short."""
+def _divide(values: Float[Array, "B V"]) -> Float[Array, "B N S"]:
+    """Divides each row into buckets; the last one is filled up with zeros.
+
+    N and S are about sqrt(V), so that a choice in either is short.
+    """
     length = values.shape[-1]
     size = 1 << (max(length - 1, 1).bit_length() + 1) // 2
-    padded = jnp.pad(values, ((0, 0), (0, -length % size)), constant_values=fill)
+    padded = jnp.pad(values, ((0, 0), (0, -length % size)))
     return padded.reshape(len(values), -1, size)
 
 
@@ -208,7 +212,7 @@ def _draw(weights: Array, rule: SamplingTensors, position: Array) -> Array:
     # Two picks from about sqrt(V) weights each. Cumulative sums of so few terms lose little precision in float32.
     kept = keep_likeliest(weights, rule.top_k, rule.top_p)
     kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # The largest weight is 1.
-    buckets = _divide(kept, 0.0)
+    buckets = _divide(kept)
     uniform = jax.vmap(_uniforms)(rule.key, position)
     bucket = _pick(jnp.sum(buckets, axis=-1), uniform[:, 0])
     inside = jnp.take_along_axis(buckets, bucket[:, None, None], axis=1)[:, 0]
