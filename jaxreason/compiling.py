@@ -1,9 +1,12 @@
 """Compiles programs before they are called, several at the same time: XLA compiles in threads without Python's lock.
 
+No more than one for each core of the host compile at a time. More would take as long, and memory for each.
+
 The result of `f.lower(*abstract).compile()` stays in JAX's own caches. A later call of `f` takes it from there without
 tracing or compiling, if shapes, dtypes, shardings and the current mesh are the same. Otherwise it compiles as usual.
 """
 
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +32,9 @@ class Compiling:
 
     def __init__(self, mesh: Mesh, calls: Mapping[str, ProgramCall]):
         self._mesh = mesh
-        self._compilers = ThreadPoolExecutor(max(len(calls), 1), "compiling")
+        self._compilers = ThreadPoolExecutor(
+            min(max(len(calls), 1), os.cpu_count() or 1), "compiling"
+        )
         tracer = ThreadPoolExecutor(1, "tracing")
         self._begun = {name: tracer.submit(self._lower, *call) for name, call in calls.items()}
         tracer.shutdown(wait=False)

@@ -51,9 +51,8 @@ def messages_go_where_pytest_looks():
 # the process where there are no more. Two workers should stay below 4 GB, torch and tensorflow included.
 MANY_MAPS = 8_000
 MUCH_MEMORY = 1_200_000_000  # bytes of a worker
-MUCH_MORE = (
-    300_000_000  # bytes since programs were freed last: what is left then may be much already
-)
+# Since programs were freed last: what is left then may be much already.
+MUCH_MORE = 150_000_000
 _PROCESS = pathlib.Path("/proc/self")
 _left = [0]
 
