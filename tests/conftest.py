@@ -48,7 +48,7 @@ def messages_go_where_pytest_looks():
 
 
 # A process may hold 65,530 maps of memory where Linux has its default. Each compiled program takes some, and LLVM ends
-# the process where there are no more. Two workers should stay below 4 GB, torch and tensorflow included.
+# the process where there are no more. Two workers should stay below 4 GB, torch included.
 MANY_MAPS = 8_000
 MUCH_MEMORY = 1_200_000_000  # bytes of a worker
 # Since programs were freed last: what is left then may be much already.
