@@ -137,6 +137,14 @@ def test_the_largest_value_is_the_first_of_equal_ones_wherever_it_is(size):
     assert len(set(expected.tolist())) > 8 or size < 9
 
 
+@pytest.mark.parametrize(("platform", "reductions"), [("tpu", 1), ("cuda", 1), ("cpu", 3)])
+def test_only_on_a_cpu_the_largest_value_is_found_by_buckets(platform, reductions):
+    traced = jax.jit(sampler.find_largest).trace(jnp.zeros((2, 61)))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.reduce") == reductions
+    assert ("stablehlo.pad" in text) == (platform == "cpu")
+
+
 def test_logprobs_are_after_temperature_and_before_top_k_and_top_p():
     logits = np.random.default_rng(2).normal(size=(50, 300)).astype(np.float32) * 3
     chosen = choose(
