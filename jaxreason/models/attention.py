@@ -133,7 +133,7 @@ def fused_on_gpu(
     v: Float[Array, "B T K H"],
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
-    """JAX's Triton kernel (`attention_gpu`). It knows no sliding window: models with one use `blockwise`."""
+    """The kernel for packed rows (`attention_gpu`). It knows no sliding window: models with one use `blockwise`."""
     if mask.window is not None and mask.window < q.shape[1]:
         return blockwise(q, k, v, mask)
     return triton(q, k, v, mask.segments)

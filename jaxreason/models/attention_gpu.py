@@ -1,26 +1,22 @@
-"""Fused attention for GPUs: cuDNN's kernel where a row holds one sequence, else JAX's (Pallas, Triton).
+"""Fused attention for GPUs: cuDNN's kernel where a row holds one sequence, else our own (`packed_attention_gpu`).
 
-JAX's kernel takes segments, so rows may be packed; cuDNN's does not. With both, scores never leave the kernel and
-blocks above the diagonal are skipped. As with `attention_tpu`, causality goes by a token's place in its row. Off GPUs
-the kernel is interpreted (slow). `docs/performance.md` has times of both on an H200.
+Ours takes segments, so rows may be packed; cuDNN's does not. With both, scores never leave the kernel and blocks above
+the diagonal are skipped, with ours those of other segments too. As with `attention_tpu`, causality goes by a token's
+place in its row. `docs/performance.md` has times on an H200.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.gpu import attention as library
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.blockwise import lengthen
+from jaxreason.models.packed_attention_gpu import BLOCK, packed_attention
 from jaxreason.sharding import fitting_spec, heads_spec, platform
 
-BLOCK = 128  # rows are padded to a multiple
-BACKWARD_BLOCK = 64  # the library's own 32 takes twice as long on an H200
-BLOCK_SIZES = library.BlockSizes(BLOCK, BLOCK, *[BACKWARD_BLOCK] * 4)
-PADDING = -1  # segment of what they are padded with
+PADDING = -1  # segment of what rows are padded with, to a multiple of `BLOCK`
 
 
 def cudnn_serves(q: Float[Array, "B T N H"]) -> bool:
@@ -54,7 +50,7 @@ def triton(
     v: Float[Array, "B T K H"],
     segments: Int[Array, "B T"] | None,
 ) -> Float[Array, "B T N H"]:
-    """Causal attention of rows over themselves within `segments`; keys and values are not repeated for their group.
+    """Causal attention of rows over themselves within runs of equal `segments`.
 
     Under a mesh each device runs the kernel on its own rows and heads, the latter whole where the `tensor` axis does
     not divide both kinds. Rows are whole on every device: a `context` axis gathers them.
@@ -65,7 +61,7 @@ def triton(
     pad = -length % BLOCK
     q, k, v = (lengthen(x, pad, 0) for x in (q, k, v))
     segments = lengthen(segments, pad, PADDING)
-    return _on_devices(_heads, q, k, v, segments)[:, :length]
+    return _on_devices(packed_attention, q, k, v, segments)[:, :length]
 
 
 def _on_devices(run: Callable, q: Array, k: Array, v: Array, *ids: Array) -> Array:
@@ -77,17 +73,3 @@ def _on_devices(run: Callable, q: Array, k: Array, v: Array, *ids: Array) -> Arr
     wide = PartitionSpec(rows, None, heads)
     specs = (wide, wide, wide, *[PartitionSpec(rows) for _ in ids])
     return jax.shard_map(run, in_specs=specs, out_specs=wide, check_vma=False)(q, k, v, *ids)
-
-
-def _heads(q: Array, k: Array, v: Array, segments: Array) -> Array:
-    """Runs the kernel once for each query head of a group; the compiler turns these into one call."""
-    groups = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[3])
-    run = functools.partial(
-        library.mha,
-        sm_scale=q.shape[3] ** -0.5,
-        causal=True,
-        block_sizes=BLOCK_SIZES,
-        interpret=platform() != "gpu",
-    )
-    out = jax.vmap(lambda one: run(one, k, v, segments), in_axes=3, out_axes=3)(groups)
-    return out.reshape(q.shape)
