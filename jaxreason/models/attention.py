@@ -2,13 +2,16 @@
 
 `q [B,T,N,H]` against `k, v [B,S,K,H]` with N = K·G: head n reads key/value head n // G, and keys and values
 are never repeated. Every backend takes an `AttentionMask` and must give the same numbers (tests run them all).
+Each names what it gives, so that `remat` can keep it; `packed_attention_gpu` does so itself.
 `over_cache` serves the plain cache, whatever the backend: it reads one layer in the cache's own layout.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.attention_gpu import cudnn, cudnn_serves, triton
@@ -26,6 +29,7 @@ from jaxreason.models.blockwise import (
 )
 from jaxreason.models.flash_attention import attend_by_blocks
 from jaxreason.models.quantization import from_kept
+from jaxreason.models.remat import ATTENDED
 from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
@@ -36,6 +40,15 @@ CACHE_BLOCK = {
 }  # cached positions read at a time; on CPU they stay in its caches
 
 
+def _named(backend: Callable[..., Array]) -> Callable[..., Array]:
+    @functools.wraps(backend)
+    def run(*args) -> Array:
+        return checkpoint_name(backend(*args), ATTENDED)
+
+    return run
+
+
+@_named
 def plain(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
@@ -46,6 +59,7 @@ def plain(
     return _attend(q, k, v, mask.mask)
 
 
+@_named
 def blockwise(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
@@ -117,6 +131,7 @@ def _by_heads(x: Array) -> Array:
     return constrain(x, ("act_batch", "act_kv_heads", *[None] * (x.ndim - 2)))
 
 
+@_named
 def fused_on_tpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
@@ -150,7 +165,7 @@ def fastest_on_gpu(
         return blockwise(q, k, v, mask)
     if mask.segments is not None:
         return fused_on_gpu(q, k, v, mask)
-    return cudnn(q, k, v, mask.window)
+    return _named(cudnn)(q, k, v, mask.window)
 
 
 ATTENTION: dict[str, Callable[[Array, Array, Array, AttentionMask], Array]] = {

@@ -29,7 +29,7 @@ from jaxreason.models.layers import (
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.prefix_tree import PrefixTree
 from jaxreason.models.quantization import kept_dtype
-from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
+from jaxreason.models.remat import LAYER_INPUT, REMAT
 from jaxreason.models.rope import rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
 
@@ -84,7 +84,6 @@ class Attention(nnx.Module):
             out = cache.attend(q, index, mask)
         else:
             out = ATTENTION[self.model.attention](q, k, v, mask)
-            out = checkpoint_name(out, ATTENDED)
         return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
 
     def _heads(self, flat, norm, heads_axis):
