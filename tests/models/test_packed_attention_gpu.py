@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from backends import h100
+from jax.extend.core import jaxprs_in_params
 
 from jaxreason.models.attention_gpu import triton
 from jaxreason.models.packed_attention_gpu import (
@@ -167,7 +168,7 @@ def kernels_read(jaxpr):
         if eqn.primitive.name == "pallas_call":
             yield from [eqn.params["name"]] * any(id(v) in read for v in eqn.outvars)
         else:
-            for inner in jax.core.jaxprs_in_params(eqn.params):
+            for inner in jaxprs_in_params(eqn.params):
                 yield from kernels_read(inner)
 
 
