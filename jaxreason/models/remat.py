@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import jax
 
-ATTENDED = "attended"  # what attention gives; with splash and triton, the kernel's own remainders too
+ATTENDED = (
+    "attended"  # what attention gives; with splash and triton, the kernel's own remainders too
+)
 LAYER_INPUT = "layer_input"
 
 _policies = jax.checkpoint_policies
