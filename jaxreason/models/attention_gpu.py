@@ -16,7 +16,7 @@ from jaxreason.models.blockwise import lengthen
 from jaxreason.models.packed_attention_gpu import BLOCK, packed_attention
 from jaxreason.sharding import fitting_spec, heads_spec, platform
 
-PADDING = -1  # segment of what rows are padded with, to a multiple of `BLOCK`
+PADDING = 0  # segment of what rows are padded with, to a multiple of `BLOCK`
 
 
 def cudnn_serves(q: Float[Array, "B T N H"]) -> bool:
@@ -50,14 +50,14 @@ def triton(
     v: Float[Array, "B T K H"],
     segments: Int[Array, "B T"] | None,
 ) -> Float[Array, "B T N H"]:
-    """Causal attention of rows over themselves within runs of equal `segments`.
+    """Causal attention of rows over themselves within runs of equal `segments`; padding sees itself alone.
 
     Under a mesh each device runs the kernel on its own rows and heads, the latter whole where the `tensor` axis does
     not divide both kinds. Rows are whole on every device: a `context` axis gathers them.
     """
     length = q.shape[1]
     if segments is None:
-        segments = jnp.zeros(q.shape[:2], jnp.int32)
+        segments = jnp.ones(q.shape[:2], jnp.int32)
     pad = -length % BLOCK
     q, k, v = (lengthen(x, pad, 0) for x in (q, k, v))
     segments = lengthen(segments, pad, PADDING)

@@ -50,7 +50,7 @@ def packed_attention(
 ) -> Float[Array, "B T N H"]:
     """Causal attention within each run of equal `segments`; T is a multiple of `BLOCK`.
 
-    Query head n reads key/value head n // (N // K), which is not repeated.
+    Tokens of segment 0 or less are padding: each sees only itself, so padding costs next to nothing. Query head n reads key/value head n // (N // K), which is not repeated.
     """
     head_dim = q.shape[3]
     features = max(pl.next_power_of_2(head_dim), FEWEST)
@@ -64,8 +64,12 @@ def packed_attention(
 
 
 def run_starts(ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The place in its row where each token's run of equal ids begins; T is a multiple of `BLOCK`."""
-    begins = jnp.concatenate([ids[:, :1] < ids[:, :1], ids[:, 1:] != ids[:, :-1]], axis=1)
+    """The place in its row where each token's run of equal ids begins; T is a multiple of `BLOCK`.
+
+    Each id of 0 or less is a run of its own.
+    """
+    changes = jnp.concatenate([ids[:, :1] < ids[:, :1], ids[:, 1:] != ids[:, :-1]], axis=1)
+    begins = changes | (ids <= 0)
     places = jnp.where(begins, jnp.arange(ids.shape[1]), 0)
     # The largest so far: in its block, then of the blocks before. XLA makes tens of kernels of a cumulative maximum.
     blocks = places.reshape(len(ids), -1, BLOCK)

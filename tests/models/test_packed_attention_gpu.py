@@ -50,9 +50,10 @@ def draw(length, heads, kv_heads, head_dim, rows=2):
 
 
 def in_numpy(q, k, v, d, ids):
-    """What attention gives and its gradients, in float64."""
+    """What attention gives and its gradients, in float64; padding (ids of 0 or less) sees itself alone."""
     q, k, v, d = (x.astype(np.float64) for x in (q, k, v, d))
-    group, runs = q.shape[2] // k.shape[2], np.cumsum(np.diff(ids, prepend=ids[:, :1]) != 0, axis=1)
+    begins = (np.diff(ids, prepend=ids[:, :1]) != 0) | (ids <= 0)
+    group, runs = q.shape[2] // k.shape[2], np.cumsum(begins, axis=1)
     wide_k, wide_v = (np.repeat(x, group, axis=2) for x in (k, v))
     seen = (runs[:, :, None] == runs[:, None]) & np.tri(q.shape[1], dtype=bool)
     scores = np.einsum("btnh,bsnh->bnts", q, wide_k) * q.shape[3] ** -0.5
@@ -105,7 +106,7 @@ def test_the_heads_of_a_group_share_keys(group):
 def test_heads_of_any_width_are_padded(head_dim):
     operands = draw(100, 2, 1, head_dim, rows=1)
     got = by_kernels(lambda q, k, v: triton(q, k, v, None), *operands)
-    for a, b in zip(got, in_numpy(*operands, np.zeros((1, 100), np.int32)), strict=True):
+    for a, b in zip(got, in_numpy(*operands, np.ones((1, 100), np.int32)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
@@ -132,11 +133,23 @@ def test_blocks_of_other_segments_are_not_read():
         np.testing.assert_array_equal(a[:, inside], b[:, inside])
 
 
-def test_runs_begin_where_the_id_changes():
+def test_padding_reads_no_other_block_of_padding():
+    ids = ids_of([[(1, 100), (0, 412)]])
+    operands = draw(512, 2, 1, 64, rows=1)
+    for x in operands:
+        x[:, 256:384] = np.nan
+    for got in by_kernels(lambda *qkv: packed_attention(*qkv, ids, LARGE), *operands):
+        assert np.isfinite(got[:, :256]).all() and np.isfinite(got[:, 384:]).all()
+
+
+def test_runs_begin_where_the_id_changes_and_at_each_token_of_padding():
     random = np.random.default_rng(0)
     ids = np.repeat(random.integers(0, 3, (3, 64)), 6, axis=1).astype(np.int32)
     expected = [
-        [max(i for i in range(t + 1) if i == 0 or row[i] != row[i - 1]) for t in range(384)]
+        [
+            max(i for i in range(t + 1) if i == 0 or row[i] != row[i - 1] or row[i] == 0)
+            for t in range(384)
+        ]
         for row in ids
     ]
     np.testing.assert_array_equal(run_starts(jnp.asarray(ids)), expected)
