@@ -50,7 +50,8 @@ def packed_attention(
 ) -> Float[Array, "B T N H"]:
     """Causal attention within each run of equal `segments`; T is a multiple of `BLOCK`.
 
-    Tokens of segment 0 or less are padding: each sees only itself, so padding costs next to nothing. Query head n reads key/value head n // (N // K), which is not repeated.
+    Tokens of segment 0 or less are padding: each sees only itself, so padding costs next to nothing. Query head n reads
+    key/value head n // (N // K), which is not repeated.
     """
     head_dim = q.shape[3]
     features = max(pl.next_power_of_2(head_dim), FEWEST)

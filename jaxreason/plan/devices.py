@@ -1,5 +1,5 @@
-"""The devices of a slice that is not here: TPUs as their compiler describes them; GPUs of
-this machine, or stand-ins.
+"""The devices of a slice that is not here, as their compiler describes them. GPUs may be those of this machine, and
+without a compiler for them there are stand-ins.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import jax
 from jax.experimental import topologies
 
 from jaxreason.config import ConfigError
+from jaxreason.plan.gpu_compiler import described_gpus, has_driver
 from jaxreason.plan.slices import Slice
 
 # libtpu would ask for the metadata of a TPU VM and lock the TPU; on this machine there is neither.
@@ -59,14 +60,24 @@ def _topology(slice_: Slice):
     return topologies.get_topology_desc(name, "tpu", **options)
 
 
-def _gpus(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
+def _gpus_here() -> Sequence[jax.Device]:
+    # Without the driver, JAX would not only find no GPU but also refuse to load their compiler.
+    if not has_driver():
+        return []
     try:
-        here = jax.devices("gpu")
+        return jax.devices("gpu")
     except RuntimeError:
-        here = []
+        return []
+
+
+def _gpus(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
+    here = _gpus_here()
     if len(here) >= slice_.devices and slice_.generation in here[0].device_kind.lower():
         return here[: slice_.devices], True
     jax.config.update("jax_platforms", "cpu")
+    described = described_gpus(slice_)
+    if described:
+        return described, True
     if jax.config.jax_num_cpu_devices < slice_.devices:
         # If jax has started already, its devices may be enough.
         with contextlib.suppress(RuntimeError):

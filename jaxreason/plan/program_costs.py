@@ -74,7 +74,7 @@ def measure_program(
       can_compile: whether there is a compiler for the target here.
       chunk: number of positions whose logits are in memory at the same time; for the estimate.
     """
-    _LOG.info("compiling %s", program.name)
+    _LOG.info("%s %s", "compiling" if can_compile else "tracing", program.name)
     began = time.perf_counter()
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         traced = program.function.trace(*program.args)

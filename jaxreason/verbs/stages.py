@@ -24,6 +24,7 @@ from jaxreason.evaluation import (
     transfer,
 )
 from jaxreason.evaluation.validator import make_validator
+from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.recipe_plan import plan_recipe
 from jaxreason.plan.search import search_recipe
 from jaxreason.plan.search_table import format_search
@@ -317,6 +318,7 @@ def _extra(extra: str, *libraries: str) -> Iterator[None]:
 def plan_verb(call: Call) -> None:
     """Shows what a recipe needs on a slice."""
     slice_ = find_slice(call.flags["slice"])
+    slice_devices(slice_)  # First of all: once JAX has started, its platforms are fixed.
     log_messages(call)
     if call.flags["search"]:
         return _search(call, slice_)

@@ -4,6 +4,8 @@ import dataclasses
 import importlib.util
 import json
 import math
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -25,6 +27,8 @@ from jaxreason.recipes import load_recipe
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh
 from jaxreason.training.sft_config import SFTConfig
+
+HAS_CUDA = importlib.util.find_spec("jax_cuda13_plugin") is not None
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +200,39 @@ def test_without_the_tpu_compiler_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'jaxreason\[tpu\]'"):
         devices.slice_devices(find_slice("v5p-64"))
+
+
+def run_plan(*flags):
+    code = "import sys; from jaxreason.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "plan", "--config", "configs/study_tiny.py"]
+    found = subprocess.run([*command, "--nofit", *flags], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return found.stdout, found.stderr
+
+
+def test_a_node_of_cards_that_is_not_here_is_planned_without_further_settings(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    told, _ = run_plan("--slice", "h100-8", "--config.sft.micro_batch_rows=8")
+    assert "h100-8 (NVIDIA H100 SXM: 8 chips, 8 devices)" in told
+    assert "sft: fits" in told and "rl: fits" in told
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="the compiler is here")
+def test_without_a_compiler_for_gpus_it_is_said_what_to_install_and_memory_is_estimated(caplog):
+    with caplog.at_level("INFO", "jaxreason"):
+        found, can_compile = devices.slice_devices(find_slice("h100"))
+    assert len(found) == 1 and not can_compile
+    assert "pip install 'jaxreason[cuda]' (no GPU is needed)" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_CUDA, reason="needs jaxreason[cuda]")
+@pytest.mark.parametrize("name", ["h200", "h100-8", "2xh100-8"])
+def test_programs_are_compiled_for_cards_that_are_not_here(name):
+    flags = "--config.sft.micro_batch_rows=16", "--config.model.attention=triton"
+    told, log = run_plan("--slice", name, *flags)
+    assert "estimated" not in told + log and "sft: fits" in told and "rl: fits" in told
+    assert ("collectives: not known without compiling, or none" in told) == (name == "h200")
 
 
 def test_a_recipe_without_training_has_nothing_to_plan():
