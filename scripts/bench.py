@@ -6,6 +6,7 @@
     python scripts/bench.py sampler --rows 16 --length 32 --new-tokens 128 --slots 16 --batches 16
     python scripts/bench.py sampler --rows 128 --length 32 --shortest 16 --new-tokens 1024 --slots 32,64 --batches 16,32
     python scripts/bench.py train --size 0.6b --dtype bfloat16 --attention cudnn --compiled   # for a GPU
+    python scripts/bench.py update --size 1.7b --dtype bfloat16 --attention cudnn    # RL's update beside SFT's step
     python scripts/bench.py load --kind chat --requests 1000     # a server's load, without a peer: see bench_load.py
 
 `sampler` asks for `rows` greedy replies of `new-tokens` tokens, or of lengths from `shortest` on whose logarithm is
@@ -39,6 +40,7 @@ from jaxreason.host_memory import keep_freed_memory  # noqa: E402
 keep_freed_memory()  # As in a run of ours; torch profits too.
 
 import bench_load  # noqa: E402
+import bench_update  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--unroll", type=int, default=30, help="layers per iteration of the scan")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--length", type=int, default=512, help="tokens of a row or prompt")
+    parser.add_argument("--packed", type=int, default=1, help="replies of a row, for `update`")
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--shortest", type=int, help="of the replies; all are as long if not given")
     parser.add_argument(
@@ -117,7 +120,7 @@ def main() -> None:
         print(f"--size {arguments.size}: there is no accelerator here; nothing was timed.")
         return
     with tempfile.TemporaryDirectory() as folder:
-        peer = None if arguments.sides == "jaxreason" else torch_model(arguments, folder)
+        peer = None if is_alone(arguments) else torch_model(arguments, folder)
         mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
         with jax.set_mesh(mesh):
             makers, tokens = WORK[arguments.what](arguments, folder, peer, mesh)
@@ -143,17 +146,22 @@ def our_model(arguments, folder: str, mesh):
 
 
 def model_config(arguments, folder: str) -> ModelConfig:
-    alone = arguments.sides == "jaxreason"
+    alone = is_alone(arguments)
     return ModelConfig(
         path="" if alone else folder,
         init="random" if alone else "pretrained",
         architecture=settings(arguments.size) if alone else {},
         dtype=arguments.dtype,
-        param_dtype=arguments.dtype if arguments.what != "train" else "float32",
+        param_dtype="float32" if arguments.what in ("train", "update") else arguments.dtype,
         remat=arguments.remat,
         attention=arguments.attention,
         unroll=arguments.unroll,
     )
+
+
+def is_alone(arguments) -> bool:
+    """Whether torch has no part in it; our weights are random then."""
+    return arguments.sides == "jaxreason" or arguments.what == "update"
 
 
 def random_tokens(arguments) -> np.ndarray:
@@ -285,7 +293,23 @@ def fastest(name: str, runs: dict):
     return runs[best]
 
 
-WORK = {"train": train, "prefill": prefill, "prompts": prompts, "sampler": sampler}
+def update(arguments, folder: str, peer, mesh):
+    """Times RL's update on replies packed into rows, and the SFT step on the same replies, one in each row."""
+    tokens, config = random_tokens(arguments), model_config(arguments, folder)
+    sides = {
+        "jaxreason": lambda: bench_update.packed_side(arguments, config, mesh, tokens),
+        "sft": lambda: bench_update.single_side(arguments, config, mesh, tokens),
+    }
+    return sides, tokens.size
+
+
+WORK = {
+    "train": train,
+    "prefill": prefill,
+    "prompts": prompts,
+    "sampler": sampler,
+    "update": update,
+}
 
 
 def compare(sides: dict, tokens: int, arguments) -> dict:
