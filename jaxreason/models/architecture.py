@@ -56,6 +56,8 @@ class Model:
     # only `sampler_weights` asks for these
     output_first: bool = False  # kernels are [out, in]
     int8: bool = False  # those of the layers are whole numbers with a scale for each output
+    # kernels with the same input are one, side by side in each of so many parts; 0: each is apart
+    fused: int = 0
 
     def __post_init__(self):
         for field, valid in (("remat", REMAT), ("attention", ATTENTION)):

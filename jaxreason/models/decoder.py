@@ -23,6 +23,7 @@ from jaxreason.models.layers import (
     RMSNorm,
     make_param,
     multiply_rows_by_outputs,
+    split_outputs,
     swiglu,
     swiglu_by_blocks,
 )
@@ -62,9 +63,15 @@ class Attention(nnx.Module):
             output_first=model.output_first,
             int8=model.int8,
         )
-        self.q_proj = make((arch.hidden_size, queries), ("embed", "q_heads"), arch.attention_bias)
-        self.k_proj = make((arch.hidden_size, keys), ("embed", "kv_heads"), arch.attention_bias)
-        self.v_proj = make((arch.hidden_size, keys), ("embed", "kv_heads"), arch.attention_bias)
+        self.sizes = queries, keys, keys
+        of_keys = ("embed", "kv_heads"), arch.attention_bias
+        if model.fused:
+            self.qkv_proj = make((arch.hidden_size, sum(self.sizes)), *of_keys)
+        else:
+            of_queries = ("embed", "q_heads"), arch.attention_bias
+            self.q_proj = make((arch.hidden_size, queries), *of_queries)
+            self.k_proj = make((arch.hidden_size, keys), *of_keys)
+            self.v_proj = make((arch.hidden_size, keys), *of_keys)
         self.o_proj = make(
             (queries, arch.hidden_size), ("q_heads", "embed"), arch.attention_output_bias
         )
@@ -75,9 +82,10 @@ class Attention(nnx.Module):
         self.k_norm = norm() if arch.qk_norm else None
 
     def __call__(self, x, rope, mask: AttentionMask, cache: AnyCache | None, index):
-        q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
-        k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
-        v = self._heads(self.v_proj(x), None, "act_kv_heads")
+        q, k, v = self._project(x)
+        q = self._heads(q, self.q_norm, "act_heads")
+        k = self._heads(k, self.k_norm, "act_kv_heads")
+        v = self._heads(v, None, "act_kv_heads")
         q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
             cache = cache.write(index, mask.query_positions, k, v)
@@ -85,6 +93,11 @@ class Attention(nnx.Module):
         else:
             out = ATTENTION[self.model.attention](q, k, v, mask)
         return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
+
+    def _project(self, x):
+        if self.model.fused:
+            return split_outputs(self.qkv_proj(x), self.sizes, self.model.fused)
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
 
     def _heads(self, flat, norm, heads_axis):
         heads = flat.reshape(*flat.shape[:-1], -1, self.model.architecture.head_dim)
@@ -97,7 +110,8 @@ class MLP(nnx.Module):
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         arch = model.architecture
-        self.remat = model.remat
+        self.remat, self.fused = model.remat, model.fused
+        self.size = arch.intermediate_size
         make = functools.partial(
             Linear,
             bias=False,
@@ -107,11 +121,18 @@ class MLP(nnx.Module):
             output_first=model.output_first,
             int8=model.int8,
         )
-        self.gate_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
-        self.up_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
-        self.down_proj = make((arch.intermediate_size, arch.hidden_size), ("mlp", "embed"))
+        if model.fused:
+            self.gate_up_proj = make((arch.hidden_size, 2 * self.size), ("embed", "mlp"))
+        else:
+            self.gate_proj = make((arch.hidden_size, self.size), ("embed", "mlp"))
+            self.up_proj = make((arch.hidden_size, self.size), ("embed", "mlp"))
+        self.down_proj = make((self.size, arch.hidden_size), ("mlp", "embed"))
 
     def __call__(self, x):
+        if self.fused:
+            sizes = self.size, self.size
+            inner = swiglu(*split_outputs(self.gate_up_proj(x), sizes, self.fused))
+            return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
         if not REMAT[self.remat].keeps_inside:
             kernels = (w.kernel[...] for w in (self.gate_proj, self.up_proj, self.down_proj))
             return swiglu_by_blocks(x, *kernels)

@@ -1,12 +1,14 @@
 """The parts of a decoder block: normalisation, linear map, gated MLP, and how parameters carry their axis names."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxreason.sharding import axis_size, constrain, platform
 
@@ -75,6 +77,24 @@ def multiply_rows_by_outputs(
     if x.shape[0] * x.shape[1] < FEW_ROWS:
         out = jax.lax.optimization_barrier(out)
     return jnp.einsum("OBT->BTO", out).astype(dtype or x.dtype)
+
+
+def join_outputs(kernels: Sequence[Num[Array, "... O"]], parts: int) -> Num[Array, "... S"]:
+    """Kernels (or biases) with the same input as one: in each of `parts` parts, a part of each kernel's outputs.
+
+    Devices that split outputs evenly between them then have their own outputs of each kernel.
+    """
+    split = [x.reshape(*x.shape[:-1], parts, -1) for x in kernels]
+    return jnp.concatenate(split, axis=-1).reshape(*kernels[0].shape[:-1], -1)
+
+
+def split_outputs(
+    out: Float[Array, "... S"], sizes: Sequence[int], parts: int
+) -> list[Float[Array, "... O"]]:
+    """The results of the kernels of these sizes, from that of the one that `join_outputs` made of them."""
+    apart = out.reshape(*out.shape[:-1], parts, -1)
+    ends = np.cumsum(sizes)[:-1] // parts
+    return [x.reshape(*out.shape[:-1], -1) for x in jnp.split(apart, ends, axis=-1)]
 
 
 def swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:

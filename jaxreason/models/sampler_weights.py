@@ -5,13 +5,15 @@ After an update `rl.loop.sync_weights` hands new parameters to `Engine.set_param
 A decode step reads all weights, so they are kept in the dtype in which products are made. Where layers are unrolled
 (on CPU if the model says so, on GPUs always) each has arrays of its own: XLA copies a layer's slice of stacked weights
 before each product, which takes longer than the product itself. And XLA's CPU compiler makes the product of few rows
-with a kernel in half the time where the kernel is kept output by output (`layers.multiply_rows_by_outputs`). Over many
-devices the copies need not be split as finely as the trainer's: what is whole is not collected for each token.
+with a kernel in half the time where the kernel is kept output by output (`layers.multiply_rows_by_outputs`). On GPUs,
+kernels with the same input are kept as one: XLA makes one product of them, and would copy them together each time.
+Over many devices the copies need not be split as finely as the trainer's: what is whole is not collected for each
+token.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,8 +21,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
+from jaxreason.models.layers import join_outputs
 from jaxreason.models.quantization import quantize_outputs
 from jaxreason.sharding import RULES, abstract_arrays, num_parts
+
+# Of a layer: the kernel that a GPU's sampler has in place of several.
+FUSED = {
+    ("self_attn", "qkv_proj"): ("q_proj", "k_proj", "v_proj"),
+    ("mlp", "gate_up_proj"): ("gate_proj", "up_proj"),
+}
 
 WeightDtype = Literal["auto", "int8"]  # auto: that of the activations
 
@@ -47,8 +56,16 @@ def sampling_model(model: Model, mesh: Mesh, dtype: WeightDtype = "auto") -> Mod
         param_dtype=model.dtype,
         output_first=_is_unrolled(model, mesh) and _platform(mesh) == "cpu",
         int8=dtype == "int8",
+        fused=_fused_parts(model, mesh),
         remat="none",
     )
+
+
+def _fused_parts(model: Model, mesh: Mesh) -> int:
+    """The number of devices that split heads; 0 if kernels are not joined."""
+    parts, arch = mesh.shape["tensor"], model.architecture
+    even = arch.num_key_value_heads % parts == 0 and arch.intermediate_size % parts == 0
+    return parts if _platform(mesh) == "gpu" and even else 0
 
 
 def _is_unrolled(model: Model, mesh: Mesh) -> bool:
@@ -92,8 +109,9 @@ def replace_params(
 ) -> None:
     """Puts new values into the parameters of `lay_out`, one parameter at a time, each in the memory of the old one.
 
-    There is never a second copy of more than one parameter (of all its layers). If `read` raises, the parameters before
-    are new and the others old: the set must not be used until all have been replaced.
+    There is never a second copy of more than one parameter (of all its layers), or of those that are kept as one. If
+    `read` raises, the parameters before are new and the others old: the set must not be used until all have been
+    replaced.
 
     Args:
       model: the trainer's, as for `lay_out`.
@@ -104,15 +122,36 @@ def replace_params(
     """
     changed = changed_parts(model, mesh, weights)
 
-    def replace(path: tuple) -> None:
-        names = tuple(entry.key for entry in path)
-        part = functools.reduce(lambda inner, name: {name: inner}, reversed(names), read(path))
+    def replace(names: tuple[str, ...], paths: list[tuple]) -> None:
+        part: dict[str, Any] = {}
+        for path in paths:
+            _add(part, [entry.key for entry in path], read(path))
         if names[0] in changed:
             part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
         _put(laid_out, part)
 
+    for names, paths in _kept_as_one(model, mesh):
+        replace(names, paths)  # whose variables are gone when the next is read
+
+
+def _kept_as_one(model: Model, mesh: Mesh) -> Iterator[tuple[tuple[str, ...], list[tuple]]]:
+    """The names of each parameter of the sampler, and the paths of the trainer's that it is made of."""
+    joined = {
+        (module, source): name for (module, name), sources in FUSED.items() for source in sources
+    }
+    found: dict[tuple[str, ...], list[tuple]] = {}
     for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
-        replace(path)  # whose variables are gone when the next is read
+        names = tuple(entry.key for entry in path)
+        if _fused_parts(model, mesh) and names[1:3] in joined:
+            names = (*names[:2], joined[names[1], names[2]], *names[3:])
+        found.setdefault(names, []).append(path)
+    yield from found.items()
+
+
+def _add(tree: dict[str, Any], names: list[str], value: Any) -> None:
+    for name in names[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[names[-1]] = value
 
 
 def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str, ...]:
@@ -214,8 +253,20 @@ def _change(model: Model, mesh: Mesh, dtype: WeightDtype, params: dict[str, Any]
     params = jax.tree_util.tree_map_with_path(functools.partial(_stored, wanted), params)
     if not _is_unrolled(model, mesh) or "layers" not in params:
         return params
-    number = model.architecture.num_hidden_layers
-    return params | {"layers": tuple(_layer(params["layers"], i) for i in range(number))}
+    apart = (_layer(params["layers"], i) for i in range(model.architecture.num_hidden_layers))
+    return params | {"layers": tuple(_joined(layer, wanted.fused) for layer in apart)}
+
+
+def _joined(layer: dict[str, Any], parts: int) -> dict[str, Any]:
+    """A layer (or the part of it that is there) with the kernels of FUSED joined, unless `parts` is 0."""
+    for (module, name), sources in FUSED.items() if parts else ():
+        inside = layer.get(module, {})
+        if sources[0] in inside:
+            given = [inside[source] for source in sources]
+            one = jax.tree.map(lambda *x: join_outputs(x, parts), *given)
+            rest = {key: x for key, x in inside.items() if key not in sources}
+            layer = layer | {module: rest | {name: one}}
+    return layer
 
 
 def _quantized(tree: Any) -> Any:

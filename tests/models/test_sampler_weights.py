@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
-from jaxreason.models.decoder import forward, init_cache, init_params
+from jaxreason.models import sampler_weights
+from jaxreason.models.decoder import abstract_params, forward, init_cache, init_params
 from jaxreason.models.sampler_weights import (
     WeightLayout,
     abstract_layout,
@@ -18,6 +19,16 @@ from jaxreason.models.sampler_weights import (
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE, MANY = (1, 1, 1, 1), (1, 4, 2, 1)
+THREE_PARTS = (1, 1, 3, 1)  # Two key/value heads cannot be divided by three.
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Weights are laid out as a GPU's sampler has them."""
+    sampler_weights._program.cache_clear()
+    monkeypatch.setattr(sampler_weights, "_platform", lambda mesh: "gpu")
+    yield
+    sampler_weights._program.cache_clear()
 
 
 # 4 x 20 rows are no longer few
@@ -59,6 +70,31 @@ def test_int8_kernels_give_what_the_rounded_kernels_give(sizes, unroll):
     assert np.abs(found - exact).max() > 1e-3
     layer = laid_out["layers"] if unroll == 1 else laid_out["layers"][0]
     assert layer["mlp"]["up_proj"]["kernel"].dtype == "int8"
+
+
+@pytest.mark.parametrize("dtype", ["auto", "int8"])
+@pytest.mark.parametrize(("sizes", "parts"), [(ONE, 1), (MANY, 2), (THREE_PARTS, 0)], ids=str)
+def test_on_gpus_kernels_with_the_same_input_are_one(as_on_a_gpu, sizes, parts, dtype):
+    model = make_model(make_architecture(attention_bias=True))
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+    tokens = random_tokens((4, 12))
+    run = jax.jit(lambda m, p: forward(m, p, tokens, counting(tokens)).logits, static_argnums=0)
+    with jax.set_mesh(mesh):
+        params = jax.tree.map(
+            lambda x: x + 0.1 * jnp.sin(jnp.arange(x.size)).reshape(x.shape),  # No bias is zero.
+            init_params(model, jax.random.key(0), mesh),
+        )
+        rounded = jax.tree_util.tree_map_with_path(by_hand, params) if dtype == "int8" else params
+        laid_out = lay_out(model, mesh, params, WeightLayout(dtype))
+        wanted = sampling_model(model, mesh, dtype)
+        expected, found = run(model, rounded), run(wanted, laid_out)
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+    assert wanted.fused == parts
+    names = {"qkv_proj", "o_proj"} if parts else {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert {n for n in laid_out["layers"][0]["self_attn"] if n.endswith("proj")} == names
+    # Attention has two products in each of three layers, and the head is one.
+    products = str(jax.make_jaxpr(lambda p: run(wanted, p))(laid_out)).count("dot_general")
+    assert products == 3 * ((4 if parts else 7) + 2) + 1
 
 
 def by_hand(path, x):
@@ -129,9 +165,15 @@ def buffers(x):
     return sorted(shard.data.unsafe_buffer_pointer() for shard in x.addressable_shards)
 
 
-def test_the_plan_knows_what_the_layout_makes():
+@pytest.mark.parametrize("sizes", [ONE, MANY], ids=str)
+def test_the_plan_knows_what_a_gpu_gets(as_on_a_gpu, sizes):
+    test_the_plan_knows_what_the_layout_makes(sizes)
+
+
+@pytest.mark.parametrize("sizes", [MANY], ids=str)
+def test_the_plan_knows_what_the_layout_makes(sizes):
     model = make_model(make_architecture(), unroll=3, dtype="bfloat16")
-    mesh = make_mesh(MeshConfig(*MANY), jax.devices()[:8])
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
     for weights in (WeightLayout(), WeightLayout("int8"), WeightLayout(gathered=True)):
         made = lay_out(model, mesh, init_params(model, jax.random.key(0), mesh), weights)
         planned = abstract_layout(model, mesh, weights)
@@ -156,6 +198,20 @@ def test_only_models_with_all_layers_unrolled_are_laid_out_anew():
     ("sizes", "unroll", "dtype"), [(ONE, 1, "auto"), (ONE, 3, "auto"), (MANY, 3, "int8")], ids=str
 )
 def test_parameters_replaced_one_by_one_are_those_laid_out_together(sizes, unroll, dtype):
+    held = replace_all(sizes, unroll, dtype)
+    assert max(held) == held[0]  # no second copy grows beside the first
+
+
+@pytest.mark.parametrize(("sizes", "dtype"), [(ONE, "auto"), (MANY, "int8")], ids=str)
+def test_parameters_that_a_gpu_keeps_as_one_are_replaced_together(as_on_a_gpu, sizes, dtype):
+    held = replace_all(sizes, 1, dtype)
+    attention = abstract_params(make_model(make_architecture()))["layers"]["self_attn"]
+    before = [4 * attention[name]["kernel"].size for name in ("q_proj", "k_proj")]
+    assert max(held) - held[0] == sum(before)  # Those of all layers, when `v_proj` is read.
+
+
+def replace_all(sizes, unroll, dtype):
+    """Replaces all parameters and compares them; returns the bytes of all arrays before each was read."""
     model = make_model(make_architecture(), unroll=unroll)
     mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
     weights, held = WeightLayout(dtype), []
@@ -174,4 +230,5 @@ def test_parameters_replaced_one_by_one_are_those_laid_out_together(sizes, unrol
     for found, wanted in zip(jax.tree.leaves(replaced), jax.tree.leaves(expected), strict=True):
         assert found.sharding == wanted.sharding
         np.testing.assert_array_equal(found, wanted)
-    assert len(held) == len(flat) and max(held) == held[0]  # no second copy grows beside the first
+    assert len(held) == len(flat)
+    return held
