@@ -75,18 +75,16 @@ def sample_tokens(
     # The maximum is subtracted before the division: with a tiny temperature the other tokens then become -inf, and none
     # becomes +inf.
     scaled = (logits - jnp.max(logits, axis=-1, keepdims=True)) / by
-    weights = jnp.exp(scaled)
-    total = jnp.sum(weights, axis=-1)
+    total = jnp.sum(jnp.exp(scaled), axis=-1)
 
     def penalised() -> Array:
         changed = _penalise(logits, rule.penalty, seen)
-        changed = (changed - changed.max(-1, keepdims=True)) / by
-        return _pick_token(changed, jnp.exp(changed), rule, position)
+        return _pick_token((changed - changed.max(-1, keepdims=True)) / by, rule, position)
 
     token = jax.lax.cond(
         jnp.any(rule.penalty != 1.0),
         penalised,
-        lambda: _pick_token(scaled, weights, rule, position),
+        lambda: _pick_token(scaled, rule, position),
     )
     token = token if forced is None else jnp.where(forced >= 0, forced, token)
     at_token = jnp.take_along_axis(scaled, token[:, None], axis=-1)[:, 0]
@@ -124,13 +122,13 @@ def _penalise(logits: Array, penalty: Array, seen: Array) -> Array:
     return jnp.where(has, jnp.where(logits > 0, logits / by, logits * by), logits)
 
 
-def _pick_token(scaled: Array, weights: Array, rule: SamplingTensors, position: Array) -> Array:
-    """Returns [B], the token of each row; `weights` are exp(scaled - max)."""
+def _pick_token(scaled: Array, rule: SamplingTensors, position: Array) -> Array:
+    """Returns [B], the token of each row; the largest of `scaled` is 0."""
     return jax.lax.cond(
         jnp.all(rule.temperature == 0),
         lambda: find_largest(scaled),
         lambda: jnp.where(
-            rule.temperature == 0, find_largest(scaled), _draw(weights, rule, position)
+            rule.temperature == 0, find_largest(scaled), _draw(scaled, rule, position)
         ),
     )
 
@@ -207,11 +205,23 @@ def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
     return jax.lax.bitcast_convert_type(high, jnp.float32)
 
 
-def _draw(weights: Array, rule: SamplingTensors, position: Array) -> Array:
-    """Returns [B], tokens drawn in proportion to the weights that top-k and top-p leave."""
+def _draw(scaled: Array, rule: SamplingTensors, position: Array) -> Array:
+    """Returns [B], tokens drawn in proportion to the weights that top-k, top-p and min-p leave."""
+
+    def from_some() -> Array:
+        kept = keep_likeliest(jnp.exp(scaled), rule.top_k, rule.top_p)
+        kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # The largest weight is 1.
+        return _draw_by_weight(kept, rule, position)
+
+    # The choice is made around the draw and not around the weights: each result of a branch that is the same array as
+    # its argument would be copied.
+    restricted = (rule.top_k > 0) | (rule.top_p < 1.0) | (rule.min_p > 0.0)
+    from_all = functools.partial(_draw_by_weight, rule=rule, position=position)
+    return jax.lax.cond(jnp.any(restricted), from_some, lambda: from_all(jnp.exp(scaled)))
+
+
+def _draw_by_weight(kept: Array, rule: SamplingTensors, position: Array) -> Array:
     # Two picks from about sqrt(V) weights each. Cumulative sums of so few terms lose little precision in float32.
-    kept = keep_likeliest(weights, rule.top_k, rule.top_p)
-    kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # The largest weight is 1.
     buckets = _divide(kept)
     uniform = jax.vmap(_uniforms)(rule.key, position)
     bucket = _pick(jnp.sum(buckets, axis=-1), uniform[:, 0])
