@@ -2,11 +2,12 @@
 
 A program takes the queries of one key/value head of a row and reads its pages one after another, as far as the row is
 long; a long row's pages are split over several programs when there are few rows (Flash-Decoding, Dao et al. 2023).
-Off GPUs it is interpreted (slow). An H200 reads 4.2 TB/s with it (`docs/performance.md`).
+Queries are read and results written where they lie, `[B, T, N, H]`; only splits have results to join. Off GPUs it is
+interpreted (slow). What is known of its speed: `docs/performance.md`.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,11 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention_mask import AttentionMask
-from jaxreason.models.blockwise import LOWEST, lengthen
+from jaxreason.models.blockwise import LOWEST
 from jaxreason.models.paged_cache import PagedCache, has_place, on_devices
 from jaxreason.sharding import platform
 
-FEWEST_QUERIES, MOST_QUERIES = 16, 64  # of a program; a query is one of a token's heads
+FEWEST_QUERIES, MOST_QUERIES = 16, 128  # of a program; a query is one of a token's heads
 PROGRAMS = 512  # that keep a GPU busy
 MOST_SPLITS = 32  # of a row's pages
 
@@ -42,95 +43,137 @@ def gpu_kernel_serves(page_size: int, head_dim: int) -> bool:
     return all(n >= 16 and n & (n - 1) == 0 for n in (page_size, head_dim))
 
 
+class _Cut(NamedTuple):
+    """How the work is cut into programs."""
+
+    heads: int  # keys' and values'
+    block: int  # queries of a program
+    blocks: int  # programs that have the queries of a row and head
+    splits: int  # programs that share a row's pages
+
+
 def _attend(
     window: int | None, pages: Array, tables: Array, positions: Array, q: Array, layer: Any
 ) -> Array:
-    batch, number = len(q), pages.shape[1]
-    heads, size, head_dim = pages.shape[2] // 2, pages.shape[3], q.shape[3]
-    rows, at = _rows(q, heads), jnp.where(has_place(tables, positions, size), positions, -1)
-    at = jnp.repeat(at, q.shape[2] // heads, axis=1)
-    block = min(max(pl.next_power_of_2(at.shape[1]), FEWEST_QUERIES), MOST_QUERIES)
-    pad = -at.shape[1] % block
-    rows, at = jnp.pad(rows, ((0, 0), (0, 0), (0, pad), (0, 0))), lengthen(at, pad, -1)
+    number, channels, size, head_dim = pages.shape[1:]
+    cut = _cut(q, channels // 2, tables.shape[1])
+    at = jnp.where(has_place(tables, positions, size), positions, -1)
+    first = jnp.reshape(layer * number, 1)  # page of the layer
     pool = pages.reshape(-1, 2, size, head_dim)
-    parts = _run(window, rows, at, tables + layer * number, pool, block)
-    out = _joined(*parts)[:, :, : rows.shape[2] - pad].astype(q.dtype)
-    out = out.reshape(batch, heads, q.shape[1], -1, head_dim)
-    return jnp.einsum("BKTGH->BTKGH", out).reshape(q.shape)
+    found = _run(window, cut, q, at, tables, first, pool)
+    return found[0] if cut.splits == 1 else _joined(*found).astype(q.dtype)
 
 
-def _rows(q: Float[Array, "B T N H"], heads: int) -> Float[Array, "B K M H"]:
-    """The queries of each key/value head, token by token, so that those of a program are close: M = T·G."""
-    groups = q.reshape(*q.shape[:2], heads, -1, q.shape[3])
-    return jnp.einsum("BTKGH->BKTGH", groups).reshape(len(q), heads, -1, q.shape[3])
+def _cut(q: Float[Array, "B T N H"], heads: int, columns: int) -> _Cut:
+    queries = q.shape[1] * q.shape[2] // heads
+    # Half as many in float32, or a program with large pages would need more shared memory than there is.
+    most = MOST_QUERIES if q.dtype.itemsize == 2 else MOST_QUERIES // 2
+    block = max(min(pl.next_power_of_2(queries), most), FEWEST_QUERIES)
+    blocks = pl.cdiv(queries, block)
+    # With few rows there are too few programs to fill a GPU: the pages of a row are then shared by several.
+    splits = PROGRAMS // (len(q) * heads * blocks)
+    return _Cut(heads, block, blocks, max(min(splits, MOST_SPLITS, columns), 1))
 
 
 def _run(
-    window: int | None, rows: Array, at: Array, tables: Array, pool: Array, block: int
-) -> tuple[Array, Array, Array]:
-    """Results of each split of a row's pages: weighted values, the largest score and the sum of weights."""
-    batch, heads, queries, head_dim = rows.shape
-    blocks = queries // block
-    # With few rows there are too few programs to fill a GPU: the pages of a row are then shared by several.
-    splits = PROGRAMS // (batch * heads * blocks)
-    splits = max(min(splits, MOST_SPLITS, tables.shape[1]), 1)
-    found = jax.ShapeDtypeStruct((splits, batch, heads, queries), jnp.float32)
-    one = pl.BlockSpec((None, None, None, block), lambda b, h, i: (i % splits, b, h, i // splits))
+    window: int | None, cut: _Cut, q: Array, at: Array, tables: Array, first: Array, pool: Array
+) -> list[Array]:
+    """The result `[B, T, N, H]`; or each split's weighted values, its largest scores and its sums of weights."""
+    shapes = _out_shapes(cut.splits, q)
     return pl.pallas_call(
-        functools.partial(_kernel, window, heads, splits),
-        grid=(batch, heads, blocks * splits),
+        functools.partial(_kernel, window, cut),
+        grid=(len(q), cut.heads, cut.blocks * cut.splits),
         in_specs=[
-            pl.BlockSpec((None, None, block, head_dim), lambda b, h, i: (b, h, i // splits, 0)),
-            pl.BlockSpec((None, block), lambda b, h, i: (b, i // splits)),
-            pl.BlockSpec((None, tables.shape[1]), lambda b, h, i: (b, 0)),
+            *(_row(x.shape[1:]) for x in (q, at, tables)),
+            pl.BlockSpec(first.shape, lambda b, h, i: (0,)),
             pl.BlockSpec(pool.shape, lambda b, h, i: (0, 0, 0, 0)),
         ],
-        out_specs=[
-            pl.BlockSpec(
-                (None, None, None, block, head_dim),
-                lambda b, h, i: (i % splits, b, h, i // splits, 0),
-            ),
-            one,
-            one,
-        ],
-        out_shape=[jax.ShapeDtypeStruct((*found.shape, head_dim), jnp.float32), found, found],
-        compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
+        out_specs=[_out_row(cut.splits, shape.shape) for shape in shapes],
+        out_shape=shapes,
+        # 64 queries are what 4 warps multiply at once; with 128, 4 warps would spill their registers.
+        compiler_params=triton.CompilerParams(num_warps=4 if cut.block <= 64 else 8, num_stages=2),
         interpret=platform() != "gpu",
         name="attention_over_pages",
-    )(rows, at, tables, pool)
+    )(q, at, tables, first, pool)
+
+
+def _out_shapes(splits: int, q: Array) -> list[jax.ShapeDtypeStruct]:
+    if splits == 1:
+        return [jax.ShapeDtypeStruct(q.shape, q.dtype)]
+    one = jax.ShapeDtypeStruct((splits, *q.shape[:3]), jnp.float32)
+    return [jax.ShapeDtypeStruct((splits, *q.shape), jnp.float32), one, one]
+
+
+def _row(shape: tuple[int, ...]) -> pl.BlockSpec:
+    """All of a row: programs pick their queries from it by themselves, so it is not padded to whole blocks."""
+    return pl.BlockSpec((None, *shape), lambda b, h, i: (b, *[0] * len(shape)))
+
+
+def _out_row(splits: int, shape: tuple[int, ...]) -> pl.BlockSpec:
+    """All of a row of the result, or of what a split found."""
+    if splits == 1:
+        return _row(shape[1:])
+    rest = shape[2:]
+    return pl.BlockSpec((None, None, *rest), lambda b, h, i: (i % splits, b, *[0] * len(rest)))
 
 
 def _kernel(
     window: int | None,
-    heads: int,
-    splits: int,
+    cut: _Cut,
     q_ref: Any,
     at_ref: Any,
     tables_ref: Any,
+    first_ref: Any,
     pool_ref: Any,
-    values_ref: Any,
-    maximum_ref: Any,
-    total_ref: Any,
+    *out_refs: Any,
 ) -> None:
     # Each program has the queries of one key/value head of one row, and a share of the row's pages. It finds its
     # pages in the table itself, so nothing is gathered before the kernel runs.
-    head, split = pl.program_id(1), pl.program_id(2) % splits
-    q, at = q_ref[...], at_ref[...]
-    size = pool_ref.shape[2]
+    head, split = pl.program_id(1), pl.program_id(2) % cut.splits
+    places, real = _queries(cut, *q_ref.shape[:2])
+    q = triton.load(_at(q_ref, places), mask=real[:, None], other=0)
+    at = triton.load(at_ref.at[places[0]], mask=real, other=-1)
+    size, offset = pool_ref.shape[2], first_ref[0]
     first, last = _pages(at, size, window)
-    share = (last - first + splits - 1) // splits
+    share = (last - first + cut.splits - 1) // cut.splits
     begin = first + split * share
 
     def body(i: Array, carry: tuple) -> tuple:
         column = begin + i
-        page = tables_ref[column] * heads + head
+        page = (offset + tables_ref[column]) * cut.heads + head
         keys = column * size + jnp.arange(size)
         return _add_page(carry, q, pool_ref[page, 0], pool_ref[page, 1], _seen(at, keys, window))
 
     rows = at.shape
     empty = jnp.zeros(q.shape, jnp.float32), jnp.full(rows, LOWEST), jnp.zeros(rows, jnp.float32)
-    count = jnp.minimum(share, last - begin)
-    values_ref[...], maximum_ref[...], total_ref[...] = jax.lax.fori_loop(0, count, body, empty)
+    found = jax.lax.fori_loop(0, jnp.minimum(share, last - begin), body, empty)
+    _write(out_refs, places, real, *found)
+
+
+def _queries(cut: _Cut, tokens: int, heads: int) -> tuple[tuple[Array, Array], Array]:
+    """Token and head of each query of a program, token by token so that they are close, and whether there is one."""
+    index = pl.program_id(2) // cut.splits * cut.block + jnp.arange(cut.block)
+    groups = heads // cut.heads
+    token, head = jax.lax.div(index, groups), jax.lax.rem(index, groups)
+    return (token, pl.program_id(1) * groups + head), token < tokens
+
+
+def _at(ref: Any, places: tuple[Array, Array]) -> Any:
+    """Vectors `[block, H]` of a row `[T, N, H]`, by token and head."""
+    token, head = places
+    return ref.at[token[:, None], head[:, None], jnp.arange(ref.shape[2])[None]]
+
+
+def _write(
+    out_refs: tuple, places: tuple, real: Array, values: Array, maximum: Array, total: Array
+) -> None:
+    """Writes the result, or what a split found: only for queries that exist."""
+    if len(out_refs) == 1:
+        values = _divided(values, total)
+    else:
+        for ref, value in zip(out_refs[1:], (maximum, total), strict=True):
+            triton.store(ref.at[places], value, mask=real)
+    triton.store(_at(out_refs[0], places), values.astype(out_refs[0].dtype), mask=real[:, None])
 
 
 def _pages(at: Array, size: int, window: int | None) -> tuple[Array, Array]:
@@ -167,11 +210,15 @@ def _product(a: Array, b: Array, dim: int) -> Array:
 
 
 def _joined(
-    values: Float[Array, "S B K M H"],
-    maximum: Float[Array, "S B K M"],
-    total: Float[Array, "S B K M"],
-) -> Float[Array, "B K M H"]:
+    values: Float[Array, "S B T N H"],
+    maximum: Float[Array, "S B T N"],
+    total: Float[Array, "S B T N"],
+) -> Float[Array, "B T N H"]:
     weights = jnp.exp(maximum - jnp.max(maximum, axis=0))
-    whole = jnp.sum(total * weights, axis=0)
     out = jnp.sum(values * weights[..., None], axis=0)
-    return out / jnp.where(whole == 0, 1.0, whole)[..., None]
+    return _divided(out, jnp.sum(total * weights, axis=0))
+
+
+def _divided(values: Float[Array, "... H"], total: Float[Array, "..."]) -> Float[Array, "... H"]:
+    """Values by the sum of their weights; 0 where nothing was seen."""
+    return values / jnp.where(total == 0, 1.0, total)[..., None]

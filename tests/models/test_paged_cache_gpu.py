@@ -10,6 +10,8 @@ from backends import h100
 from pools import (
     HEAD_DIM,
     HEADS,
+    KV_HEADS,
+    LENGTH,
     ROWS,
     attend_calls,
     attend_runs,
@@ -79,10 +81,50 @@ def test_pages_that_are_no_powers_of_two_are_left_to_the_reference(page_size, he
     assert gpu_kernel_serves(page_size, head_dim) == taken
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
-@pytest.mark.parametrize(("rows", "queries"), [(64, 1), (256, 16)], ids=["decode", "prefill"])
-def test_a_gpu_gets_the_kernel_over_the_pool_as_it_lies(rows, queries, dtype):
-    layers, columns, size, heads, kv_heads = 40, 352, 64, 40, 8  # Qwen3-14B's heads
+def attend_random(kind, groups, positions):
+    """Queries of `groups` heads for each of two key/value heads, over a full pool of random keys and values."""
+    cache = make_cache(kind)
+    keys, values = jax.random.split(jax.random.key(1))
+    cache = cache._replace(pages=jax.random.normal(keys, cache.pages.shape))
+    q = jax.random.normal(values, (*positions.shape, groups * KV_HEADS, HEAD_DIM))
+
+    @jax.jit
+    def attend(cache, q):
+        where = attention_mask(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, None)
+        return cache.attend(q, 1, where)
+
+    return np.asarray(attend(cache, q))
+
+
+@pytest.mark.parametrize("programs", [1, 512], ids=["one for each row", "many for each row"])
+@pytest.mark.parametrize("tokens", [1, 3, 16])
+@pytest.mark.parametrize("groups", [1, 3, 5, 8])
+def test_any_number_of_queries_is_read_and_written_where_it_lies(
+    groups, tokens, programs, monkeypatch
+):
+    monkeypatch.setattr(paged_cache_gpu, "PROGRAMS", programs)
+    # Padding: the first row's tokens behind 13 have no place, the last row begins with -1.
+    positions = jnp.arange(tokens) + jnp.array([[5], [LENGTH - tokens], [-1]])
+    positions = positions.at[0, 13:].set(LENGTH)
+    found = attend_random(PagedCacheGPU, groups, positions)
+    real = np.asarray((positions >= 0) & (positions < LENGTH))
+    np.testing.assert_array_equal(found[~real], 0)
+    expected = attend_random(PagedCache, groups, positions)
+    np.testing.assert_allclose(found[real], expected[real], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "groups", "block"), [("bfloat16", 5, 128), ("bfloat16", 1, 16), ("float32", 5, 64)]
+)
+def test_a_program_takes_all_queries_of_a_block_of_tokens_if_they_fit(dtype, groups, block):
+    q = jax.ShapeDtypeStruct((256, 16, 8 * groups, HEAD_DIM), dtype)
+    cut = paged_cache_gpu._cut(q, 8, 32)
+    assert cut == (8, block, -(-16 * groups // block), 1)
+
+
+def lowered_for_gpus(rows, queries, dtype):
+    """The shape of a pool of Qwen3-14B's, and attention over it, lowered for an H100."""
+    layers, columns, size, heads, kv_heads = 40, 352, 64, 40, 8
     shape = PagedCacheGPU.shape(layers, 1 + 64 * columns, 2 * kv_heads, size, HEAD_DIM)
     pages = jax.ShapeDtypeStruct(shape, dtype)
     tables, positions = (jax.ShapeDtypeStruct((rows, n), jnp.int32) for n in (columns, queries))
@@ -94,8 +136,25 @@ def test_a_gpu_gets_the_kernel_over_the_pool_as_it_lies(rows, queries, dtype):
 
     with jax.sharding.use_abstract_mesh(h100()):
         traced = jax.jit(attend).trace(pages, tables, positions, q)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+        return shape, traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize(("rows", "queries"), [(64, 1), (256, 16)], ids=["decode", "prefill"])
+def test_a_gpu_gets_the_kernel_over_the_pool_as_it_lies(rows, queries, dtype):
+    shape, text = lowered_for_gpus(rows, queries, dtype)
     (operands,) = re.findall(r"custom_call @__gpu\$xla\.gpu\.triton.* : \((.*)\) ->", text)
-    pool = f"{layers * shape[1] * kv_heads}x2x{size}x{HEAD_DIM}x"
+    pool = f"{shape[0] * shape[1] * shape[2] // 2}x2x{shape[3]}x{shape[4]}x"
     assert pool + {"bfloat16": "bf16", "int8": "i8"}[dtype] in operands
     assert "stablehlo.gather" not in text and "stablehlo.while" not in text
+
+
+@pytest.mark.parametrize(("rows", "queries"), [(64, 1), (256, 16)], ids=["decode", "prefill"])
+def test_a_gpu_runs_nothing_but_the_kernel_on_queries_and_values(rows, queries):
+    _, text = lowered_for_gpus(rows, queries, "bfloat16")
+    q = f"tensor<{rows}x{queries}x40x{HEAD_DIM}xbf16>"
+    assert re.findall(r"custom_call @__gpu\$xla.* : \((tensor<\S+>), .*\) -> (.*)", text) == [
+        (q, q)
+    ]
+    # What else has floats in it; the pool of one layer after another is seen as one.
+    assert re.findall(r"stablehlo\.(\w+) [^\n\"]*f(?:16|32)>", text) == ["reshape"]
