@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention_mask import AttentionMask
 from jaxreason.models.blockwise import LOWEST
-from jaxreason.models.paged_cache import PagedCache, has_place, on_devices
-from jaxreason.sharding import platform
+from jaxreason.models.paged_cache import PagedCache, has_place, heads_axis, on_devices
+from jaxreason.sharding import axis_size, platform
 
 FEWEST_QUERIES, MOST_QUERIES = 16, 128  # of a program; a query is one of a token's heads
 PROGRAMS = 512  # that keep a GPU busy
@@ -32,10 +32,24 @@ class PagedCacheGPU(PagedCache):
         self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
     ) -> Float[Array, "B T N H"]:
         """`attend` by the kernel; padding gets 0."""
-        if not gpu_kernel_serves(self.page_size, q.shape[3]):
+        if not gpu_kernel_serves(self.page_size, q.shape[3]) or self._is_misread():
             return super().attend_unscaled(layer, mask, q)
         args = (self.pages, self.tables, mask.query_positions, q, layer)
         return on_devices(functools.partial(_attend, mask.window), self, 3)(*args)
+
+    def _is_misread(self) -> bool:
+        """Whether a device's part of the pool has too many numbers for the kernel's offsets."""
+        mesh, parts = jax.sharding.get_abstract_mesh(), 1
+        if not mesh.empty and mesh.size > 1:
+            tensor = axis_size("act_kv_heads")
+            split = heads_axis(self.pages.shape[self.CHANNELS], tensor) is not None
+            parts = axis_size("act_batch") * (tensor if split else 1)
+        return offsets_wrap(self.pages.size // parts, self.pages.dtype.itemsize)
+
+
+def offsets_wrap(numbers: int, itemsize: int) -> bool:
+    """Whether JAX's kernels would misread an array: up to 4 GiB they count numbers in 32 bits, one of them the sign."""
+    return numbers > 2**31 and numbers * itemsize <= 2**32
 
 
 def gpu_kernel_serves(page_size: int, head_dim: int) -> bool:

@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh, AxisType
 
 from jaxreason.models.attention import ATTENTION
 from jaxreason.models.attention_mask import attention_mask
-from jaxreason.sharding import make_mesh
+from jaxreason.sharding import MeshConfig, make_mesh
 
 
 def draw(rows, length, heads, kv_heads, head_dim):
@@ -60,4 +60,6 @@ def assert_same_on_a_mesh(name, length, sizes):
 def h100():
     """An abstract mesh of one GPU that is not here."""
     device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=None, platform="gpu")
-    return AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+    names = MeshConfig.__dataclass_fields__
+    auto = (AxisType.Auto,) * len(names)
+    return AbstractMesh((1,) * len(names), tuple(names), auto, abstract_device=device)

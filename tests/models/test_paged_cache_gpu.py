@@ -122,10 +122,10 @@ def test_a_program_takes_all_queries_of_a_block_of_tokens_if_they_fit(dtype, gro
     assert cut == (8, block, -(-16 * groups // block), 1)
 
 
-def lowered_for_gpus(rows, queries, dtype):
+def lowered_for_gpus(rows, queries, dtype, number=1 + 64 * 352):
     """The shape of a pool of Qwen3-14B's, and attention over it, lowered for an H100."""
     layers, columns, size, heads, kv_heads = 40, 352, 64, 40, 8
-    shape = PagedCacheGPU.shape(layers, 1 + 64 * columns, 2 * kv_heads, size, HEAD_DIM)
+    shape = PagedCacheGPU.shape(layers, number, 2 * kv_heads, size, HEAD_DIM)
     pages = jax.ShapeDtypeStruct(shape, dtype)
     tables, positions = (jax.ShapeDtypeStruct((rows, n), jnp.int32) for n in (columns, queries))
     q = jax.ShapeDtypeStruct((rows, queries, heads, HEAD_DIM), jnp.bfloat16)
@@ -158,3 +158,19 @@ def test_a_gpu_runs_nothing_but_the_kernel_on_queries_and_values(rows, queries):
     ]
     # What else has floats in it; the pool of one layer after another is seen as one.
     assert re.findall(r"stablehlo\.(\w+) [^\n\"]*f(?:16|32)>", text) == ["reshape"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gib", "taken"),
+    [
+        ("int8", 1.9, True),
+        ("int8", 2.1, False),
+        ("int8", 3.9, False),
+        ("int8", 4.1, True),
+        ("bfloat16", 3.9, True),
+    ],
+)
+def test_pools_whose_numbers_a_kernel_would_misread_are_left_to_the_reference(dtype, gib, taken):
+    number = round(gib * 2**30 / jnp.dtype(dtype).itemsize / (40 * 16 * 64 * HEAD_DIM))
+    _, text = lowered_for_gpus(64, 1, dtype, number)
+    assert ("__gpu$xla.gpu.triton" in text) == taken
