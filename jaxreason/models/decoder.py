@@ -223,9 +223,12 @@ class Decoder(nnx.Module):
             x, cache = through(carry, layer)
             return (x, cache), x
 
-        if self.model.remat != "none":
-            step = jax.checkpoint(step, policy=REMAT[self.model.remat].policy, prevent_cse=False)
         num_layers = self.model.architecture.num_hidden_layers
+        if self.model.remat != "none":
+            # A loop over layers keeps the compiler from finding the first results when it makes them again. Where all
+            # layers are one iteration there is no loop, and it would use the first ones and keep all of them.
+            alone = self.model.unroll >= num_layers
+            step = jax.checkpoint(step, policy=REMAT[self.model.remat].policy, prevent_cse=alone)
         if isinstance(layers, tuple):  # unstacked
             carry, hidden = (x, cache), []
             for index, weights in enumerate(layers):

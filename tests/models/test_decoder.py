@@ -359,3 +359,16 @@ def test_impossible_settings_are_refused_by_name(arch, params):
     tokens = random_tokens((1, 4))
     with pytest.raises(ValueError, match="segment_ids or cache"):
         decoder.forward(model, params, tokens, tokens, tokens, decoder.init_cache(model, 1, 4))
+
+
+@pytest.mark.parametrize(("unroll", "barred"), [(1, False), (7, False), (8, True), (30, True)])
+def test_without_a_loop_the_compiler_may_not_take_the_first_results_for_those_made_again(
+    unroll, barred
+):
+    tokens = jnp.ones((1, 16), jnp.int32)
+    model = make_model(make_architecture(num_hidden_layers=8), remat="full", unroll=unroll)
+    params = decoder.abstract_params(model)
+    total = lambda params: decoder.forward(model, params, tokens, counting(tokens)).logits.sum()  # noqa: E731
+    text = str(jax.make_jaxpr(jax.grad(total))(params))
+    # The parts of a feed-forward layer are made in a loop of their own.
+    assert ("prevent_cse=True" in text) == barred and "prevent_cse=False" in text

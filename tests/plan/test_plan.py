@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -202,9 +203,9 @@ def test_without_the_tpu_compiler_it_is_said_what_to_install(monkeypatch):
         devices.slice_devices(find_slice("v5p-64"))
 
 
-def run_plan(*flags):
+def run_plan(*flags, config="configs/study_tiny.py"):
     code = "import sys; from jaxreason.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "plan", "--config", "configs/study_tiny.py"]
+    command = [sys.executable, "-c", code, "plan", "--config", config]
     found = subprocess.run([*command, "--nofit", *flags], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     return found.stdout, found.stderr
@@ -233,6 +234,19 @@ def test_programs_are_compiled_for_cards_that_are_not_here(name):
     told, log = run_plan("--slice", name, *flags)
     assert "estimated" not in told + log and "sft: fits" in told and "rl: fits" in told
     assert ("collectives: not known without compiling, or none" in told) == (name == "h200")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_CUDA, reason="needs jaxreason[cuda]")
+def test_on_a_card_layers_that_are_all_unrolled_keep_only_what_remat_says():
+    flags = "--slice", "h200", "--config.sft.micro_batch_rows=4", "--config.sft.length=2048"
+    peaks = []
+    for remat in ("none", "full"):
+        told, _ = run_plan(
+            *flags, f"--config.model.remat={remat}", config="configs/sft_qwen3.py:0.6b,h200"
+        )
+        peaks.append(float(re.findall(r"SFT step .* (\S+) +\d+% of HBM", told)[0]))
+    assert peaks[1] < 0.8 * peaks[0]
 
 
 def test_a_recipe_without_training_has_nothing_to_plan():
