@@ -206,8 +206,8 @@ class Decoder(nnx.Module):
         if self.model.remat != "none":
             step = jax.checkpoint(step, policy=REMAT[self.model.remat].policy, prevent_cse=False)
         num_layers = self.model.architecture.num_hidden_layers
-        if isinstance(layers, tuple):  # unstacked
-            carry, hidden = (x, cache), []
+        if isinstance(layers, tuple):  # unstacked; Python traces one layer for all of them
+            step, carry, hidden = jax.jit(step, inline=True), (x, cache), []
             for index, weights in enumerate(layers):
                 carry, x = step(carry, (weights, index))
                 hidden.append(x)
