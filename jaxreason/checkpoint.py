@@ -33,7 +33,7 @@ from jaxreason.results.checksums import (
 )
 from jaxreason.results.lease import check_held
 from jaxreason.runtime.distributed import on_process_zero
-from jaxreason.sharding import gather_texts
+from jaxreason.sharding import gather_texts, leaves_by_path
 
 _LOG = logging.getLogger(__name__)
 _HALF_WRITTEN = ".orbax-checkpoint-tmp"  # In the name of a checkpoint that Orbax has not finished.
@@ -388,12 +388,3 @@ def _on_first(work: Callable[[], Any]) -> Any:
             raise UserError(str(error)) from error
 
     return on_process_zero(reported)
-
-
-def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """Returns leaves by path (`layers.mlp.up_proj.kernel`), in the order of the tree.
-
-    Keys and attributes are treated alike: a NamedTuple is like a dict of its fields.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

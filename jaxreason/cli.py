@@ -1,5 +1,6 @@
 """The `jaxreason` program: finds the verb, its recipe and its flags, runs it, and reports how it ended."""
 
+import gc
 import os
 import select
 import sys
@@ -10,6 +11,8 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 # Shows XLA's errors but not its warnings, such as "Can't reduce memory use below ... by rematerialization" for programs
 # that fit. 1 shows warnings too, 0 everything. XLA reads this when JAX is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Imports make many objects and hardly any garbage: looking for it would take a sixth of their time.
+gc.disable()
 
 from etils import epath
 
@@ -20,13 +23,15 @@ from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import redaction
 from jaxreason.runtime import distributed
 from jaxreason.runtime.ending import USERS_FAULT, all_end_together
-from jaxreason.studies import study
+from jaxreason.studies.recipe_sections import check_recipe, section_classes
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, section_help, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
 from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides
+
+gc.enable()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,6 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     It ends with code 2 and one message for an error that a user can cause, with 130 at Ctrl-C, and with a traceback for
     any other error. The log of the working directory has the traceback in any case.
     """
+    if (
+        argv is None
+    ):  # This process is the program's alone, and what it has imported stays to its end.
+        gc.freeze()
     words = list(sys.argv if argv is None else argv)[1:]
     try:
         if not _informed(words):
@@ -121,8 +130,8 @@ def _parsed(verb: str, arguments: list[str]):
     slice_name = _last_value(own, "--slice") if verb == "plan" else None
     name = on_slice(name, find_slice(slice_name).name) if slice_name else name
     config = load_recipe(name)
-    rest = apply_overrides(config, study.section_classes(config), arguments)
-    study.check_recipe(config)
+    rest = apply_overrides(config, section_classes(config), arguments)
+    check_recipe(config)
     flags, paths = parse_flags(verb, rest)
     return flags, config, _checked_paths(verb, paths)
 

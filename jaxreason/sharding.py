@@ -324,3 +324,12 @@ def gather_texts(text: str) -> list[str]:
     padded[: data.size] = data
     rows = np.asarray(multihost_utils.process_allgather(padded))
     return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """Returns leaves by path (`layers.mlp.up_proj.kernel`), in the order of the tree.
+
+    Keys and attributes are treated alike: a NamedTuple is like a dict of its fields.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

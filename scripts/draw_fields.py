@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from jaxreason.recipe_fields import describe_fields  # noqa: E402
-from jaxreason.studies.study import SECTIONS  # noqa: E402
+from jaxreason.studies.recipe_sections import SECTIONS  # noqa: E402
 
 PAGE = ROOT / "docs/fields.md"
 HEAD = """# Fields of a recipe

@@ -5,7 +5,7 @@ import pytest
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
 from jaxreason.studies.arms import METHODS, arm_evaluation, arm_section, arms_of
-from jaxreason.studies.study import check_recipe
+from jaxreason.studies.recipe_sections import check_recipe
 
 
 @pytest.fixture

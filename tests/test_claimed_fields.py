@@ -10,7 +10,7 @@ import pytest
 from jaxreason.config import FREE, LEARNED, claimed, claimed_fields, marks, parse, to_dict
 from jaxreason.recipes import load_recipe
 from jaxreason.results.claims import differences
-from jaxreason.studies.study import SECTIONS
+from jaxreason.studies.recipe_sections import SECTIONS
 
 DOCUMENT = pathlib.Path(__file__).resolve().parent.parent / "docs/working_directory.md"
 CLAIMED = [name for name, cls in SECTIONS.items() if claimed_fields(cls)]

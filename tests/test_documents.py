@@ -21,7 +21,7 @@ from jaxreason.models.families import FAMILIES
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.studies.arms import arm_section, arms_of
-from jaxreason.studies.study import check_recipe, section_classes
+from jaxreason.studies.recipe_sections import check_recipe, section_classes
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.workers import grade_reply
 from jaxreason.verbs.flags import parse_flags

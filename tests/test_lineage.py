@@ -5,7 +5,7 @@ from etils import epath
 
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
-from jaxreason.studies import lineage, study
+from jaxreason.studies import lineage, recipe_sections, study
 from jaxreason.studies.arms import ArmConfig, StudyConfig, check_folder_names, traits_of
 from jaxreason.studies.lineage import Base
 from jaxreason.studies.question_set import with_workdir
@@ -167,7 +167,7 @@ def test_seeds_of_an_arm_that_are_doubled_or_more_than_a_given_one_has_are_refus
         config.study.arms.rl.seeds = seeds
         config.study.arms.rl.method = method
     with pytest.raises(ConfigError, match=r"arms\.rl\.seeds: expected each once"):
-        study.check_recipe(config)
+        recipe_sections.check_recipe(config)
 
 
 def test_an_arm_comes_after_those_whose_files_its_settings_name():

@@ -12,7 +12,7 @@ from jaxreason.config import ConfigError, at_least, defaults, marks, needed, par
 from jaxreason.recipe_fields import config_dict, describe_fields, field_docs, positions
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.serve.serve_config import ServeConfig
-from jaxreason.studies.study import SECTIONS
+from jaxreason.studies.recipe_sections import SECTIONS
 from jaxreason.training.sft_config import SFTConfig
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -22,7 +22,7 @@ from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.rl.checks import check_rl
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.studies.arms import arm_evaluation, arm_section, arms_of
-from jaxreason.studies.study import check_recipe
+from jaxreason.studies.recipe_sections import check_recipe
 from jaxreason.tasks.registry import strict_task
 from jaxreason.training.sft_config import SFTConfig
 

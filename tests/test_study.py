@@ -17,7 +17,7 @@ from jaxreason.recipes import load_recipe
 from jaxreason.results.study_files import read_trajectory
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.studies import dry_run, study
+from jaxreason.studies import dry_run, recipe_sections, study
 from jaxreason.studies.arms import arm_section, arms_of
 
 
@@ -273,7 +273,7 @@ def test_seeds_and_arms_without_a_folder_of_their_own_are_refused(change, messag
     with config.unlocked(), config.ignore_type():
         change(config)
     with pytest.raises(ConfigError, match=message):
-        study.check_recipe(config)
+        recipe_sections.check_recipe(config)
 
 
 def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path():
@@ -281,4 +281,4 @@ def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path(
     with config.ignore_type():
         config.study.arms["rl"].overrides = {"num_stepz": 3}
     with pytest.raises(ConfigError, match=r"study.arms.rl.overrides.num_stepz: no such field; did"):
-        study.check_recipe(config)
+        recipe_sections.check_recipe(config)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxreason.checkpoint import leaves_by_path
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
@@ -17,7 +16,7 @@ from jaxreason.models.huggingface import ModelSource, make_model, resolve
 from jaxreason.models.stored_tensors import open_stored, shared_places
 from jaxreason.models.weight_files import read_settings
 from jaxreason.runtime.distributed import on_process_zero
-from jaxreason.sharding import to_host
+from jaxreason.sharding import leaves_by_path, to_host
 
 _MOST_NAMED = 3  # Weights that a message names.
 # Fields of an architecture that must agree so that the states of one layer can be compared position by position.

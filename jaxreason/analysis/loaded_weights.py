@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.analysis.metric_types import Prepared
-from jaxreason.checkpoint import leaves_by_path
 from jaxreason.errors import UserError
 from jaxreason.models.stored_tensors import kind_of
-from jaxreason.sharding import to_host
+from jaxreason.sharding import leaves_by_path, to_host
 
 
 class WeightChange(NamedTuple):

@@ -229,8 +229,8 @@ class Decoder(nnx.Module):
             # layers are one iteration there is no loop, and it would use the first ones and keep all of them.
             alone = self.model.unroll >= num_layers
             step = jax.checkpoint(step, policy=REMAT[self.model.remat].policy, prevent_cse=alone)
-        if isinstance(layers, tuple):  # unstacked
-            carry, hidden = (x, cache), []
+        if isinstance(layers, tuple):  # unstacked; Python traces one layer for all of them
+            step, carry, hidden = jax.jit(step, inline=True), (x, cache), []
             for index, weights in enumerate(layers):
                 carry, x = step(carry, (weights, index))
                 hidden.append(x)

@@ -1,12 +1,14 @@
 """Hugging Face model folders to sharded parameters, streamed.
 
-Each process reads only the parts of tensors that its own devices hold, and never has more than one (stacked)
-parameter's parts in memory.
+Each process reads only the parts of tensors that its own devices hold. It never has more than two (stacked)
+parameters' parts in memory: one that is read, and the one before it on its way to the devices.
 """
 
 import logging
+import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -23,7 +25,8 @@ from jaxreason.models.architecture import Architecture, Model
 from jaxreason.models.decoder import abstract_params, init_params, param_shardings
 from jaxreason.models.families import dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_from_hf, check_family
-from jaxreason.models.safetensors_reader import Source, find_sources
+from jaxreason.models.safetensors_reader import LocalFile, Source, find_sources
+from jaxreason.models.weight_copy import copy_into
 from jaxreason.models.weight_files import check_weights, read_settings, verified_identity
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 # README.md is the base's card, which names its license.
 _SETTINGS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model", "README.md")
 _DOWNLOADED = (*_SETTINGS, "*.safetensors")
+_MOST_THREADS = 8  # That read the layers of a parameter; more would wait for memory.
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,16 @@ def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> di
     """
     folder = epath.Path(folder)
     check_weights(folder)
-    read = open_params(folder, model, mesh)
-    return jax.tree_util.tree_map_with_path(lambda path, _: read(path), abstract_params(model))
+    read, before = open_params(folder, model, mesh), None
+
+    def read_next(path: tuple, _: Any) -> jax.Array:
+        nonlocal before
+        found = read(path)
+        jax.block_until_ready(before)
+        before = found
+        return found
+
+    return jax.tree_util.tree_map_with_path(read_next, abstract_params(model))
 
 
 def open_params(
@@ -214,15 +226,25 @@ def _load_param(
     parts = {
         bounds: np.empty([b - a for a, b in bounds], shape.dtype) for bounds in places.values()
     }
-    for layer, source in enumerate(sources):
+
+    def read(layer: int) -> None:
         for bounds, part in parts.items():
             index = tuple(slice(*pair) for pair in bounds)
             if not stacked:
-                part[...] = source.read(index)
+                copy_into(part, sources[layer].read(index))
             elif bounds[0][0] <= layer < bounds[0][1]:
-                part[layer - bounds[0][0]] = source.read(index[1:])
+                copy_into(part[layer - bounds[0][0]], sources[layer].read(index[1:]))
+
+    with ThreadPoolExecutor(_threads(sources)) as pool:
+        list(pool.map(read, range(len(sources))))
     arrays = [jax.device_put(parts[bounds], device) for device, bounds in places.items()]
     return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)
+
+
+def _threads(sources: list[Source]) -> int:
+    """How many layers are read at a time: a file behind a network keeps one tensor in memory, for all of its parts."""
+    local = all(isinstance(source.file, LocalFile) for source in sources)
+    return min(len(sources), os.cpu_count() or 1, _MOST_THREADS) if local else 1
 
 
 @dataclass(frozen=True)

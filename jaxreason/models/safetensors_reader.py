@@ -7,6 +7,7 @@ bucket, where it cannot read, byte ranges are fetched. A header is checked befor
 import functools
 import json
 import math
+import mmap
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -70,6 +71,11 @@ class LocalFile:
             self._file = safe_open(os.fspath(path), framework="numpy")
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: not a whole safetensors file ({error}).") from error
+        with open(path, "rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            self._header = _read_header(file.read(start - 8), os.stat(path).st_size - start, path)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._data = np.frombuffer(mapped, np.uint8)[start:]
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and safetensors dtype name of every key."""
@@ -77,8 +83,12 @@ class LocalFile:
         return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
 
     def read(self, key: str, index: tuple[slice, ...]) -> np.ndarray:
-        """The part `index` of a tensor."""
-        return self._file.get_slice(key)[index]
+        """The part `index` of a tensor: the bytes of the file itself, which cannot be written, not a copy."""
+        info = self._header[key]
+        if info["dtype"] not in _DTYPES:
+            return self._file.get_slice(key)[index]
+        data = self._data[slice(*info["data_offsets"])]
+        return data.view(_DTYPES[info["dtype"]]).reshape(info["shape"])[index]
 
 
 class RemoteFile:

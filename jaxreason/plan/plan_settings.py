@@ -10,7 +10,6 @@ from jaxreason.config import at_least, unclaimed
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.training.sft_config import SFTConfig
-from jaxreason.training.sft_data import load_data
 
 
 @unclaimed("nothing is kept")
@@ -48,6 +47,8 @@ def with_local_examples(
     tokenizer = config.tokenizer or model_config.path
     if (plan.examples and plan.example_tokens) or not _are_here(config, tokenizer):
         return plan
+    from jaxreason.training.sft_data import load_data  # Only here: it needs grain and Orbax.
+
     data = load_data(config, load_tokenizer(tokenizer))
     count = len(data.sequences)
     mean = round(sum(len(tokens) for tokens, _ in data.sequences) / count)

@@ -2,15 +2,15 @@
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from etils import epath
 
-from jaxreason.config import at_least, between, check_ranges, unclaimed
+from jaxreason.config import check_ranges
 from jaxreason.report.contents import DETAILS, FIGURES, TABLES, VIEWS
 from jaxreason.report.figure_files import Drawn, render_figure
 from jaxreason.report.pages import page_content, render_pages
+from jaxreason.report.report_config import ReportConfig
 from jaxreason.report.report_tables import Table, table_csv, table_latex
 from jaxreason.report.sample_browser import FOLDER as SAMPLES
 from jaxreason.report.sample_browser import Archive, write_samples
@@ -28,29 +28,6 @@ from jaxreason.results.atomic_files import (
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
 
 FOLDER = "report"
-
-
-@unclaimed("a report is made anew at each start")
-@dataclass(frozen=True)
-class ReportConfig:
-    """The settings of a report in a recipe."""
-
-    title: str
-    """The heading of the report."""
-    question: str
-    """The question that the study asks, in one sentence."""
-    limits: tuple[str, ...] = ()
-    """Limits of the study that the recipe's author knows, one sentence each."""
-    confidence: Annotated[float, between(0, 1)] = 0.95
-    """The confidence level of the bootstrap intervals."""
-    resamples: Annotated[int, at_least(1)] = 2000
-    """Number of resamples of the bootstrap."""
-    seed: Annotated[int, at_least(0)] = 0
-    """The seed of the bootstrap."""
-    variant: Literal["robust", "paper"] = "robust"
-    """The variant of the benchmarks whose scores the report is about. If a benchmark was also measured in the other
-    one, its scores are given beside them.
-    """
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:

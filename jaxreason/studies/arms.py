@@ -13,7 +13,7 @@ from jaxreason.recipes import merged
 from jaxreason.results.published import published_models
 from jaxreason.results.study_files import BASE, BASES, MANIFEST, TRANSFER
 from jaxreason.results.training_files import TRAINING_PROMPTS
-from jaxreason.rl import loop as rl
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.sft_config import SFTConfig
 
 # JAX's keys keep only 32 bits of a seed: 2**32 would draw the same numbers as 0.
@@ -31,7 +31,7 @@ TAKEN = (
     TRANSFER,
     "log.txt",
 )
-METHODS = {"sft": SFTConfig, "rl": rl.RLConfig}
+METHODS = {"sft": SFTConfig, "rl": RLConfig}
 
 
 @unclaimed("each stage has a claim of its own")

@@ -35,6 +35,7 @@ from jaxreason.studies import study as stages_of
 from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section
 from jaxreason.studies.lineage import base_of_arm, origin_of, study_bases
 from jaxreason.studies.question_set import QuestionsConfig, prepare_questions
+from jaxreason.studies.recipe_sections import check_recipe
 from jaxreason.studies.study import StudyStage
 from jaxreason.studies.workload import (
     ALIKE,
@@ -131,7 +132,7 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
       ValueError: the recipe does not fit, a local file cannot be read, or a model is neither on this machine nor
         described in the recipe's `plan` section.
     """
-    stages_of.check_recipe(config)
+    check_recipe(config)
     with tempfile.TemporaryDirectory() as scratch:
         prepared = prepare_questions(_without_downloads(config), epath.Path(scratch))
         study = _study_of(prepared)

@@ -17,16 +17,13 @@ import ml_collections
 from etils import epath
 
 from jaxreason.analysis import drift
-from jaxreason.chat import ChatConfig
-from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.device_state import device_state
-from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import eval_settings, evaluator, transfer
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
-from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.report import build as report
 from jaxreason.results import locks, run_status
 from jaxreason.results.atomic_files import absolute
@@ -36,38 +33,29 @@ from jaxreason.rl import loop as rl
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.ending import USERS_FAULT, end_job
 from jaxreason.runtime.preemption import Interrupt
-from jaxreason.serve.serve_config import ServeConfig
-from jaxreason.sharding import MeshConfig
 from jaxreason.studies.arms import (
-    METHODS,
-    MOST_SEED,
     StudyConfig,
     all_seeds,
     arm_evaluation,
     arm_section,
-    arms_of,
-    check_folder_names,
     evaluation_asked,
     seeds_of,
 )
-from jaxreason.studies.contamination import DecontaminationConfig, decontaminated
-from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.contamination import decontaminated
 from jaxreason.studies.followed_arms import follow_arm
 from jaxreason.studies.lineage import (
     arms_in_order,
     asked_of_bases,
     base_of_arm,
-    check_lineage,
     model_of,
     start_of,
     study_bases,
 )
 from jaxreason.studies.manifest import write_study
-from jaxreason.studies.question_set import WRITERS, QuestionsConfig, prepare_questions
+from jaxreason.studies.question_set import prepare_questions
 from jaxreason.studies.study_checks import check_stages
 from jaxreason.studies.training_texts import training_units
 from jaxreason.training import sft
-from jaxreason.training.sft_config import SFTConfig
 
 
 @dataclass(frozen=True)
@@ -89,69 +77,6 @@ class StudyStage:
     folder: epath.Path
     run: Callable[[], None]
     path: str = ""
-
-
-SECTIONS: dict[str, type] = {
-    "model": ModelConfig,
-    "mesh": MeshConfig,
-    "sft": SFTConfig,
-    "rl": rl.RLConfig,
-    "distill": DistillConfig,
-    "eval": eval_settings.EvalConfig,
-    "transfer": transfer.TransferConfig,
-    "drift": drift.DriftConfig,
-    "report": report.ReportConfig,
-    "study": StudyConfig,
-    "cross_sample": CrossSampleConfig,
-    "chat": ChatConfig,
-    "serve": ServeConfig,
-    "plan": PlanConfig,
-    "decontamination": DecontaminationConfig,
-    "questions": QuestionsConfig,
-    **{name: cls for name, (cls, _) in WRITERS.items()},
-}
-
-
-def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
-    """Returns the dataclass of every section that a recipe may have, including those that its arms are trained with.
-
-    Raises:
-      ConfigError: a field of the recipe's `study` section is wrong.
-    """
-    trained = [arm for arm in arms_of(config).values() if arm.method != "given"]
-    return {**SECTIONS, **{arm.section: METHODS[arm.method] for arm in trained}}
-
-
-def check_recipe(config: ml_collections.ConfigDict) -> None:
-    """Parses every section of a recipe before anything is compiled.
-
-    Raises:
-      ConfigError: names the first field that is wrong.
-    """
-    classes = section_classes(config)
-    for name in config:
-        if name == "seed":
-            continue
-        if name not in classes:
-            raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
-        else:
-            parse(classes[name], config[name], f"config.{name}")
-    _check_seed(config.get("seed"))
-    for name, arm in arms_of(config).items():
-        if arm.method != "given":
-            arm_section(config, name, arm)
-        if "eval" in config:
-            arm_evaluation(config, name, arm)
-            evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
-    if "study" in config:
-        study = parse(StudyConfig, config.study, "config.study")
-        check_folder_names(study)
-        check_lineage(study, config.model.path if "model" in config else "")
-
-
-def _check_seed(seed: object) -> None:
-    if type(seed) is not int or not 0 <= seed <= MOST_SEED:
-        raise ConfigError(f"config.seed: expected an int from 0 to {MOST_SEED}, got {seed!r}.")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool
 
-from jaxreason.checkpoint import Checkpointer, leaves_by_path
+from jaxreason.checkpoint import Checkpointer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
@@ -18,7 +18,7 @@ from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.results.atomic_files import atomic_write_bytes, write_json
 from jaxreason.runtime.distributed import on_process_zero
-from jaxreason.sharding import to_host
+from jaxreason.sharding import leaves_by_path, to_host
 from jaxreason.training.train_step import NOT_FINITE
 
 FOLDER = "not_finite"

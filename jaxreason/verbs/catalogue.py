@@ -1,19 +1,14 @@
 """VERBS: one entry for each verb of the program; the help texts are made from it."""
 
+import functools
+import importlib
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxreason.config import ConfigError, nearest
 from jaxreason.recipe_fields import FieldInfo, describe_fields
-from jaxreason.studies.study import SECTIONS
-from jaxreason.verbs import (
-    recipe_check,
-    run_view,
-    stages,
-    starter_recipe,
-    status_view,
-)
+from jaxreason.studies.recipe_sections import SECTIONS
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.flags import Flag, flags_of
 
@@ -30,6 +25,7 @@ class Verb:
       takes: how help shows the argument that belongs to no flag; "" if there is none.
       several: whether that argument may be given any number of times, including none.
       notes: further sentences for its help.
+      devices: whether it uses devices, if it reads the section `mesh`.
     """
 
     summary: str
@@ -39,14 +35,21 @@ class Verb:
     takes: str = ""
     notes: str = ""
     several: bool = False
+    devices: bool = True
 
     @property
     def on_devices(self) -> bool:
         """Whether the verb runs on a mesh of all devices of all processes."""
-        return "mesh" in self.sections and self.run not in (
-            stages.plan_verb,
-            recipe_check.check_verb,
-        )
+        return "mesh" in self.sections and self.devices
+
+
+def _function(module: str, name: str) -> Callable[[Call], None]:
+    """Returns a verb's function; its module, and what that needs, is imported when it is called."""
+    return functools.partial(_call, f"jaxreason.verbs.{module}", name)
+
+
+def _call(module: str, name: str, call: Call) -> None:
+    getattr(importlib.import_module(module), name)(call)
 
 
 TINY = "--config configs/study_tiny.py"
@@ -55,14 +58,14 @@ VERBS = {
         "train twins of a base model, evaluate and compare them, write the report",
         ("model", "mesh", "study", "sft", "rl", "eval", "drift", "transfer", "report"),
         f"jaxreason study {TINY} --workdir runs/tiny",
-        stages.study_verb,
+        _function("stages", "study_verb"),
         notes="--dry-run lists the stages with estimated time and disk, and does nothing.",
     ),
     "questions": Verb(
         "collect training questions from several sources: with answers that can be checked, and none twice",
         ("questions",),
         "jaxreason questions --config configs/questions_paper.py --workdir runs/questions",
-        stages.questions_verb,
+        _function("stages", "questions_verb"),
         notes="It writes <workdir>/questions/questions.jsonl, and questions_report.json, which counts what was left "
         "out, and why.",
     ),
@@ -70,26 +73,26 @@ VERBS = {
         "fine-tune a model on worked answers",
         ("model", "mesh", "sft"),
         f"jaxreason sft {TINY} --config.sft.epochs=1.0 --workdir runs/sft",
-        stages.sft_verb,
+        _function("stages", "sft_verb"),
     ),
     "rl": Verb(
         "train a model on verified rewards with GRPO",
         ("model", "mesh", "rl"),
         f"jaxreason rl {TINY} --workdir runs/rl",
-        stages.rl_verb,
+        _function("stages", "rl_verb"),
     ),
     "distill": Verb(
         "sample a teacher's answers, grade them, and write those that are kept as a dataset",
         ("model", "mesh", "distill"),
         "jaxreason distill --config configs/distill_tiny.py --workdir runs/distill_tiny",
-        stages.distill_verb,
+        _function("stages", "distill_verb"),
         notes="The teacher is the recipe's model, another folder or hub name, or any OpenAI-compatible endpoint.",
     ),
     "eval": Verb(
         "sample replies to the benchmarks and grade them",
         ("model", "mesh", "eval"),
         f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
-        stages.eval_verb,
+        _function("stages", "eval_verb"),
         notes="With --follow RUN it evaluates every checkpoint of a training run, with its transferability index and "
         "drift (sections transfer and drift).",
     ),
@@ -97,7 +100,7 @@ VERBS = {
         "grade samples again, or completions made by other programs; no model is loaded",
         ("eval",),
         f"jaxreason grade {TINY} --workdir runs/tiny",
-        stages.grade_verb,
+        _function("stages", "grade_verb"),
         notes="In the folder of a study it grades the samples of every model. --responses grades completions of "
         "--benchmark from a file; --lm-eval imports results of lm-evaluation-harness.",
     ),
@@ -105,28 +108,28 @@ VERBS = {
         "write evaluations as logs of Inspect, for `inspect view` (needs the extra `inspect`)",
         (),
         "jaxreason export --workdir runs/tiny --target runs/tiny/inspect",
-        stages.export_verb,
+        _function("stages", "export_verb"),
         notes="It writes one log for each sample file, with its grades; for a study, one folder for each model.",
     ),
     "transfer": Verb(
         "compute the transferability index from scores in a CSV file, or of a study",
         ("transfer",),
         "jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper",
-        stages.transfer_verb,
+        _function("stages", "transfer_verb"),
     ),
     "drift": Verb(
         "compare a tuned model with its base: hidden states, token distributions, weights",
         ("model", "mesh", "drift"),
         f"jaxreason drift {TINY} --tuned runs/rl/model --workdir runs/rl \\\n"
         "    --base-evaluation runs/base/evaluation --tuned-evaluation runs/rl/evaluation",
-        stages.drift_verb,
+        _function("stages", "drift_verb"),
     ),
     "weights": Verb(
         "compare stored weights: how much changed, in which directions, and what several runs changed alike",
         (),
         "jaxreason weights --base Qwen/Qwen3-14B-Base --tuned ReasoningTransferability/UniReason-Qwen3-14B-RL \\\n"
         "    --workdir runs/weights",
-        stages.weights_verb,
+        _function("stages", "weights_verb"),
         notes="It reads one tensor after the other from the disk and builds no model. Without --base and --tuned it "
         "compares every run of the study in --workdir with its base.",
     ),
@@ -135,7 +138,7 @@ VERBS = {
         (),
         "jaxreason surgery --base runs/base/model --tuned runs/rl/model --change singular_values \\\n"
         "    --target runs/restored",
-        stages.surgery_verb,
+        _function("stages", "surgery_verb"),
         notes="`jaxreason eval` and transformers can load the folder. Its tokenizer is the tuned model's.",
     ),
     "cross-sample": Verb(
@@ -143,14 +146,14 @@ VERBS = {
         ("model", "mesh", "eval", "cross_sample"),
         f"jaxreason cross-sample {TINY} --config.cross_sample.benchmark=add \\\n"
         "    --tuned runs/tiny/rl/seed_0/model --workdir runs/tiny/rl/seed_0",
-        stages.cross_sample_verb,
+        _function("stages", "cross_sample_verb"),
         notes="The recipe's model is the base. With a study's run as --workdir, the study's report shows the result.",
     ),
     "report": Verb(
         "write report.html, report.md and the figures from a study's files",
         ("report",),
         f"jaxreason report {TINY} --workdir runs/tiny",
-        stages.report_verb,
+        _function("stages", "report_verb"),
         takes="[STUDY ...]",
         several=True,
         notes="`jaxreason report A B C --workdir runs/all` writes one report of several finished studies. Without "
@@ -160,47 +163,49 @@ VERBS = {
         "write a checkpoint of a run as a Hugging Face folder",
         ("model", "mesh"),
         f"jaxreason convert {TINY} --source runs/rl/checkpoints --target runs/rl/hf",
-        stages.convert_verb,
+        _function("stages", "convert_verb"),
         notes="It takes the newest checkpoint, or that of --step.",
     ),
     "chat": Verb(
         "talk to a model in the terminal",
         ("model", "mesh", "chat"),
         f"jaxreason chat {TINY} --config.model.path=runs/rl/model",
-        stages.chat_verb,
+        _function("answering", "chat_verb"),
     ),
     "serve": Verb(
         "serve a model over HTTP with OpenAI's API (needs the extra `serve`)",
         ("model", "mesh", "serve"),
         f"jaxreason serve {TINY} --config.model.path=runs/rl/model",
-        stages.serve_verb,
+        _function("answering", "serve_verb"),
     ),
     "plan": Verb(
         "estimate the memory and time that a recipe needs on a TPU slice or GPUs, without having one",
         ("model", "mesh", "plan", "sft", "rl"),
         "jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64",
-        stages.plan_verb,
+        _function("stages", "plan_verb"),
+        devices=False,
         notes="--nofit skips the search for the largest sizes that fit. --remat adds every remat policy.",
     ),
     "check": Verb(
         "check a recipe in seconds: fields, paths, chat template, stop tokens, longest prompt, a rendered example",
         ("model", "mesh", "sft", "rl", "distill", "eval"),
         f"jaxreason check {TINY}",
-        recipe_check.check_verb,
+        _function("recipe_check", "check_verb"),
+        devices=False,
         notes="No weights are loaded and nothing is compiled or written.",
     ),
     "show": Verb(
         "print the scores, metrics and a few replies of a run, an evaluation or a study",
         (),
         "jaxreason show runs/tiny",
-        run_view.show_verb,
+        _function("run_view", "show_verb"),
         takes="DIR",
     ),
     "status": Verb(
         "show the state of a run: whether it lives, its stage and speed, the time left, the last error",
         (),
         "jaxreason status runs/tiny",
-        status_view.status_verb,
+        _function("status_view", "status_verb"),
         takes="DIR",
         notes="It only reads files, so it also works during the run and on gs://. It exits with 1 if the run is dead "
         "or has failed.",
@@ -209,7 +214,7 @@ VERBS = {
         "write a recipe for your own model and data",
         (),
         "jaxreason init --model Qwen/Qwen3-0.6B --data questions.jsonl --target my_recipe.py",
-        starter_recipe.init_verb,
+        _function("starter_recipe", "init_verb"),
         notes="It recognizes the columns of the file by their names; `jaxreason check` shows the result.",
     ),
 }

@@ -26,8 +26,9 @@ from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_rl
 from jaxreason.rl.rl_config import RLConfig
-from jaxreason.studies import study
 from jaxreason.studies.question_set import prepare_questions
+from jaxreason.studies.recipe_sections import section_classes
+from jaxreason.studies.study_checks import check_stages
 from jaxreason.training.sft_config import SFTConfig, check_sft
 from jaxreason.verbs.call import Call, without_devices
 
@@ -51,7 +52,7 @@ def check_verb(call: Call) -> None:
         model = _check_model(call.model)
         if "distill" in call.config:
             _check_distill(call.section("distill", DistillConfig), call.model, model)
-        for name, cls in study.section_classes(call.config).items():
+        for name, cls in section_classes(call.config).items():
             if name in call.config and cls is SFTConfig:
                 if waits := _unmade(call.section(name, SFTConfig), scratch):
                     print(f"{name}: {waits} is what `jaxreason distill` makes, so it was not seen")
@@ -63,7 +64,7 @@ def check_verb(call: Call) -> None:
             _check_eval(parse(EvalConfig, call.config.eval, "config.eval"), call.model)
         if "study" in call.config and model is not None:
             call.require("eval", "drift", "transfer", "report")
-            study.check_stages(call.config, None)
+            check_stages(call.config, None)
     print("nothing was found that would stop a run.")
 
 

@@ -9,7 +9,6 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxreason import chat
 from jaxreason.analysis import drift, surgery, weight_folders
 from jaxreason.config import ConfigError
 from jaxreason.distill import distiller
@@ -37,7 +36,6 @@ from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.study_files import evaluation_folders, transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.runtime.preemption import Interrupt
-from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.studies import cross_sample, dry_run, follow, study
 from jaxreason.studies.contamination import decontaminated
 from jaxreason.studies.cross_sample import CrossSampleConfig
@@ -201,7 +199,7 @@ def _follow(call: Call) -> None:
 def export_verb(call: Call) -> None:
     """Writes finished evaluations as logs of Inspect."""
     without_devices(call)
-    with _extra("inspect", "inspect_ai"):
+    with extra("inspect", "inspect_ai"):
         from jaxreason.evaluation.inspect_log import write_logs
     folders = evaluation_folders(call.workdir)
     if not any(map(is_finished, folders)):
@@ -283,36 +281,6 @@ def convert_verb(call: Call) -> None:
     step = None if step is None else int(step)
     with on_mesh(call) as mesh:
         convert.run_convert(call.model, mesh, call.flags["source"], call.flags["target"], step)
-
-
-def chat_verb(call: Call) -> None:
-    """Holds a conversation in the terminal."""
-    section = call.section("chat", chat.ChatConfig)
-    with on_mesh(call) as mesh:
-        chat.run_chat(section, call.model, mesh, call.config.seed)
-
-
-def serve_verb(call: Call) -> None:
-    """Runs the HTTP server."""
-    section = call.section("serve", ServeConfig)
-    with _extra("serve", "fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"):
-        from jaxreason.serve import server
-    with on_mesh(call) as mesh:
-        server.run_serve(section, call.model, mesh)
-
-
-@contextlib.contextmanager
-def _extra(extra: str, *libraries: str) -> Iterator[None]:
-    """If importing one of `libraries` fails inside, the error names the extra that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        name = (error.name or "").split(".")[0]
-        if name not in libraries:
-            raise
-        raise ConfigError(
-            f"{name} is not installed: pip install 'jaxreason[{extra}]' (from a checkout: -e '.[{extra}]')"
-        ) from None
 
 
 def plan_verb(call: Call) -> None:

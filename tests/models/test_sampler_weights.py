@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
-from jaxreason.models import sampler_weights
+from jaxreason.models import decoder, sampler_weights
 from jaxreason.models.decoder import abstract_params, forward, init_cache, init_params
 from jaxreason.models.sampler_weights import (
     WeightLayout,
@@ -232,3 +232,20 @@ def replace_all(sizes, unroll, dtype):
         np.testing.assert_array_equal(found, wanted)
     assert len(held) == len(flat)
     return held
+
+
+def test_unrolled_layers_are_traced_once(monkeypatch):
+    traced = []
+    attend = decoder.Attention.__call__
+    monkeypatch.setattr(
+        decoder.Attention, "__call__", lambda *args: traced.append(1) or attend(*args)
+    )
+    model = make_model(make_architecture(), unroll=3)
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        params = lay_out(model, mesh, init_params(model, jax.random.key(0), mesh))
+        assert len(params["layers"]) == 3
+        sampler = sampling_model(model, mesh)
+        tokens = np.zeros((1, 8), np.int32)
+        jax.jit(forward, static_argnums=0).trace(sampler, params, tokens, tokens)
+    assert len(traced) == 1

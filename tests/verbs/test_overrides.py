@@ -6,7 +6,7 @@ import pytest
 from program import refused
 
 from jaxreason.recipes import load_recipe
-from jaxreason.studies import arms, study
+from jaxreason.studies import arms, recipe_sections
 from jaxreason.verbs.overrides import apply_overrides
 
 TINY = ("--config", str(Path(__file__).parents[2] / "configs/study_tiny.py"))
@@ -14,8 +14,8 @@ TINY = ("--config", str(Path(__file__).parents[2] / "configs/study_tiny.py"))
 
 def overridden(*arguments):
     config = load_recipe("study_tiny")
-    assert apply_overrides(config, study.section_classes(config), list(arguments)) == []
-    study.check_recipe(config)
+    assert apply_overrides(config, recipe_sections.section_classes(config), list(arguments)) == []
+    recipe_sections.check_recipe(config)
     return config
 
 

@@ -1,0 +1,29 @@
+"""Copies stored tensors into the arrays of parameters: casts them, and transposes matrices at the speed of memory.
+
+numpy transposes a large matrix element by element, and nearly each one costs a miss of the cache: 0.3 GB/s. Here a few
+rows at a time are copied to a small buffer first, whose rows lie a little further apart than a power of two, and are
+transposed from there.
+"""
+
+import numpy as np
+from jaxtyping import Shaped
+
+_ROWS = 32  # At a time: 64 bytes of a column in 16 bits, which is a line of the cache.
+
+
+def copy_into(out: Shaped[np.ndarray, "..."], stored: Shaped[np.ndarray, "..."]) -> None:
+    """Writes `stored` into `out`, in the dtype of `out`; two-dimensional views of any order are copied fast."""
+    if stored.ndim == 2 and stored.strides[0] < stored.strides[1] and out.flags.c_contiguous:
+        _copy_transposed(out, stored.T)
+    else:
+        out[...] = stored
+
+
+def _copy_transposed(out: Shaped[np.ndarray, "C R"], stored: Shaped[np.ndarray, "R C"]) -> None:
+    rows, columns = stored.shape
+    buffer = np.empty((min(_ROWS, rows), columns + 32), out.dtype)[:, :columns]
+    plain = np.dtype(f"u{out.itemsize}")  # Bits, which numpy copies without its lock.
+    for start in range(0, rows, _ROWS):
+        part = buffer[: min(_ROWS, rows - start)]
+        part[...] = stored[start : start + _ROWS]
+        out.view(plain)[:, start : start + _ROWS] = part.view(plain).T

@@ -1,0 +1,93 @@
+"""The sections of a recipe and the check of all of them, without the libraries that only running its stages needs."""
+
+import ml_collections
+
+from jaxreason.analysis.drift import DriftConfig
+from jaxreason.chat import ChatConfig
+from jaxreason.config import ConfigError, nearest, parse
+from jaxreason.distill.distill_config import DistillConfig
+from jaxreason.evaluation.eval_settings import EvalConfig
+from jaxreason.evaluation.transfer import TransferConfig
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.report.report_config import ReportConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.serve.serve_config import ServeConfig
+from jaxreason.sharding import MeshConfig
+from jaxreason.studies.arms import (
+    METHODS,
+    MOST_SEED,
+    StudyConfig,
+    arm_evaluation,
+    arm_section,
+    arms_of,
+    check_folder_names,
+    evaluation_asked,
+)
+from jaxreason.studies.contamination import DecontaminationConfig
+from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.lineage import check_lineage
+from jaxreason.studies.question_set import WRITERS, QuestionsConfig
+from jaxreason.training.sft_config import SFTConfig
+
+SECTIONS: dict[str, type] = {
+    "model": ModelConfig,
+    "mesh": MeshConfig,
+    "sft": SFTConfig,
+    "rl": RLConfig,
+    "distill": DistillConfig,
+    "eval": EvalConfig,
+    "transfer": TransferConfig,
+    "drift": DriftConfig,
+    "report": ReportConfig,
+    "study": StudyConfig,
+    "cross_sample": CrossSampleConfig,
+    "chat": ChatConfig,
+    "serve": ServeConfig,
+    "plan": PlanConfig,
+    "decontamination": DecontaminationConfig,
+    "questions": QuestionsConfig,
+    **{name: cls for name, (cls, _) in WRITERS.items()},
+}
+
+
+def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
+    """Returns the dataclass of every section that a recipe may have, including those that its arms are trained with.
+
+    Raises:
+      ConfigError: a field of the recipe's `study` section is wrong.
+    """
+    trained = [arm for arm in arms_of(config).values() if arm.method != "given"]
+    return {**SECTIONS, **{arm.section: METHODS[arm.method] for arm in trained}}
+
+
+def check_recipe(config: ml_collections.ConfigDict) -> None:
+    """Parses every section of a recipe before anything is compiled.
+
+    Raises:
+      ConfigError: names the first field that is wrong.
+    """
+    classes = section_classes(config)
+    for name in config:
+        if name == "seed":
+            continue
+        if name not in classes:
+            raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
+        else:
+            parse(classes[name], config[name], f"config.{name}")
+    _check_seed(config.get("seed"))
+    for name, arm in arms_of(config).items():
+        if arm.method != "given":
+            arm_section(config, name, arm)
+        if "eval" in config:
+            arm_evaluation(config, name, arm)
+            evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
+    if "study" in config:
+        study = parse(StudyConfig, config.study, "config.study")
+        check_folder_names(study)
+        check_lineage(study, config.model.path if "model" in config else "")
+
+
+def _check_seed(seed: object) -> None:
+    if type(seed) is not int or not 0 <= seed <= MOST_SEED:
+        raise ConfigError(f"config.seed: expected an int from 0 to {MOST_SEED}, got {seed!r}.")

@@ -1,0 +1,48 @@
+"""Copying stored tensors into parameters: the values are those that numpy gives."""
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxreason.models.safetensors_reader import LocalFile
+from jaxreason.models.weight_copy import copy_into
+
+DTYPES = (np.float32, np.float16, ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (32, 7), (33, 64), (100, 31), (0, 5), (5, 0)])
+@pytest.mark.parametrize("stored", DTYPES)
+@pytest.mark.parametrize("kept", DTYPES)
+def test_a_transposed_matrix_is_copied_and_cast_as_numpy_does(shape, stored, kept):
+    values = np.random.default_rng(0).standard_normal(shape).astype(stored)
+    out = np.empty(shape[::-1], kept)
+    copy_into(out, values.T)
+    assert out.tobytes() == np.ascontiguousarray(values.astype(kept).T).tobytes()
+
+
+def test_a_part_of_a_transposed_matrix_goes_into_a_part_of_an_array():
+    values, out = np.arange(600, dtype=np.float32).reshape(20, 30), np.zeros((3, 10, 12))
+    copy_into(out[1], values[4:16, 10:20].T)
+    np.testing.assert_array_equal(out[1], values[4:16, 10:20].T)
+    assert not out[0].any() and not out[2].any()
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 4), ()])
+def test_what_is_not_transposed_is_copied(shape):
+    values = np.asarray(np.random.default_rng(0).standard_normal(shape), np.float32)
+    out = np.empty(shape, ml_dtypes.bfloat16)
+    copy_into(out, values)
+    np.testing.assert_array_equal(out, values.astype(ml_dtypes.bfloat16))
+
+
+def test_a_local_file_gives_its_own_bytes_which_cannot_be_written(tmp_path):
+    values = {"a": np.arange(12, dtype=np.float32).reshape(3, 4), "n": np.arange(3)}
+    save_file(values, tmp_path / "model.safetensors")
+    file = LocalFile(tmp_path / "model.safetensors")
+    part = file.read("a", (slice(1, 3), slice(0, 2)))
+    np.testing.assert_array_equal(part, values["a"][1:, :2])
+    assert not part.flags.writeable and not part.flags.owndata
+    np.testing.assert_array_equal(file.read("n", (slice(0, 3),)), values["n"])
+    assert jax.numpy.asarray(part).sum() == values["a"][1:, :2].sum()
