@@ -193,7 +193,7 @@ def _sampling_programs(
     """
     sizes = config.sampler
     calls = engine_calls(model, mesh, sizes, STOP_IDS)
-    decode, prefill = (_placed(mesh, calls[name]) for name in ("decode", "prefill"))
+    decode, prefill = (placed_call(mesh, calls[name]) for name in ("decode", "prefill"))
     params, slot_state = decode[1][:2]
     beside = {"optimizer": state.opt_state, "params": copied}
     held = {"params": [params, beside["params"]], "optimizer": state.opt_state, "cache": slot_state}
@@ -225,7 +225,7 @@ def _sampling_programs(
     ]
 
 
-def _placed(mesh: Mesh, call: ProgramCall) -> ProgramCall:
+def placed_call(mesh: Mesh, call: ProgramCall) -> ProgramCall:
     """Returns the same call with host arrays replaced by replicated ones, as a run places them."""
     whole = NamedSharding(mesh, PartitionSpec())
 
