@@ -40,10 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     It ends with code 2 and one message for an error that a user can cause, with 130 at Ctrl-C, and with a traceback for
     any other error. The log of the working directory has the traceback in any case.
     """
-    if (
-        argv is None
-    ):  # This process is the program's alone, and what it has imported stays to its end.
-        gc.freeze()
+    if argv is None:
+        gc.freeze()  # This process is the program's alone: what it has imported stays to its end.
     words = list(sys.argv if argv is None else argv)[1:]
     try:
         if not _informed(words):

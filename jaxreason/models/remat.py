@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import jax
 
-ATTENDED = (
-    "attended"  # what attention gives; with splash and triton, the kernel's own remainders too
-)
+# What attention gives; with splash and triton, the kernel's own remainders too.
+ATTENDED = "attended"
 LAYER_INPUT = "layer_input"
 
 _policies = jax.checkpoint_policies

@@ -52,6 +52,7 @@ from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call, log_messages, on_mesh, without_devices
+from jaxreason.verbs.extras import extra
 
 DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
 
