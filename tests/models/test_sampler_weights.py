@@ -93,7 +93,7 @@ def test_on_gpus_kernels_with_the_same_input_are_one(as_on_a_gpu, sizes, parts, 
     names = {"qkv_proj", "o_proj"} if parts else {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert {n for n in laid_out["layers"][0]["self_attn"] if n.endswith("proj")} == names
     # Attention has two products in each of three layers, and the head is one.
-    products = str(jax.make_jaxpr(lambda p: run(wanted, p))(laid_out)).count("dot_general")
+    products = run.lower(wanted, laid_out).as_text().count("stablehlo.dot_general")
     assert products == 3 * ((4 if parts else 7) + 2) + 1
 
 
