@@ -17,6 +17,7 @@ from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.studies import study
+from jaxreason.studies.arms import METHODS
 from jaxreason.training.sft import run_sft
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -105,7 +106,7 @@ def make_base(config, folder, mesh):
     taught = config.copy_and_resolve_references()
     taught.sft.update(changes | {"length": 64})
     taught.sft.optimizer.update({"learning_rate": 1e-2, "warmup_steps": 2})
-    sft = study.METHODS["sft"]
+    sft = METHODS["sft"]
     run_sft(
         parse(sft, taught.sft, "config.sft"),
         parse(ModelConfig, taught.model, "config.model"),
