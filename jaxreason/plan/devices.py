@@ -78,7 +78,8 @@ def _gpus(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
     described = described_gpus(slice_)
     if described:
         return described, True
-    if jax.config.jax_num_cpu_devices < slice_.devices:
+    # Below 1 means that nothing was set: there is one device, or as many as XLA_FLAGS says.
+    if max(jax.config.jax_num_cpu_devices, 1) < slice_.devices:
         # If jax has started already, its devices may be enough.
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", slice_.devices)

@@ -4,12 +4,12 @@ import dataclasses
 import importlib.util
 import json
 import math
-import re
 import subprocess
 import sys
 
 import jax
 import pytest
+from plan_runs import HAS_CUDA, peak_of_step, run_plan
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.decoder import abstract_params
@@ -28,8 +28,6 @@ from jaxreason.recipes import load_recipe
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh
 from jaxreason.training.sft_config import SFTConfig
-
-HAS_CUDA = importlib.util.find_spec("jax_cuda13_plugin") is not None
 
 
 @pytest.fixture(scope="module")
@@ -203,19 +201,19 @@ def test_without_the_tpu_compiler_it_is_said_what_to_install(monkeypatch):
         devices.slice_devices(find_slice("v5p-64"))
 
 
-def run_plan(*flags, config="configs/study_tiny.py"):
-    code = "import sys; from jaxreason.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "plan", "--config", config]
-    found = subprocess.run([*command, "--nofit", *flags], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    return found.stdout, found.stderr
-
-
 def test_a_node_of_cards_that_is_not_here_is_planned_without_further_settings(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     told, _ = run_plan("--slice", "h100-8", "--config.sft.micro_batch_rows=8")
     assert "h100-8 (NVIDIA H100 SXM: 8 chips, 8 devices)" in told
     assert "sft: fits" in told and "rl: fits" in told
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="the compiler is here")
+def test_a_plan_of_one_card_leaves_the_process_its_devices():
+    code = "from jaxreason.plan import devices, slices; import jax\n"
+    code += "devices.slice_devices(slices.find_slice('h100')); print(len(jax.devices()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8"]  # As tests/conftest.py sets XLA_FLAGS.
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="the compiler is here")
@@ -245,7 +243,7 @@ def test_on_a_card_layers_that_are_all_unrolled_keep_only_what_remat_says():
         told, _ = run_plan(
             *flags, f"--config.model.remat={remat}", config="configs/sft_qwen3.py:0.6b,h200"
         )
-        peaks.append(float(re.findall(r"SFT step .* (\S+) +\d+% of HBM", told)[0]))
+        peaks.append(peak_of_step(told))
     assert peaks[1] < 0.8 * peaks[0]
 
 

@@ -2,13 +2,10 @@
 
 import dataclasses
 import json
-import re
-import subprocess
-import sys
-from importlib.util import find_spec
 
 import jax
 import pytest
+from plan_runs import HAS_CUDA, peak_of_step, run_plan
 
 from configs import qwen3
 from jaxreason.config import parse
@@ -146,14 +143,11 @@ def test_the_recipes_of_one_card_take_what_the_search_found_and_leave_some_memor
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("jax_cuda13_plugin") is None, reason="needs jaxreason[cuda]")
+@pytest.mark.skipif(not HAS_CUDA, reason="needs jaxreason[cuda]")
 @pytest.mark.parametrize(
     ("stage", "size", "card"), [("sft", "1.7b", "h100-1"), ("rl", "1.7b", "h100-1")]
 )
 def test_the_recipes_of_one_card_take_the_memory_that_their_table_says(stage, size, card):
-    code = "import sys; from jaxreason.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", code, "plan", "--slice", card, "--nofit", "--config"]
-    recipe = f"configs/{stage}_qwen3.py:{size},{card}"
-    done = subprocess.run([*words, recipe], capture_output=True, text=True, check=True)
-    (peak,) = re.findall(r"(?:SFT|RL policy) step .* (\S+) +\d+% of HBM", done.stdout)
-    assert float(peak) == pytest.approx(qwen3.ON_ONE_CARD[stage, size, card][2], rel=0.02)
+    told, _ = run_plan("--slice", card, config=f"configs/{stage}_qwen3.py:{size},{card}")
+    table = qwen3.ON_ONE_CARD[stage, size, card][2]
+    assert peak_of_step(told) == pytest.approx(table, rel=0.02)
