@@ -45,7 +45,6 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from bench_peer import (  # noqa: E402
-    RATE,
     SMALL,
     peer_prefill,
     peer_replies,
@@ -56,10 +55,8 @@ from bench_peer import (  # noqa: E402
 from engine_sizes import engine_sizes  # noqa: E402
 from machine import described, machine  # noqa: E402
 
-from configs import qwen3, sections  # noqa: E402
-from jaxreason.config import parse  # noqa: E402
-from jaxreason.data.batches import TokenBatch  # noqa: E402
-from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
+from configs import qwen3  # noqa: E402
+from jaxreason.models.decoder import abstract_params, forward, output_logits  # noqa: E402
 from jaxreason.models.hf_config import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
 from jaxreason.models.model_flops import causal_attention, weight_products  # noqa: E402
@@ -75,11 +72,7 @@ from jaxreason.sampling.sampling_params import (  # noqa: E402
     Request,
     SamplingParams,
 )
-from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
-from jaxreason.training.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
-from jaxreason.training.sft_loss import make_sft_loss  # noqa: E402
-from jaxreason.training.state import init_state, state_shardings  # noqa: E402
-from jaxreason.training.train_step import make_train_step  # noqa: E402
+from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # As in a run of ours.
 
@@ -172,33 +165,12 @@ def random_tokens(arguments) -> np.ndarray:
 
 def train(arguments, folder: str, peer, mesh):
     """Times a step of AdamW with clipped gradients on rows in which every token is a target."""
-    tokens = random_tokens(arguments)
+    tokens, config = random_tokens(arguments), model_config(arguments, folder)
     sides = {
-        "jaxreason": lambda: our_step(arguments, folder, mesh, tokens),
+        "jaxreason": lambda: bench_update.single_side(arguments, config, mesh, tokens, 1, "loss"),
         "torch": lambda: peer_step(peer, arguments, tokens),
     }
     return sides, tokens.size
-
-
-def our_step(arguments, folder: str, mesh, tokens: np.ndarray):
-    model, params = our_model(arguments, folder, mesh)
-    section = sections.optimizer(RATE, schedule="constant", warmup_steps=1)
-    config = parse(OptimizerConfig, section, "optimizer")
-    optimizer = make_optimizer(config, 1000, param_axes(model))
-    box = [init_state(optimizer, params, mesh)]
-    loss = make_sft_loss(model, arguments.chunk or arguments.length, packed=False)
-    step = make_train_step(loss, optimizer, 1, state_shardings(box[0]))
-    mask = np.ones(tokens.shape, np.float32)
-    mask[:, 0] = 0
-    positions = np.broadcast_to(np.arange(arguments.length, dtype=np.int32), tokens.shape)
-    batch = TokenBatch(tokens, positions, np.ones_like(tokens), mask)
-    on_device = place_rows(mesh, batch)
-
-    def run() -> float:
-        box[0], found = step(box[0], on_device)
-        return float(found["loss"])
-
-    return run
 
 
 def prefill(arguments, folder: str, peer, mesh):
@@ -296,9 +268,10 @@ def fastest(name: str, runs: dict):
 def update(arguments, folder: str, peer, mesh):
     """Times RL's update on replies packed into rows, and the SFT step on the same replies, one in each row."""
     tokens, config = random_tokens(arguments), model_config(arguments, folder)
+    how = arguments, config, mesh, tokens, len(tokens) // arguments.packed, bench_update.SAME
     sides = {
         "jaxreason": lambda: bench_update.packed_side(arguments, config, mesh, tokens),
-        "sft": lambda: bench_update.single_side(arguments, config, mesh, tokens),
+        "sft": lambda: bench_update.single_side(*how),
     }
     return sides, tokens.size
 

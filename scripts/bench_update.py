@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from bench_peer import RATE
 
 from configs import sections
 from jaxreason.config import parse
@@ -26,7 +27,7 @@ from jaxreason.training.sft_loss import make_sft_loss
 from jaxreason.training.state import init_state, state_shardings
 from jaxreason.training.train_step import make_train_step, skip_empty
 
-RATE = 1e-5
+SAME = "entropy"  # A measurement that both sides have in common.
 
 
 def packed_side(arguments, config: ModelConfig, mesh, tokens: np.ndarray) -> Callable[[], float]:
@@ -41,23 +42,23 @@ def packed_side(arguments, config: ModelConfig, mesh, tokens: np.ndarray) -> Cal
     )
 
     def make(model, shardings):
-        how = {"chunk": arguments.chunk, "temperature": 1.0}
+        how = {"chunk": arguments.chunk or arguments.length, "temperature": 1.0}
         loss = make_policy_loss(model, PolicyLossConfig(), num, **how)
         return skip_empty(loss, shardings.params)
 
-    return _step(config, mesh, batch, num, make)
+    return _step(config, mesh, batch, num, make, SAME)
 
 
-def single_side(arguments, config: ModelConfig, mesh, tokens: np.ndarray) -> Callable[[], float]:
-    """Makes the SFT step on rows of one reply each."""
+def single_side(
+    arguments, config: ModelConfig, mesh, tokens: np.ndarray, num: int, measure: str
+) -> Callable[[], float]:
+    """Makes the SFT step, in `num` micro-batches, on rows of one reply each, whose first token is no target."""
     mask = np.ones(tokens.shape, np.float32)
     mask[:, 0] = 0
     batch = TokenBatch(*_rows(tokens, 1), mask)
-
-    def make(model, shardings):
-        return make_sft_loss(model, min(arguments.chunk, arguments.length), packed=False)
-
-    return _step(config, mesh, batch, len(tokens) // arguments.packed, make)
+    chunk = min(arguments.chunk or arguments.length, arguments.length)
+    make = lambda model, _: make_sft_loss(model, chunk, packed=False)  # noqa: E731
+    return _step(config, mesh, batch, num, make, measure)
 
 
 def _rows(tokens: np.ndarray, packed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,7 +70,9 @@ def _rows(tokens: np.ndarray, packed: int) -> tuple[np.ndarray, np.ndarray, np.n
     return tuple(x.reshape(shape) for x in (tokens, positions, segments))
 
 
-def _step(config: ModelConfig, mesh, batch, num: int, make: Callable) -> Callable[[], float]:
+def _step(
+    config: ModelConfig, mesh, batch, num: int, make: Callable, measure: str
+) -> Callable[[], float]:
     model, params = open_model(config, mesh, jax.random.key(0))
     section = sections.optimizer(RATE, schedule="constant", warmup_steps=1)
     optimizer = make_optimizer(
@@ -82,6 +85,6 @@ def _step(config: ModelConfig, mesh, batch, num: int, make: Callable) -> Callabl
 
     def run() -> float:
         box[0], found = step(box[0], on_device)
-        return float(found["entropy"])
+        return float(found[measure])
 
     return run

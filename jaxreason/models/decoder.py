@@ -129,15 +129,16 @@ class MLP(nnx.Module):
         self.down_proj = make((self.size, arch.hidden_size), ("mlp", "embed"))
 
     def __call__(self, x):
-        if self.fused:
-            sizes = self.size, self.size
-            inner = swiglu(*split_outputs(self.gate_up_proj(x), sizes, self.fused))
-            return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
-        if not REMAT[self.remat].keeps_inside:
+        if not self.fused and not REMAT[self.remat].keeps_inside:
             kernels = (w.kernel[...] for w in (self.gate_proj, self.up_proj, self.down_proj))
             return swiglu_by_blocks(x, *kernels)
-        inner = swiglu(self.gate_proj(x), self.up_proj(x))
+        inner = swiglu(*self._project(x))
         return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
+
+    def _project(self, x):
+        if self.fused:
+            return split_outputs(self.gate_up_proj(x), (self.size, self.size), self.fused)
+        return self.gate_proj(x), self.up_proj(x)
 
 
 class DecoderLayer(nnx.Module):

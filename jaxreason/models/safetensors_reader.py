@@ -59,6 +59,10 @@ class WrongShapeError(LoadError):
     """A weight of the checkpoint has another shape than the parameter."""
 
 
+def _described(header: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {key: (tuple(info["shape"]), info["dtype"]) for key, info in header.items()}
+
+
 class LocalFile:
     """A safetensors file on this machine's disk.
 
@@ -79,8 +83,7 @@ class LocalFile:
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and safetensors dtype name of every key."""
-        slices = {key: self._file.get_slice(key) for key in self._file.keys()}  # noqa: SIM118
-        return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
+        return _described(self._header)
 
     def read(self, key: str, index: tuple[slice, ...]) -> np.ndarray:
         """The part `index` of a tensor: the bytes of the file itself, which cannot be written, not a copy."""
@@ -113,7 +116,7 @@ class RemoteFile:
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and safetensors dtype name of every key."""
-        return {key: (tuple(info["shape"]), info["dtype"]) for key, info in self._header.items()}
+        return _described(self._header)
 
     def read(self, key: str, index: tuple[slice, ...]) -> np.ndarray:
         """The part `index` of a tensor."""

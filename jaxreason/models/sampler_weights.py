@@ -13,7 +13,7 @@ token.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -130,22 +130,21 @@ def replace_params(
             part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
         _put(laid_out, part)
 
-    for names, paths in _kept_as_one(model, mesh):
+    for names, paths in _kept_as_one(model, mesh).items():
         replace(names, paths)  # whose variables are gone when the next is read
 
 
-def _kept_as_one(model: Model, mesh: Mesh) -> Iterator[tuple[tuple[str, ...], list[tuple]]]:
+def _kept_as_one(model: Model, mesh: Mesh) -> dict[tuple[str, ...], list[tuple]]:
     """The names of each parameter of the sampler, and the paths of the trainer's that it is made of."""
-    joined = {
-        (module, source): name for (module, name), sources in FUSED.items() for source in sources
-    }
+    fused = FUSED if _fused_parts(model, mesh) else {}
+    joined = {(module, x): name for (module, name), sources in fused.items() for x in sources}
     found: dict[tuple[str, ...], list[tuple]] = {}
     for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
         names = tuple(entry.key for entry in path)
-        if _fused_parts(model, mesh) and names[1:3] in joined:
+        if names[1:3] in joined:
             names = (*names[:2], joined[names[1], names[2]], *names[3:])
         found.setdefault(names, []).append(path)
-    yield from found.items()
+    return found
 
 
 def _add(tree: dict[str, Any], names: list[str], value: Any) -> None:

@@ -49,6 +49,7 @@ platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
 device_description_str: "{name}"
 """
+_ADVICE = "pip install 'jaxreason[cuda]' (no GPU is needed)"
 NAMES = {"h100": "NVIDIA H100 80GB HBM3", "h200": "NVIDIA H200"}  # As JAX names these devices.
 
 
@@ -69,12 +70,9 @@ def described_gpus(slice_: Slice) -> Sequence[jax.Device]:
     shape = f"1x{nodes}x{slice_.devices // nodes}"
     try:
         found = topologies.get_topology_desc("", "cuda", target_config=config, topology=shape)
-    except (
-        Exception
-    ) as error:  # Its type depends on the version of jax, and on whether there is a plugin.
-        advice = "pip install 'jaxreason[cuda]' (no GPU is needed)"
-        _LOG.info(
-            "estimating, with no compiler for GPUs: %s (%s)", advice, str(error).splitlines()[0]
-        )
+    # The type of the error depends on the version of jax, and on whether there is a plugin.
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        _LOG.info("estimating, with no compiler for GPUs: %s (%s)", _ADVICE, reason)
         return []
     return found.devices

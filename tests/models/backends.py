@@ -63,3 +63,16 @@ def h100():
     names = MeshConfig.__dataclass_fields__
     auto = (AxisType.Auto,) * len(names)
     return AbstractMesh((1,) * len(names), tuple(names), auto, abstract_device=device)
+
+
+def lowered_gradients(attend, args):
+    """The gradients of `attend(q, k, v, segments)`, lowered for a GPU; `args` are abstract q, k and v."""
+    segments = jax.ShapeDtypeStruct(args[0].shape[:2], jnp.int32)
+
+    def gradients(q, k, v, segments):
+        total = lambda *qkv: attend(*qkv, segments).astype(jnp.float32).sum()  # noqa: E731
+        return jax.grad(total, (0, 1, 2))(q, k, v)
+
+    with jax.sharding.use_abstract_mesh(h100()):
+        traced = jax.jit(gradients).trace(*args, segments)
+        return traced.lower(lowering_platforms=("cuda",)).as_text()

@@ -5,7 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from backends import assert_equals_plain, assert_same_on_a_mesh, h100
+from backends import assert_equals_plain, assert_same_on_a_mesh, lowered_gradients
 
 from jaxreason.models.attention_gpu import triton
 from jaxreason.sharding import MeshConfig
@@ -38,15 +38,7 @@ def test_eight_devices_give_the_numbers_of_one(sizes):
 def test_a_gpu_gets_kernels_and_neither_scores_nor_repeated_keys():
     shapes = [(1, 4096, 40, 128), (1, 4096, 8, 128), (1, 4096, 8, 128)]  # Qwen3-14B's heads
     args = [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in shapes]
-    segments = jax.ShapeDtypeStruct((1, 4096), jnp.int32)
-
-    def gradients(q, k, v, segments):
-        total = lambda *qkv: triton(*qkv, segments).astype(jnp.float32).sum()  # noqa: E731
-        return jax.grad(total, (0, 1, 2))(q, k, v)
-
-    with jax.sharding.use_abstract_mesh(h100()):
-        traced = jax.jit(gradients).trace(*args, segments)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    text = lowered_gradients(triton, args)
     calls = re.findall(r"custom_call @__gpu\$xla\.gpu\.triton.* : \((.*)\) ->", text)
     assert len(calls) == 3  # forward; backward, for queries and for keys
     given = [re.findall(r"tensor<([^>]*)>", operands) for operands in calls]

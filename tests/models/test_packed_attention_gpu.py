@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from backends import h100
+from backends import lowered_gradients
 from jax.extend.core import jaxprs_in_params
 
 from jaxreason.models.attention_gpu import triton
@@ -161,15 +161,7 @@ def test_runs_begin_where_the_id_changes_and_at_each_token_of_padding():
 def test_all_kernels_lower_for_a_gpu(length, head_dim, dtype):
     shapes = [(2, length, heads, head_dim) for heads in (10, 2, 2)]
     args = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
-    segments = jax.ShapeDtypeStruct((2, length), jnp.int32)
-
-    def gradients(q, k, v, segments):
-        total = lambda *qkv: triton(*qkv, segments).astype(jnp.float32).sum()  # noqa: E731
-        return jax.grad(total, (0, 1, 2))(q, k, v)
-
-    with jax.sharding.use_abstract_mesh(h100()):
-        traced = jax.jit(gradients).trace(*args, segments)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    text = lowered_gradients(triton, args)
     names = re.findall(r'name = "packed_attention_(\w+)"', text)
     assert sorted(names) == ["attend", "key_gradients", "query_gradients"]
 
