@@ -58,7 +58,9 @@ def test_no_scale_is_a_scale_of_one(count):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
 
 
-@pytest.mark.parametrize(("vocab_size", "count"), [(37, 1), (37, 4), (64, 8), (101, 7), (5, 5)])
+@pytest.mark.parametrize(
+    ("vocab_size", "count"), [(37, 1), (37, 4), (64, 8), (101, 7), (5, 5), (5003, 3), (5003, 4)]
+)
 def test_values_and_gradients_equal_those_of_the_whole_softmax(vocab_size, count):
     states, head, targets, scale = draw(vocab_size)
     for got, expected in zip(
@@ -96,15 +98,16 @@ def test_a_uniform_distribution_has_the_entropy_log_v_and_no_gradient_of_it():
     np.testing.assert_allclose(of_entropy, 0, atol=1e-6)
 
 
-def test_eight_devices_give_the_numbers_of_one():
-    states, head, targets, scale = draw(96)
+@pytest.mark.parametrize(
+    ("vocab_size", "count"), [(96, 3), (5000, 2)], ids=["small blocks", "blocks of whole tiles"]
+)
+def test_eight_devices_give_the_numbers_of_one(vocab_size, count):
+    states, head, targets, scale = draw(vocab_size)
     weights = np.random.default_rng(1).normal(size=(2, ROWS, LENGTH)).astype(np.float32)
-    run = jax.jit(jax.value_and_grad(weighted(in_blocks(3), targets, weights), (0, 1, 2)))
-    one = run(states, head, scale)
+    scalar = jax.value_and_grad(weighted(in_blocks(count), targets, weights), (0, 1, 2))
+    one = jax.jit(scalar)(states, head, scale)
     with jax.set_mesh(make_mesh(MeshConfig(1, 4, 2, 1))):
-        many = jax.jit(jax.value_and_grad(weighted(in_blocks(3), targets, weights), (0, 1, 2)))(
-            states, head, scale
-        )
+        many = jax.jit(lambda *arguments: scalar(*arguments))(states, head, scale)
     for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-5)
 
@@ -150,10 +153,18 @@ def test_bfloat16_states_get_gradients_in_bfloat16_and_the_head_in_its_own_dtype
 
 @pytest.mark.parametrize(
     ("vocab_size", "wanted", "expected"),
-    [(64, 4, 4), (48, 5, 6), (151_936, 16, 16), (7, 3, 3), (5, 9, 5)],
+    [(64, 4, 4), (48, 5, 6), (151_936, 16, 16), (151_936, 22, 22), (7, 3, 3), (5, 9, 5)],
 )
 def test_a_number_of_blocks_that_divides_the_vocabulary_is_preferred(vocab_size, wanted, expected):
     assert count_blocks(vocab_size, wanted) == expected
+
+
+@pytest.mark.parametrize(("count", "width"), [(2, 76_032), (22, 6_912), (32, 4_864), (200, 760)])
+def test_large_blocks_are_whole_tiles(count, width):
+    head = jax.ShapeDtypeStruct((4, 151_936), jnp.float32)
+    states, targets = (jax.ShapeDtypeStruct(s, t) for s, t in (((1, 8, 4), "f4"), ((1, 8), "i4")))
+    traced = jax.make_jaxpr(in_blocks(count))(states, head, targets, None)
+    assert f"f32[{count},4,1,{width}]" in str(traced)
 
 
 def test_a_tied_embedding_gets_its_gradient_in_bfloat16_too():
