@@ -23,7 +23,7 @@ from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.procedural.sums import SumsConfig
 from jaxreason.procedural.tiny_questions import ProceduralConfig
 from jaxreason.recipe_fields import config_dict
-from jaxreason.report.build import ReportConfig
+from jaxreason.report.report_config import ReportConfig
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams

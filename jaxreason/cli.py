@@ -6,8 +6,6 @@ import select
 import sys
 import traceback
 
-# transformers is used for its tokenizers only, so its warning that PyTorch is missing helps nobody.
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 # Shows XLA's errors but not its warnings, such as "Can't reduce memory use below ... by rematerialization" for programs
 # that fit. 1 shows warnings too, 0 everything. XLA reads this when JAX is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -79,10 +79,14 @@ def kept(arguments) -> dict:
 
 def start(arguments, way: str, cache: str) -> dict:
     """Does what a server does up to its first token; returns the seconds of each phase."""
+    # In the order of the program and its recipe.
+    from jaxreason.__main__ import hide_torch
+
+    hide_torch()
     import jax
     from engine_sizes import engine_sizes
 
-    import jaxreason.cli  # noqa: F401  as the program does
+    import jaxreason.cli  # noqa: F401
     from jaxreason.host_memory import keep_freed_memory
     from jaxreason.models.huggingface import ModelConfig, open_model, static_model
     from jaxreason.sampling.engine import Engine

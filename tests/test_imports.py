@@ -97,6 +97,7 @@ MAY_IMPORT = {
     "verbs": None,  # anything
     "plan": {"compiling", "config", "data", "models", "rl", "sampling", "sharding", "training"},
     "cli": None,  # anything
+    "__main__": {"cli"},
 }
 # Outside package -> the only parts of jaxreason that may import it.
 ONLY_IN = {
@@ -105,7 +106,7 @@ ONLY_IN = {
     "orbax": {"amazon_checkpoints", "checkpoint"},
     "grain": {"data"},
     "datasets": {"data"},
-    "transformers": {"data", "models"},
+    "transformers": {"__main__", "data", "models"},
     "lm_eval": {"evaluation"},
     "inspect_ai": {"evaluation"},
     "fastapi": {"serve"},

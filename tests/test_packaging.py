@@ -124,8 +124,7 @@ def test_a_program_is_checked_against_the_types_of_the_installed_package(environ
 
 @pytest.mark.slow
 def test_the_tiny_study_is_found_from_any_folder(environment, tmp_path):
-    start = "import jaxreason.cli; jaxreason.cli.main()"
-    words = [environment, "-c", start, "study", "--config", "study_tiny", "--dry-run"]
+    words = [environment, "-m", "jaxreason", "study", "--config", "study_tiny", "--dry-run"]
     done = outside(words, tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr
     assert "sft_top" in done.stdout and not list((tmp_path / "elsewhere").iterdir())
