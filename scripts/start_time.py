@@ -3,10 +3,11 @@
     python scripts/start_time.py --layers 36
     python scripts/start_time.py --path Qwen/Qwen3-4B --dtype bfloat16 --slots 256    # on a GPU
 
-Each start is a process of its own, as after a restart: imports, the weights of a folder on disk, the engine, one greedy
-token. Programs are compiled in threads from the beginning of the phase `weights` on. So `programs` is the time that
-remains after it, and `compiling` is the sum over all programs. `--one-by-one` compiles each program when it is called,
-which shows what parallel compilation saves. The ways take turns, so that a slow minute of the machine affects both.
+Each start is a process of its own, as after a restart: imports, the tokenizer (if the folder has one) and the weights
+of a folder on disk, the engine, one greedy token. Programs are compiled in threads from the beginning of the phase
+`weights` on. So `programs` is the time that remains after it, and `compiling` is the sum over all programs.
+`--one-by-one` compiles each program when it is called, which shows what parallel compilation saves. The ways take
+turns, so that a slow minute of the machine affects both.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import time
 BEGAN = time.perf_counter()
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-PHASES = ("imports", "weights", "programs", "token")
+PHASES = ("imports", "tokenizer", "weights", "programs", "token")
 
 
 def main() -> None:
@@ -87,6 +88,7 @@ def start(arguments, way: str, cache: str) -> dict:
     from engine_sizes import engine_sizes
 
     import jaxreason.cli  # noqa: F401
+    from jaxreason.data.tokenizer import load_tokenizer
     from jaxreason.host_memory import keep_freed_memory
     from jaxreason.models.huggingface import ModelConfig, open_model, static_model
     from jaxreason.sampling.engine import Engine
@@ -101,19 +103,23 @@ def start(arguments, way: str, cache: str) -> dict:
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
     at = [BEGAN, time.perf_counter()]
     config = engine_sizes(arguments.slots, arguments.max_length)
+    stop_ids = (1,)
+    if (pathlib.Path(arguments.path) / "tokenizer.json").exists():
+        stop_ids = load_tokenizer(arguments.path).stop_ids
+    at.append(time.perf_counter())
     how = arguments.dtype, arguments.dtype, "none", "blockwise", 1000
     model_config = ModelConfig(arguments.path, "pretrained", {}, *how)
     with jax.set_mesh(mesh):
         compiling = None
         if way == "side by side":
-            compiling = begin_engine_compiling(static_model(model_config), mesh, config, (1,))
+            compiling = begin_engine_compiling(static_model(model_config), mesh, config, stop_ids)
         model, params = open_model(model_config, mesh)
         jax.block_until_ready(params)
         at.append(time.perf_counter())
         if compiling is not None:
             compiling.wait()
         at.append(time.perf_counter())
-        engine = Engine(model, params, config, mesh, (1,), 0, str, compiling=compiling)
+        engine = Engine(model, params, config, mesh, stop_ids, 0, str, compiling=compiling)
         if way == "one by one":
             engine._compile = lambda: None
         list(engine.generate([Request("a", (2, 3, 4), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())))

@@ -26,7 +26,7 @@ from jaxreason.models.decoder import abstract_params, init_params, param_shardin
 from jaxreason.models.families import dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_from_hf, check_family
 from jaxreason.models.safetensors_reader import LocalFile, Source, find_sources
-from jaxreason.models.weight_copy import copy_into
+from jaxreason.models.weight_copy import copy_into, short_turns
 from jaxreason.models.weight_files import check_weights, read_settings, verified_identity
 
 _LOG = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ def _load_param(
             elif bounds[0][0] <= layer < bounds[0][1]:
                 copy_into(part[layer - bounds[0][0]], sources[layer].read(index[1:]))
 
-    with ThreadPoolExecutor(_threads(sources)) as pool:
+    with short_turns(), ThreadPoolExecutor(_threads(sources)) as pool:
         list(pool.map(read, range(len(sources))))
     arrays = [jax.device_put(parts[bounds], device) for device, bounds in places.items()]
     return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)

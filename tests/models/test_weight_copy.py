@@ -1,13 +1,18 @@
 """Copying stored tensors into parameters: the values are those that numpy gives."""
 
+import sys
+from pathlib import Path
+
 import jax
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxreason.models import huggingface
+from jaxreason.models.huggingface import ModelConfig, load_params, static_model
 from jaxreason.models.safetensors_reader import LocalFile
-from jaxreason.models.weight_copy import copy_into
+from jaxreason.models.weight_copy import copy_into, short_turns
 
 DTYPES = (np.float32, np.float16, ml_dtypes.bfloat16)
 
@@ -46,3 +51,23 @@ def test_a_local_file_gives_its_own_bytes_which_cannot_be_written(tmp_path):
     assert not part.flags.writeable and not part.flags.owndata
     np.testing.assert_array_equal(file.read("n", (slice(0, 3),)), values["n"])
     assert jax.numpy.asarray(part).sum() == values["a"][1:, :2].sum()
+
+
+def test_threads_take_short_turns_while_weights_are_read_and_long_ones_after_it(monkeypatch):
+    folder, before, seen = (
+        Path(__file__).parents[2] / "configs/tiny_base",
+        sys.getswitchinterval(),
+        [],
+    )
+
+    def copy(out, stored):
+        seen.append(sys.getswitchinterval())
+        copy_into(out, stored)
+
+    monkeypatch.setattr(huggingface, "copy_into", copy)
+    load_params(folder, static_model(ModelConfig(str(folder))), None)
+    assert set(seen) == {pytest.approx(1e-4)} and before == pytest.approx(5e-3)
+    assert sys.getswitchinterval() == before
+    with pytest.raises(KeyError), short_turns():
+        raise KeyError
+    assert sys.getswitchinterval() == before
