@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures on one GPU what docs/performance.md says of GPUs, in parts of less than ten minutes each:
 #   bash scripts/card.sh load|attention|update|start|plan FOLDER [h100|h200] [TOKENIZER]
-# Results are appended to files in FOLDER. `plan` needs a folder with Qwen3's tokenizer. PYTHON is the interpreter.
+# Results are appended to files in FOLDER. TOKENIZER is a folder with Qwen3's: `plan` needs it, and `start` then loads
+# it too. PYTHON is the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:?one of load, attention, update, start, plan} folder=${2:?a folder for the results}
@@ -31,7 +32,7 @@ case $part in
       --rows 4 --length 4096 --chunk 1024 --repeats 3 --sides jaxreason
     ;;
   start)
-    "$python" scripts/random_model.py 4b "$folder/random_4b"
+    "$python" scripts/random_model.py 4b "$folder/random_4b" ${tokenizer:+--tokenizer "$tokenizer"}
     "$python" scripts/start_time.py --path "$folder/random_4b" --dtype bfloat16 --slots 256 \
       --max-length 2048 --repeats 2 2>&1 | tee -a "$folder/start.log"
     ;;
@@ -40,7 +41,7 @@ case $part in
       model=$folder/random_$size
       "$python" scripts/random_model.py "$size" "$model" --tokenizer "${tokenizer:?a folder with a tokenizer}"
       for stage in sft rl; do
-        "$python" scripts/plan_truth.py "$stage" --folder "$folder/truth_${stage}_$size" \
+        "$python" scripts/plan_truth.py "$stage" --prompt-tokens 40 --folder "$folder/truth_${stage}_$size" \
           --config "scripts/card_recipe.py:$stage,$size,$card,$model" 2>&1 | tee -a "$folder/plan.log"
       done
     done

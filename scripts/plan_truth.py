@@ -24,7 +24,13 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from jaxreason.plan.slices import GIB, GPU_SHARE, find_slice, generation_of  # noqa: E402
+from jaxreason.plan.slices import (  # noqa: E402
+    GIB,
+    GPU_SHARE,
+    Slice,
+    find_slice,
+    generation_of,
+)
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # As in a run of ours.
 
@@ -40,7 +46,8 @@ from jaxreason.plan.plan_settings import (  # noqa: E402
 )
 from jaxreason.plan.program_costs import measure_program, peak_bytes  # noqa: E402
 from jaxreason.plan.programs import micro_batches, rl_programs, sft_programs  # noqa: E402
-from jaxreason.plan.roofline import estimate  # noqa: E402
+from jaxreason.plan.roofline import Timed, estimate  # noqa: E402
+from jaxreason.plan.run_time import rl_time  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.results.training_files import metrics_path, read_metrics  # noqa: E402
 from jaxreason.rl import loop  # noqa: E402
@@ -60,6 +67,7 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--prompt-tokens", type=int, default=0, help="mean of RL's; 0: the longest")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     recipe = prepare_questions(load_recipe(arguments.config), arguments.folder)
@@ -76,13 +84,21 @@ def compare(arguments, recipe, model_config: ModelConfig, mesh) -> dict[str, Any
     """Returns the plan's numbers, followed by those of the run."""
     classes = {"sft": SFTConfig, "rl": RLConfig}
     section = parse(classes[arguments.stage], recipe[arguments.stage], "config")
-    planned = plan(section, model_config, mesh)
+    planned, timed = plan(section, model_config, mesh)
     seen = watch()
     run = {"sft": sft.run_sft, "rl": loop.run_rl}[arguments.stage]
     short = cut(section, recipe, arguments.steps)
     run(short, model_config, mesh, arguments.folder / "run", recipe.seed)
     lines = read_metrics(metrics_path(arguments.folder / "run"))
     stats = jax.local_devices()[0].memory_stats() or {}
+    medians = {
+        name: statistics.median(line[name] for line in lines[1:])
+        for name in lines[-1]
+        if name.endswith("_seconds") or name == "response_tokens"
+    }
+    expected = None
+    if timed and arguments.stage == "rl":
+        expected = step_range(section, timed, arguments.prompt_tokens, medians["response_tokens"])
     return {
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
@@ -90,7 +106,8 @@ def compare(arguments, recipe, model_config: ModelConfig, mesh) -> dict[str, Any
         "config": arguments.config,
         "programs": [row | numbers(seen.get(row["name"])) for row in planned],
         "peak_of_the_device": stats.get("peak_bytes_in_use"),
-        "step_seconds": statistics.median(line["step_seconds"] for line in lines[1:]),
+        "expected_seconds": expected,
+        **medians,
     }
 
 
@@ -111,25 +128,36 @@ def cut(section, recipe, steps: int):
     return dataclasses.replace(section, **changes)
 
 
-def plan(section, model_config: ModelConfig, mesh) -> list[dict[str, Any]]:
-    """Makes the plan as `jaxreason plan` does, for the devices of this machine."""
+def step_range(section, timed: dict[str, Timed], prompt: int, reply: float) -> list[float]:
+    """Returns the plan's range for a step of RL with prompts and replies of these mean lengths, in seconds."""
+    known = PlanConfig({}, reply_tokens=round(reply), prompt_tokens=prompt)
+    run = rl_time(section, known, timed, card())[0]
+    return [hours * 3600 / run.steps for hours in run.chip_hours]
+
+
+def card() -> Slice:
+    """Returns the slice of one GPU of this machine's kind."""
+    kind = generation_of(jax.devices()[0].device_kind)
+    return find_slice("h200" if kind and "H200" in kind.label else "h100")
+
+
+def plan(section, model_config: ModelConfig, mesh) -> tuple[list[dict[str, Any]], dict[str, Timed]]:
+    """Makes the plan as `jaxreason plan` does, for the devices of this machine; also the times, on one GPU."""
     model = static_model(model_config)
     if isinstance(section, SFTConfig):
         known = with_local_examples(PlanConfig({}, 0, 0), section, model_config)
         programs = sft_programs(section, model, mesh, micro_batches(section, known.example_tokens))
     else:
         programs = rl_programs(section, model, mesh)
-    kind = generation_of(jax.devices()[0].device_kind)
-    names = {"gpu": "h200" if kind and "H200" in kind.label else "h100"}
-    found = []
+    times, found = {}, []
     for program in programs:
         measured = measure_program(program, model, mesh, True, section.logprob_chunk)
         row = {"name": program.name, "plan": measured.total}
-        if kind is not None and kind.platform in names and mesh.size == 1:
-            timed = estimate(program, measured, model, mesh, find_slice(names[kind.platform]))
-            row["seconds"] = [timed.best, timed.worst]
+        if jax.default_backend() == "gpu" and mesh.size == 1:
+            timed = estimate(program, measured, model, mesh, card())
+            row["seconds"], times[program.name] = [timed.best, timed.worst], timed
         found.append(row)
-    return found
+    return found, times
 
 
 class Watched:
@@ -224,6 +252,10 @@ def shown(result: dict[str, Any]) -> str:
     if result["peak_of_the_device"]:
         lines.append(f"the device counted {result['peak_of_the_device'] / unit:.3f} {name} at most")
     lines.append(f"a step took {result['step_seconds']:.4g} s (median, without the first)")
+    if result["expected_seconds"]:
+        told = "expected {:.4g} to {:.4g} s".format(*result["expected_seconds"])
+        parts = [f"{name} {result[f'{name}_seconds']:.4g} s" for name in ("generate", "update")]
+        lines.append(f"{told}; {', '.join(parts)}")
     return "\n".join(lines)
 
 

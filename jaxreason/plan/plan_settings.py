@@ -23,6 +23,8 @@ class PlanConfig:
     """Examples of an epoch of `sft`; 0 = unknown."""
     reply_tokens: Annotated[int, at_least(0)] = 0
     """Mean tokens of a reply of `rl`; 0 = unknown."""
+    prompt_tokens: Annotated[int, at_least(0)] = 0
+    """Mean tokens of a prompt of `rl`; 0 = unknown, and then the longest that fit are assumed."""
     slice: str = ""
     """The slice on which a study would run, for `--dry-run`; "" = this machine."""
     example_tokens: Annotated[int, at_least(0)] = 0

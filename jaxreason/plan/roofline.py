@@ -1,5 +1,6 @@
 """Estimates how long a program takes at best and at worst, from its FLOPs, its bytes and the makers' speeds."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,7 +38,8 @@ ASSUMPTIONS = (
     "Computing: products from the traced program at the maker's bfloat16 peak; kernels as causal attention, whose "
     "backward pass is 2.5 forward passes; nothing else takes time.",
     "Memory: weights once a pass in the compute dtype, parameters and moments read and written once a step, the cache "
-    "read whole; activations stay on the chip.",
+    "read whole by one step (by those of a run as far as it is filled on average: a prompt and half of a reply); "
+    "activations stay on the chip.",
     "Links: bytes that the compiled program's collectives bring to a device, at the sum of its links' speeds in one "
     "direction; axis data over the network where there are several slices.",
     "MFU: 6 FLOPs (training; 2 reading) a parameter that a token is multiplied with, and causal attention over full "
@@ -57,6 +59,7 @@ class Timed:
       model_flops: FLOPs of all devices, without recomputation.
       executed_flops: FLOPs of all devices.
       peak_flops: FLOP/s of all devices.
+      cache: of `compute` and `memory`, what a decoding step spends on a full cache.
     """
 
     compute: float
@@ -66,6 +69,15 @@ class Timed:
     model_flops: float
     executed_flops: float
     peak_flops: float
+    cache: tuple[float, float] = (0.0, 0.0)
+
+    def filled(self, share: float) -> "Timed":
+        """Returns the time of a decoding step whose cache is filled to this share."""
+        compute, memory = (
+            whole - (1 - share) * part
+            for whole, part in zip((self.compute, self.memory), self.cache, strict=True)
+        )
+        return dataclasses.replace(self, compute=compute, memory=memory)
 
     @property
     def best(self) -> float:
@@ -105,7 +117,18 @@ def estimate(
         model_flops=passes * (products * program.tokens + _attention(program, model)),
         executed_flops=executed,
         peak_flops=kind.flops * devices,
+        cache=_cache_time(program, measured, executed, mesh, slice_),
     )
+
+
+def _cache_time(
+    program: Program, measured: ProgramCost, executed: float, mesh: Mesh, slice_: Slice
+) -> tuple[float, float]:
+    """Returns what a decoding step takes for attention over a full cache: seconds of computing and of memory."""
+    if program.kind != "decode":
+        return 0.0, 0.0
+    attending = (executed - measured.work.weights) / mesh.size / slice_.kind.flops
+    return attending, _cache_bytes(program, measured) / slice_.kind.hbm_speed
 
 
 def _attention(program: Program, model: Model) -> float:
@@ -130,10 +153,15 @@ def _memory_traffic(program: Program, measured: ProgramCost, model: Model, mesh:
     if program.kind == "train":
         state = bytes_on_device(params) * 3 + measured.held["optimizer"] * 2
         return 3 * weights * program.pieces + state
-    cache = max(measured.arguments - bytes_on_device(params), 0)
+    cache = _cache_bytes(program, measured)
     if program.kind == "decode":
         return weights + cache
     return weights * program.pieces + 2 * cache
+
+
+def _cache_bytes(program: Program, measured: ProgramCost) -> float:
+    """Returns the bytes of the arguments beside the weights, nearly all of which are the cache."""
+    return max(measured.arguments - bytes_on_device(program.args[0]), 0)
 
 
 def _read_bytes(params: Any, model: Model) -> float:

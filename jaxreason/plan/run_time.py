@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from jaxreason.data.packing import make_layout
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.roofline import Timed
 from jaxreason.plan.slices import Slice
@@ -52,16 +53,26 @@ def rl_time(
     """Estimates a run of RL with one generation batch per step, for replies of the mean length or as SHARES says."""
     if not plan.reply_tokens:
         return []
-    return [_rl_time(config, int(plan.reply_tokens * share), timed, slice_) for share in SHARES]
+    return [
+        _rl_time(config, int(plan.reply_tokens * share), plan.prompt_tokens, timed, slice_)
+        for share in SHARES
+    ]
 
 
-def _rl_time(config: RLConfig, reply: int, timed: dict[str, Timed], slice_: Slice) -> RunTime:
+def _rl_time(
+    config: RLConfig, reply: int, prompt_tokens: int, timed: dict[str, Timed], slice_: Slice
+) -> RunTime:
     prompts, sizes = config.prompts_per_batch, config.sampler
     replies = prompts * config.group_size
     updates = math.ceil(config.prompts_per_step / config.mini_batch_prompts)
-    prompt = sizes.max_length - config.decoding.max_tokens
+    longest = sizes.max_length - config.decoding.max_tokens
+    prompt = min(prompt_tokens or longest, longest)
     # Rows hold as many replies as fit, and steps skip rows that are not needed.
-    filled = min((prompt + reply) / config.row_length, 1.0)
+    number = config.mini_batch_prompts * config.group_size
+    rows = make_layout(
+        number, sizes.max_length, config.row_length, config.micro_batch_rows
+    ).num_rows
+    filled = min(number * (prompt + reply) / config.row_length / rows, 1.0)
     scored = updates if config.old_logprobs == "always" or updates > 1 else 0
     times = {
         "RL policy step": updates * filled,
@@ -70,10 +81,14 @@ def _rl_time(config: RLConfig, reply: int, timed: dict[str, Timed], slice_: Slic
         "prefill": prompts * math.ceil(prompt / sizes.prefill_block) / sizes.prefill_blocks,
         "decode, one token": replies * reply / sizes.slots,
     }
+    # Sequences of all ages are decoded together, so half of a reply is there on average.
+    decode = timed["decode, one token"].filled((prompt + reply / 2) / sizes.max_length)
+    timed = timed | {"decode, one token": decode}
     best = {name: t.best * times[name] for name, t in timed.items()}
     worst = [t.worst * times[name] for name, t in timed.items()]
     steps = config.num_steps
     hours = tuple(steps * sum(each) / 3600 * slice_.chips for each in (list(best.values()), worst))
-    what = f"replies of {reply:,} tokens, {prompts:,} prompts x {config.group_size} a step, longest prompts"
+    what = f"replies of {reply:,} tokens, {prompts:,} prompts x {config.group_size} a step, "
+    what += f"prompts of {prompt:,} tokens" if prompt_tokens else "longest prompts"
     parts = {name: steps * seconds / 3600 for name, seconds in best.items()}
     return RunTime(what, steps, float(steps * replies * reply), hours, parts)

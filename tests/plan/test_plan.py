@@ -148,15 +148,42 @@ def test_limits_name_the_field_what_fits_and_what_the_recipe_has(plan):
 def test_a_whole_run_is_its_programs_as_often_as_they_run():
     config = load_recipe("configs/rl_qwen3.py:0.6b,h100")
     stage = plan_recipe(config, find_slice("h100"), fit=False, remat=False).stages[0]
-    best = {p.name: t.best for p, t in zip(stage.programs, stage.timed, strict=True)}
+    timed = {p.name: t for p, t in zip(stage.programs, stage.timed, strict=True)}
     run = stage.run_times[0]  # 140 steps, the longest replies to 1,536 prompts of 16 each
     slots = config.rl.sampler.slots
     assert run.tokens == 140 * 1536 * 16 * 20480
-    often = {"decode, one token": 1536 * 16 * 20480 / slots, "weights to the sampler": 1}
-    often["RL policy step"] = 512 / 128  # updates of rows that are full
+    # Rows are full, and of a reply there is one half on average.
+    often = {"RL policy step": 512 / 128, "weights to the sampler": 1}
     for name, times in often.items():
-        assert run.parts[name] == pytest.approx(140 * times * best[name] / 3600)
+        assert run.parts[name] == pytest.approx(140 * times * timed[name].best / 3600)
+    decode = timed["decode, one token"].filled((2048 + 10240) / 22528).best
+    times = 140 * 1536 * 16 * 20480 / slots / 3600
+    assert run.parts["decode, one token"] == pytest.approx(times * decode)
     assert run.chip_hours[0] == pytest.approx(sum(run.parts.values()))
+
+
+def test_a_run_of_short_prompts_packs_them_into_fewer_rows_and_reads_less_of_the_cache():
+    config = load_recipe("configs/rl_qwen3.py:0.6b,h100")
+    config.rl.decoding.max_tokens = 2048
+    config.rl.sampler.max_length = 4096
+    config.rl.rewards.update(overlong_buffer=0, overlong_penalty=0.0)
+    config.plan.update(reply_tokens=1024, prompt_tokens=256)
+    stage = plan_recipe(config, find_slice("h100"), fit=False, remat=False).stages[0]
+    timed = {p.name: t for p, t in zip(stage.programs, stage.timed, strict=True)}
+    parts, steps = stage.run_times[0].parts, config.rl.num_steps
+    # 5 sequences of 4,096 tokens fit in a row of 22,528, and 2,048 of 1,280 tokens fill 116.4 rows instead of 410.
+    full = 4 * steps * timed["RL policy step"].best / 3600
+    assert parts["RL policy step"] == pytest.approx(full * 2048 * 1280 / 22528 / 410)
+    decode = timed["decode, one token"]
+    whole, share = decode.filled(1.0), (256 + 512) / 4096
+    assert whole == decode
+    saved = (1 - share) * decode.cache[1]
+    assert decode.filled(share).memory == pytest.approx(decode.memory - saved)
+    # Keys and values of 28 layers and 8 heads of 128, in bfloat16, of all slots and of a prompt that waits.
+    rows, width = config.rl.sampler.slots + 1, 28 * 2 * 8 * 128 * 2
+    assert decode.cache[1] == pytest.approx(rows * 4096 * width / 3.35e12, rel=0.01)
+    text = format_plan(plan_recipe(config, find_slice("h100"), fit=False, remat=False))
+    assert "replies of 1,024 tokens" in text and "prompts of 256 tokens" in text
 
 
 def test_remat_policies_trade_products_for_memory(plan):
