@@ -45,8 +45,11 @@ def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
     with jax.set_mesh(mesh):
         model, params = open_model(_model(arguments), mesh, jax.random.key(0))
         config = _sampler(arguments, int(prompts.max() + replies.max()))
-        engine = Engine(model, params, config, mesh, (), 0, str)
+        flat = dict(jax.tree_util.tree_leaves_with_path(params))
         del params
+        engine = Engine(
+            model, flat.pop, config, mesh, (), 0, str
+        )  # Each is freed when it has been copied.
         vocab = model.architecture.vocab_size
         requests = _requests(arguments, vocab, prompts, replies)
         few = SamplingParams(arguments.temperature, 0, 1.0, 2, ())

@@ -90,7 +90,7 @@ def start(arguments, way: str, cache: str) -> dict:
     import jaxreason.cli  # noqa: F401
     from jaxreason.data.tokenizer import load_tokenizer
     from jaxreason.host_memory import keep_freed_memory
-    from jaxreason.models.huggingface import ModelConfig, open_model, static_model
+    from jaxreason.models.huggingface import ModelConfig, open_reader, static_model
     from jaxreason.sampling.engine import Engine
     from jaxreason.sampling.engine_calls import begin_engine_compiling
     from jaxreason.sampling.sampling_params import Request, SamplingParams
@@ -112,14 +112,15 @@ def start(arguments, way: str, cache: str) -> dict:
     with jax.set_mesh(mesh):
         compiling = None
         if way == "side by side":
-            compiling = begin_engine_compiling(static_model(model_config), mesh, config, stop_ids)
-        model, params = open_model(model_config, mesh)
-        jax.block_until_ready(params)
+            compiling = begin_engine_compiling(
+                static_model(model_config), mesh, config, stop_ids, reads=True
+            )
+        model, read = open_reader(model_config, mesh)
+        engine = Engine(model, read, config, mesh, stop_ids, 0, str, compiling=compiling)
         at.append(time.perf_counter())
         if compiling is not None:
             compiling.wait()
         at.append(time.perf_counter())
-        engine = Engine(model, params, config, mesh, stop_ids, 0, str, compiling=compiling)
         if way == "one by one":
             engine._compile = lambda: None
         list(engine.generate([Request("a", (2, 3, 4), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())))

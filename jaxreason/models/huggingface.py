@@ -74,6 +74,28 @@ def open_model(
             )
         model = make_model(config, architecture_from_hf(config.architecture))
         return model, init_params(model, key, mesh)
+    folder, model = _pretrained(config)
+    return model, load_params(folder, model, mesh)
+
+
+def open_reader(
+    config: ModelConfig, mesh: Mesh | None
+) -> tuple[Model, Callable[[tuple], jax.Array]]:
+    """The model of `config`, which must be pretrained, and a function that reads each parameter by its path.
+
+    Raises:
+      ValueError: as `open_model`; that a tensor cannot be read shows when it is read.
+    """
+    if config.init == "random":
+        raise UserError(
+            "model.init='random': expected 'pretrained', a model that has been trained."
+        )
+    folder, model = _pretrained(config)
+    check_weights(folder)
+    return model, open_params(folder, model, mesh)
+
+
+def _pretrained(config: ModelConfig) -> tuple[epath.Path, Model]:
     if config.init != "pretrained":
         raise UserError(f"model.init={config.init!r}: expected 'pretrained' or 'random'.")
     if config.architecture:
@@ -81,9 +103,8 @@ def open_model(
             "model.architecture: only for init='random'; a pretrained folder has its own."
         )
     folder = resolve(config.path)
-    model = make_model(config, read_architecture(folder))
     _LOG.info("loading the weights of %s", folder)
-    return model, load_params(folder, model, mesh)
+    return folder, make_model(config, read_architecture(folder))
 
 
 def static_model(config: ModelConfig) -> Model:

@@ -13,6 +13,7 @@ token.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -98,6 +99,74 @@ def lay_out(
     if old is None:
         return params | run(given, None)
     return params | run(given, {name: old[name] for name in changed})
+
+
+def read_layout(
+    model: Model,
+    mesh: Mesh,
+    read: Callable[[tuple], jax.Array],
+    weights: WeightLayout = DEFAULT,
+    ready: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """`lay_out` of parameters that nobody else needs, read one at a time: two copies of all of them never exist.
+
+    The largest come first. On GPUs each of them leaves a hole in memory, which later ones fill; after a copy of all
+    at once, half of the memory before the cache would be a hole into which it does not fit.
+
+    Args:
+      model: the trainer's, as for `lay_out`.
+      mesh: where the parameters will be.
+      read: gives a parameter of `model` by its path.
+      weights: as for `lay_out`.
+      ready: waits for one of `part_programs`, by its name.
+    """
+    changed, found = changed_parts(model, mesh, weights), {}
+    for names, paths in _largest_first(model, mesh):
+        part: dict[str, Any] = {}
+        for path in paths:
+            _add(part, [entry.key for entry in path], read(path))
+        if names[0] in changed:
+            ready(_part_name(names))
+            part = _program(model, mesh, weights, names)(part, None)
+        found = _merged(found, jax.block_until_ready(part))
+    return found
+
+
+def part_programs(
+    model: Model, mesh: Mesh, weights: WeightLayout
+) -> dict[str, tuple[Any, tuple[Any, None]]]:
+    """The jitted programs of `read_layout` by name, with abstract arguments, in their order."""
+    params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+    found, changed = {}, changed_parts(model, mesh, weights)
+    for names, paths in _largest_first(model, mesh):
+        part: dict[str, Any] = {}
+        for path in paths:
+            keys = [entry.key for entry in path]
+            _add(part, keys, functools.reduce(dict.__getitem__, keys, params))
+        if names[0] in changed:
+            found[_part_name(names)] = _program(model, mesh, weights, names), (part, None)
+    return found
+
+
+def _part_name(names: tuple[str, ...]) -> str:
+    return f"{'.'.join(names)} to the sampler"
+
+
+def _largest_first(model: Model, mesh: Mesh) -> list[tuple[tuple[str, ...], list[tuple]]]:
+    """`_kept_as_one`, those of the most numbers first."""
+    leaves = jax.tree_util.tree_leaves_with_path(abstract_params(model))
+    sizes = {path: math.prod(x.shape) for path, x in leaves}
+    groups = _kept_as_one(model, mesh).items()
+    return sorted(groups, key=lambda item: -sum(sizes[path] for path in item[1]))
+
+
+def _merged(tree: Any, part: Any) -> Any:
+    """Two trees of parameters, or of layers, as one."""
+    if isinstance(part, tuple):
+        return tuple(_merged(*pair) for pair in zip(tree or [{}] * len(part), part, strict=True))
+    if not isinstance(part, dict):
+        return part
+    return tree | {name: _merged(tree.get(name, {}), inner) for name, inner in part.items()}
 
 
 def replace_params(

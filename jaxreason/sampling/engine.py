@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling
 from jaxreason.errors import UserError
+from jaxreason.models import sampler_weights
 from jaxreason.models.architecture import Model
-from jaxreason.models.sampler_weights import changed_parts, lay_out, replace_params, sampling_model
 from jaxreason.sampling.admission_control import Lengths
 from jaxreason.sampling.block_manager import BlockManager
 from jaxreason.sampling.device_programs import DecodedBlock, make_device_programs
@@ -42,7 +42,8 @@ class Engine:
 
     Args:
       model: the network.
-      params: its parameters, in the trainer's own tree.
+      params: its parameters in the trainer's own tree, or, if only the engine needs them, a function that reads one by
+        its path in that tree.
       config: sizes of the engine.
       mesh: slots are split over the batch axes, heads over the tensor axis.
       stop_ids: tokens that end a reply.
@@ -73,7 +74,9 @@ class Engine:
         _check_length(model, self._sizes)
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
-        model = self._sampling_model = sampling_model(model, mesh, config.weight_dtype)
+        model = self._sampling_model = sampler_weights.sampling_model(
+            model, mesh, config.weight_dtype
+        )
         self._close_think = tuple(close_think)
         self._programs = make_device_programs(
             model, mesh, self._sizes, tuple(sorted(self._stop_ids)), self._close_think
@@ -91,12 +94,15 @@ class Engine:
     def set_params(self, params: Any) -> None:
         """Sets new weights and empties the cache. The sampler's copy (`sampler_weights`) replaces the old copy."""
         self.release()
-        if self._compiling is not None:
-            self._compiling.wait(FIRST_COPY)
-        params = jax.block_until_ready(params)
-        began, weights = time.perf_counter(), self._config.weights
-        self._params = lay_out(self._model, self._mesh, params, weights, self._params)
-        copied = [self._params[name] for name in changed_parts(self._model, self._mesh, weights)]
+        wait = (lambda name: None) if self._compiling is None else self._compiling.wait
+        where, weights = (self._model, self._mesh), self._config.weights
+        if callable(params):
+            self._params = sampler_weights.read_layout(*where, params, weights, wait)
+            return
+        wait(FIRST_COPY)
+        params, began = jax.block_until_ready(params), time.perf_counter()
+        self._params = sampler_weights.lay_out(*where, params, weights, self._params)
+        copied = [self._params[x] for x in sampler_weights.changed_parts(*where, weights)]
         jax.block_until_ready(copied)
         self.moved = WeightSync(bytes_on_device(copied), time.perf_counter() - began)
 
@@ -111,7 +117,8 @@ class Engine:
           read: returns a parameter, given its path in the tree.
         """
         self.release()
-        replace_params(self._model, self._mesh, self._params, read, self._config.weights)
+        where, weights = (self._model, self._mesh), self._config.weights
+        sampler_weights.replace_params(*where, self._params, read, weights)
 
     @property
     def sampled_from(self) -> tuple[Model, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from jax.sharding import Mesh
 
 from jaxreason.models.architecture import Model
-from jaxreason.models.huggingface import ModelConfig, open_model, static_model
+from jaxreason.models.huggingface import ModelConfig, open_reader, static_model
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_calls import begin_engine_compiling
 from jaxreason.sampling.engine_config import SamplerConfig
@@ -23,8 +23,7 @@ def open_engine(
 ) -> tuple[Engine, Model]:
     """Loads a model while its programs are compiled, and returns its engine, warm, with the trainer's model.
 
-    Every process must call it. Nothing else holds the parameters afterwards: the engine may have copied them into
-    another layout, and then those that were loaded are freed.
+    Every process must call it. The engine reads one parameter at a time into its own layout.
 
     Args:
       model_config: the model, and how it is run.
@@ -36,13 +35,12 @@ def open_engine(
       UserError: the model cannot be loaded, or the sizes do not fit it.
     """
     compiling = begin_engine_compiling(
-        static_model(model_config), mesh, config, stop_ids, close_think
+        static_model(model_config), mesh, config, stop_ids, close_think, reads=True
     )
-    model, params = open_model(model_config, mesh)
+    model, read = open_reader(model_config, mesh)
     engine = Engine(
-        model, params, config, mesh, stop_ids, pad_id, decode, close_think, compiling=compiling
+        model, read, config, mesh, stop_ids, pad_id, decode, close_think, compiling=compiling
     )
-    del params
     _warm_up(engine, pad_id)
     return engine, model
 

@@ -13,6 +13,8 @@ from jaxreason.models.sampler_weights import (
     WeightLayout,
     abstract_layout,
     lay_out,
+    part_programs,
+    read_layout,
     replace_params,
     sampling_model,
 )
@@ -208,6 +210,52 @@ def test_parameters_that_a_gpu_keeps_as_one_are_replaced_together(as_on_a_gpu, s
     attention = abstract_params(make_model(make_architecture()))["layers"]["self_attn"]
     before = [4 * attention[name]["kernel"].size for name in ("q_proj", "k_proj")]
     assert max(held) - held[0] == sum(before)  # Those of all layers, when `v_proj` is read.
+
+
+@pytest.mark.parametrize(
+    ("sizes", "unroll", "dtype"),
+    [(ONE, 1, "auto"), (ONE, 3, "auto"), (MANY, 3, "int8"), (MANY, 1, "auto")],
+    ids=str,
+)
+def test_parameters_read_one_by_one_are_those_laid_out_together(sizes, unroll, dtype):
+    read_all(sizes, unroll, dtype)
+
+
+@pytest.mark.parametrize(("sizes", "dtype"), [(ONE, "auto"), (MANY, "int8")], ids=str)
+def test_what_a_gpu_reads_first_is_the_largest_and_stays_there_once(as_on_a_gpu, sizes, dtype):
+    paths, held, model = read_all(sizes, 1, dtype)
+    # In this small model attention is larger than the rest of a layer.
+    first = ["k_proj", "q_proj", "v_proj"]
+    assert [path[-2].key for path in paths[:3]] == first
+    attention = abstract_params(model)["layers"]["self_attn"]
+    whole = sum(4 * attention[name]["kernel"].size for name in first)
+    grown = held[3] - held[0]
+    assert grown == whole if dtype == "auto" else grown < whole
+
+
+def read_all(sizes, unroll, dtype):
+    """Reads all parameters into the sampler's layout and compares them; paths in order, and bytes before each."""
+    model = make_model(make_architecture(), unroll=unroll)
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+    weights, held, paths, waited = WeightLayout(dtype), [], [], []
+
+    def read(path):
+        held.append(sum(x.nbytes for x in jax.live_arrays()))
+        paths.append(path)
+        return jnp.copy(flat[path])
+
+    with jax.set_mesh(mesh):
+        new = init_params(model, jax.random.key(1), mesh)
+        flat = dict(jax.tree_util.tree_leaves_with_path(new))
+        expected = lay_out(model, mesh, new, weights)
+        found = read_layout(model, mesh, read, weights, waited.append)
+    assert waited == list(part_programs(model, mesh, weights))
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.sharding == wanted.sharding
+        np.testing.assert_array_equal(one, wanted)
+    assert sorted(map(str, paths)) == sorted(map(str, flat))
+    return paths, held, model
 
 
 def replace_all(sizes, unroll, dtype):

@@ -1,6 +1,7 @@
 """What is refused, how, and that the others go on."""
 
 import dataclasses
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -346,7 +347,7 @@ BROKEN, GOOD = "<user>7=<assistant>", "<user>13+24=<assistant>"
 
 
 def open_broken(tokenizer):
-    """As `open_model`, but what follows the digit 7 is not a number; the head, which is tied, stays whole."""
+    """As `open_reader`, but what follows the digit 7 is not a number; the head, which is tied, stays whole."""
 
     def open_(config, mesh):
         model, params = open_model(config, mesh)
@@ -354,7 +355,11 @@ def open_broken(tokenizer):
         table = params["embed_tokens"]["embedding"]
         broken = table.at[tokenizer.encode("7")[0]].set(jnp.nan)
         params |= {"embed_tokens": {"embedding": broken}, "lm_head": {"kernel": table.T}}
-        return dataclasses.replace(model, architecture=architecture), params
+
+        def read(path):
+            return functools.reduce(dict.__getitem__, (entry.key for entry in path), params)
+
+        return dataclasses.replace(model, architecture=architecture), read
 
     return open_
 
@@ -362,7 +367,7 @@ def open_broken(tokenizer):
 @pytest.fixture(scope="module")
 def broken(tokenizer):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open_engine, "open_model", open_broken(tokenizer))
+        patch.setattr(open_engine, "open_reader", open_broken(tokenizer))
         with served(
             stage.make_server_state(serve_config(), model_config(), one_device())
         ) as running:
