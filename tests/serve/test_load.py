@@ -1,6 +1,7 @@
 """Many short requests leave nothing behind, and the tool that loads a server counts what it asked for."""
 
 import json
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,11 +24,22 @@ def test_short_requests_leave_nothing_in_the_engine(engine):
     for start in (60, 180):
         leaks.ask_engine(engine, start, 120)
     last = leaks.engine_row(engine)
-    assert leaks.grown(first, last, most_mib=64) == []
+    # The memory of this process may still grow by what other tests of it have begun: see the next test.
+    assert leaks.grown(first, last, most_mib=float("inf")) == []
     assert last["pages_held"] == last["pages_lost"] == 0
     engine._pools[0].take(1)  # a page that is lost is seen
     assert leaks.grown(first, leaks.engine_row(engine), 64) == ["pages_held", "pages_lost"]
     engine.release()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["engine", "server"])
+def test_short_requests_leave_no_memory_taken_in_a_process_of_their_own(what):
+    script = Path(leaks.__file__)
+    words = [sys.executable, script, what, "--requests", "400", "--most", "64"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 11
 
 
 def test_the_tools_ask_for_engines_that_can_be():
@@ -48,8 +60,9 @@ def test_short_requests_leave_nothing_in_the_server(server):
     assert seen == {200: 50, 400: 20}
     first = leaks.settled(row, None, 64)
     leaks.ask_server(url, 70, 140)
-    last = leaks.settled(row, first, most_mib=64)
-    assert leaks.grown(first, last, most_mib=64) == [] and last["replies"] == 0
+    most = float("inf")  # As above.
+    last = leaks.settled(row, first, most)
+    assert leaks.grown(first, last, most) == [] and last["replies"] == 0
     assert not server.state.engine_thread._running and not server.state.engine_thread._waiting
 
 
