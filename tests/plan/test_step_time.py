@@ -1,7 +1,13 @@
 """The time range of a plan beside steps that were measured."""
 
+import sys
+from pathlib import Path
+
 import jax
 import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
+import card_recipe
 
 from configs import qwen3, sections
 from jaxreason.config import parse
@@ -11,6 +17,7 @@ from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.program_costs import measure_program
 from jaxreason.plan.programs import Program
+from jaxreason.plan.recipe_plan import plan_recipe
 from jaxreason.plan.roofline import estimate
 from jaxreason.plan.slices import find_slice
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -46,3 +53,12 @@ def test_a_step_that_was_measured_lies_within_the_range(size, rows, remat, rate)
     seconds = rows * 4096 / rate
     assert timed.best < seconds < timed.worst
     assert timed.worst < 3 * timed.best
+
+
+# 128 replies of 2,016 tokens to prompts of about 40: scripts/plan_truth.py on an H200 (docs/performance.md).
+def test_an_rl_step_that_was_measured_lies_within_the_range():
+    config = card_recipe.get_config("rl,0.6b,h200,nowhere")
+    config.plan.update(reply_tokens=2016, prompt_tokens=40)
+    (stage,) = plan_recipe(config, find_slice("h200"), fit=False, remat=False).stages
+    best, worst = (hours * 3600 / config.rl.num_steps for hours in stage.run_times[0].chip_hours)
+    assert best < 14.5 < worst < 2.5 * best
