@@ -47,9 +47,8 @@ def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
         config = _sampler(arguments, int(prompts.max() + replies.max()))
         flat = dict(jax.tree_util.tree_leaves_with_path(params))
         del params
-        engine = Engine(
-            model, flat.pop, config, mesh, (), 0, str
-        )  # Each is freed when it has been copied.
+        # Each is freed when it has been copied.
+        engine = Engine(model, lambda path, _: flat.pop(path), config, mesh, (), 0, str)
         vocab = model.architecture.vocab_size
         requests = _requests(arguments, vocab, prompts, replies)
         few = SamplingParams(arguments.temperature, 0, 1.0, 2, ())

@@ -78,9 +78,7 @@ def open_model(
     return model, load_params(folder, model, mesh)
 
 
-def open_reader(
-    config: ModelConfig, mesh: Mesh | None
-) -> tuple[Model, Callable[[tuple], jax.Array]]:
+def open_reader(config: ModelConfig, mesh: Mesh | None) -> tuple[Model, Callable[..., jax.Array]]:
     """The model of `config`, which must be pretrained, and a function that reads each parameter by its path.
 
     Raises:
@@ -198,18 +196,19 @@ def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> di
 
     def read_next(path: tuple, _: Any) -> jax.Array:
         nonlocal before
-        found = read(path)
-        jax.block_until_ready(before)
-        before = found
-        return found
+        before = read(path, before)
+        return before
 
     return jax.tree_util.tree_map_with_path(read_next, abstract_params(model))
 
 
 def open_params(
     folder: str | epath.Path, model: Model, mesh: Mesh | None
-) -> Callable[[tuple], jax.Array]:
+) -> Callable[..., jax.Array]:
     """Reads parameters of a folder one at a time, by their path in the tree; the headers of all files are read now.
+
+    The function that is returned also takes arrays that must be ready before the new one goes to the devices, for
+    example the parameter before it: one is read from the disk while another is on its way, and no third is there.
 
     Raises:
       UserError: as `load_params`, but that checksums are not looked at.
@@ -226,20 +225,25 @@ def open_params(
         for (path, shape), sharding in zip(leaves, jax.tree.leaves(shardings), strict=True)
     }
 
-    def read(path: tuple) -> jax.Array:
+    def read(path: tuple, before: Any = None) -> jax.Array:
         name = dotted(path)
         shape, sharding = wanted[name]
         stacked = name.startswith("layers.")
         layers = range(shape.shape[0]) if stacked else range(1)
-        return _load_param([sources[name, layer] for layer in layers], stacked, shape, sharding)
+        found = [sources[name, layer] for layer in layers]
+        return _load_param(found, stacked, shape, sharding, before)
 
     return read
 
 
 def _load_param(
-    sources: list[Source], stacked: bool, shape: jax.ShapeDtypeStruct, sharding: Sharding
+    sources: list[Source],
+    stacked: bool,
+    shape: jax.ShapeDtypeStruct,
+    sharding: Sharding,
+    before: Any,
 ) -> jax.Array:
-    """Reads each distinct part of a parameter once, and puts it on the devices that hold it."""
+    """Reads each distinct part of a parameter once, and puts it on the devices that hold it when `before` is ready."""
     places = {  # (start, stop) of every dim, since slices cannot be keys before Python 3.12
         device: tuple(s.indices(size)[:2] for s, size in zip(index, shape.shape, strict=True))
         for device, index in sharding.addressable_devices_indices_map(shape.shape).items()
@@ -258,6 +262,7 @@ def _load_param(
 
     with short_turns(), ThreadPoolExecutor(_threads(sources)) as pool:
         list(pool.map(read, range(len(sources))))
+    jax.block_until_ready(before)
     arrays = [jax.device_put(parts[bounds], device) for device, bounds in places.items()]
     return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)
 

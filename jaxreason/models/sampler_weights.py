@@ -104,7 +104,7 @@ def lay_out(
 def read_layout(
     model: Model,
     mesh: Mesh,
-    read: Callable[[tuple], jax.Array],
+    read: Callable[..., jax.Array],
     weights: WeightLayout = DEFAULT,
     ready: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
@@ -116,20 +116,21 @@ def read_layout(
     Args:
       model: the trainer's, as for `lay_out`.
       mesh: where the parameters will be.
-      read: gives a parameter of `model` by its path.
+      read: gives a parameter of `model` by its path and by arrays that must be ready before it goes to the devices.
       weights: as for `lay_out`.
       ready: waits for one of `part_programs`, by its name.
     """
-    changed, found = changed_parts(model, mesh, weights), {}
+    changed, found, before = changed_parts(model, mesh, weights), {}, None
     for names, paths in _largest_first(model, mesh):
         part: dict[str, Any] = {}
         for path in paths:
-            _add(part, [entry.key for entry in path], read(path))
+            before = read(path, before)
+            _add(part, [entry.key for entry in path], before)
         if names[0] in changed:
             ready(_part_name(names))
             part = _program(model, mesh, weights, names)(part, None)
-        found = _merged(found, jax.block_until_ready(part))
-    return found
+        before, found = part, _merged(found, part)
+    return jax.block_until_ready(found)
 
 
 def part_programs(

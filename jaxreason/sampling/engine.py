@@ -42,8 +42,8 @@ class Engine:
 
     Args:
       model: the network.
-      params: its parameters in the trainer's own tree, or, if only the engine needs them, a function that reads one by
-        its path in that tree.
+      params: its parameters in the trainer's own tree, or, if only the engine needs them, a function that reads one
+        (`sampler_weights.read_layout`).
       config: sizes of the engine.
       mesh: slots are split over the batch axes, heads over the tensor axis.
       stop_ids: tokens that end a reply.

@@ -239,7 +239,8 @@ def read_all(sizes, unroll, dtype):
     mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
     weights, held, paths, waited = WeightLayout(dtype), [], [], []
 
-    def read(path):
+    def read(path, before):
+        jax.block_until_ready(before)
         held.append(sum(x.nbytes for x in jax.live_arrays()))
         paths.append(path)
         return jnp.copy(flat[path])

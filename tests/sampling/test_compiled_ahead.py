@@ -30,7 +30,7 @@ def compiled_by_an_engine(architecture, sizes, num_devices, unroll, begun, reads
         with compilations() as found:
             given = model, mesh, CONFIG, (3,)
             compiling = begin_engine_compiling(*given, reads=reads) if begun else None
-            given = flat.__getitem__ if reads else params
+            given = (lambda path, before: flat[path]) if reads else params
             engine = Engine(model, given, CONFIG, mesh, (3,), 0, str, compiling=compiling)
             requests = [Request(str(i), (5, 6, 7 + i), i, 2) for i in range(3)]
             done = list(engine.generate(requests, SamplingParams(1.0, 0, 1.0, 6, ())))

@@ -356,7 +356,7 @@ def open_broken(tokenizer):
         broken = table.at[tokenizer.encode("7")[0]].set(jnp.nan)
         params |= {"embed_tokens": {"embedding": broken}, "lm_head": {"kernel": table.T}}
 
-        def read(path):
+        def read(path, before):
             return functools.reduce(dict.__getitem__, (entry.key for entry in path), params)
 
         return dataclasses.replace(model, architecture=architecture), read
