@@ -1,11 +1,13 @@
 """The program as a command: `jaxreason` or `python -m jaxreason`."""
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
     """Starts the program in a process of its own."""
+    gc.disable()  # Until `cli` has imported the rest.
     hide_torch()
     from jaxreason import cli
 

@@ -121,11 +121,14 @@ def read_layout(
       ready: waits for one of `part_programs`, by its name.
     """
     changed, found, before = changed_parts(model, mesh, weights), {}, None
+
+    def read_next(path: tuple) -> jax.Array:
+        nonlocal before
+        before = read(path, before)
+        return before
+
     for names, paths in _largest_first(model, mesh):
-        part: dict[str, Any] = {}
-        for path in paths:
-            before = read(path, before)
-            _add(part, [entry.key for entry in path], before)
+        part = _part(paths, read_next)
         if names[0] in changed:
             ready(_part_name(names))
             part = _program(model, mesh, weights, names)(part, None)
@@ -138,15 +141,16 @@ def part_programs(
 ) -> dict[str, tuple[Any, tuple[Any, None]]]:
     """The jitted programs of `read_layout` by name, with abstract arguments, in their order."""
     params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
-    found, changed = {}, changed_parts(model, mesh, weights)
-    for names, paths in _largest_first(model, mesh):
-        part: dict[str, Any] = {}
-        for path in paths:
-            keys = [entry.key for entry in path]
-            _add(part, keys, functools.reduce(dict.__getitem__, keys, params))
-        if names[0] in changed:
-            found[_part_name(names)] = _program(model, mesh, weights, names), (part, None)
-    return found
+    flat = dict(jax.tree_util.tree_leaves_with_path(params))
+    changed = changed_parts(model, mesh, weights)
+    return {
+        _part_name(names): (
+            _program(model, mesh, weights, names),
+            (_part(paths, flat.__getitem__), None),
+        )
+        for names, paths in _largest_first(model, mesh)
+        if names[0] in changed
+    }
 
 
 def _part_name(names: tuple[str, ...]) -> str:
@@ -193,9 +197,7 @@ def replace_params(
     changed = changed_parts(model, mesh, weights)
 
     def replace(names: tuple[str, ...], paths: list[tuple]) -> None:
-        part: dict[str, Any] = {}
-        for path in paths:
-            _add(part, [entry.key for entry in path], read(path))
+        part = _part(paths, read)
         if names[0] in changed:
             part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
         _put(laid_out, part)
@@ -217,10 +219,16 @@ def _kept_as_one(model: Model, mesh: Mesh) -> dict[tuple[str, ...], list[tuple]]
     return found
 
 
-def _add(tree: dict[str, Any], names: list[str], value: Any) -> None:
-    for name in names[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[names[-1]] = value
+def _part(paths: list[tuple], read: Callable[[tuple], Any]) -> dict[str, Any]:
+    """The tree with the parameters of these paths alone."""
+    part: dict[str, Any] = {}
+    for path in paths:
+        *names, last = (entry.key for entry in path)
+        tree = part
+        for name in names:
+            tree = tree.setdefault(name, {})
+        tree[last] = read(path)
+    return part
 
 
 def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str, ...]:

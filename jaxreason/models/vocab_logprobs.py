@@ -54,9 +54,8 @@ def logprob_and_entropy(
 
 def count_blocks(vocab_size: int, wanted: int) -> int:
     """About `wanted`: large blocks are whole tiles, and of small ones up to twice as many if that leaves no padding."""
-    parts = axis_size("vocab")
+    parts, part = _parts(vocab_size)
     wanted = max(1, min(wanted, vocab_size // parts))
-    part = -(-vocab_size // parts)
     if part >= wanted * SMALL:
         return -(-part // _width(part, wanted))
     fitting = (n for n in range(wanted, 2 * wanted) if vocab_size % (n * parts) == 0)

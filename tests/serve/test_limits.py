@@ -1,11 +1,11 @@
 """What is refused, how, and that the others go on."""
 
 import dataclasses
-import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import jax
 import jax.numpy as jnp
 import openai
 import pytest
@@ -355,11 +355,9 @@ def open_broken(tokenizer):
         table = params["embed_tokens"]["embedding"]
         broken = table.at[tokenizer.encode("7")[0]].set(jnp.nan)
         params |= {"embed_tokens": {"embedding": broken}, "lm_head": {"kernel": table.T}}
-
-        def read(path, before):
-            return functools.reduce(dict.__getitem__, (entry.key for entry in path), params)
-
-        return dataclasses.replace(model, architecture=architecture), read
+        flat = dict(jax.tree_util.tree_leaves_with_path(params))
+        model = dataclasses.replace(model, architecture=architecture)
+        return model, lambda path, before: flat[path]
 
     return open_
 
