@@ -179,9 +179,8 @@ def test_an_overloaded_server_answers_429_and_serves_those_before(server, gate):
             with pytest.raises(openai.RateLimitError, match="12 replies run or wait already"):
                 ask()
             assert server.post(TEXT, {"prompt": "1"}).headers["retry-after"] == "1"
-            assert (
-                server.metrics()["running_sequences"] + server.metrics()["waiting_sequences"] == 12
-            )
+            found = server.metrics()  # One answer: between two of them replies may begin to run.
+            assert found["running_sequences"] + found["waiting_sequences"] == 12
         texts = [[choice.text for choice in reply.result().choices] for reply in replies]
     assert texts[0] == texts[1] == texts[2]
     assert len(ask().choices) == 4
