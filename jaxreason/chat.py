@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from etils import epath
 
 from jaxreason.config import defaults, unclaimed
 from jaxreason.data.thoughts import CLOSE, OPEN
-from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.sampling.engine import Engine
@@ -44,7 +45,11 @@ class ChatConfig:
 
 
 def run_chat(
-    config: ChatConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh, seed: int
+    config: ChatConfig,
+    model_config: ModelConfig,
+    mesh: jax.sharding.Mesh,
+    loading: Future[Tokenizer],
+    seed: int,
 ) -> None:
     """Reads questions from the terminal until its end (Ctrl-D), `/quit`, or Ctrl-C at the prompt.
 
@@ -56,18 +61,9 @@ def run_chat(
             stream.reconfigure(errors="replace")
     path = resolve(model_config.path)
     print(f"{path}: loading and compiling ...", flush=True)
-    tokenizer = load_tokenizer(str(path))
-    engine, _ = open_engine(
-        model_config,
-        mesh,
-        config.sampler,
-        tokenizer.stop_ids,
-        tokenizer.pad_id,
-        tokenizer.decode,
-        tokenizer.close_think,
-    )
+    engine, _ = open_engine(model_config, mesh, config.sampler, loading)
     print(f"{epath.Path(path).name}: {HELP}", flush=True)
-    _converse(Session(config, tokenizer, engine, seed))
+    _converse(Session(config, loading.result(), engine, seed))
 
 
 def _converse(session: "Session") -> None:

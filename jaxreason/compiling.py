@@ -32,12 +32,15 @@ class Compiling:
 
     def __init__(self, mesh: Mesh, calls: Mapping[str, ProgramCall]):
         self._mesh = mesh
-        self._compilers = ThreadPoolExecutor(
-            min(max(len(calls), 1), os.cpu_count() or 1), "compiling"
-        )
-        tracer = ThreadPoolExecutor(1, "tracing")
-        self._begun = {name: tracer.submit(self._lower, *call) for name, call in calls.items()}
-        tracer.shutdown(wait=False)
+        self._tracer = ThreadPoolExecutor(1, "tracing")
+        self._compilers = ThreadPoolExecutor(os.cpu_count() or 1, "compiling")
+        self._begun: dict[str, Future] = {}
+        self.begin(calls)
+
+    def begin(self, calls: Mapping[str, ProgramCall]) -> None:
+        """Compiles more programs, after those that were begun before."""
+        for name, call in calls.items():
+            self._begun[name] = self._tracer.submit(self._lower, *call)
 
     def wait(self, *names: str) -> None:
         """Waits until these programs are compiled; all of them if none is named.

@@ -199,6 +199,13 @@ def tree_shardings(mesh: Mesh, axes_tree: Any, abstract_tree: Any = None) -> Any
     )
 
 
+def unstacked(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """Returns the sharding of one entry of the first dimension, which is not split: of one layer of stacked ones."""
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+
+
 def abstract_arrays(shapes: Any, shardings: Any) -> Any:
     """Returns the tree `shapes` as ShapeDtypeStructs with shardings."""
     return jax.tree.map(

@@ -1,6 +1,8 @@
 """The sides that `bench_load.py` puts under load: our engine in this process, or a server with OpenAI's completions."""
 
 import asyncio
+import functools
+import itertools
 import json
 import os
 import time
@@ -12,13 +14,17 @@ import jax
 import numpy as np
 from bench_peer import settings
 from engine_sizes import engine_sizes
+from jax.sharding import Mesh
 
 from configs import qwen3
-from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_shardings
+from jaxreason.models.huggingface import ModelConfig, static_model
+from jaxreason.models.sampler_weight_loading import read_layout
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import EngineStats, SamplerConfig
 from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
-from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.sharding import MeshConfig, make_mesh, unstacked
 
 TINY = qwen3.architecture("0.6b") | {
     **{"vocab_size": 88, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
@@ -39,16 +45,40 @@ class Timed(NamedTuple):
 Side = Callable[[np.ndarray], tuple[list[Timed], dict[str, float]]]
 
 
+def random_reader(model: Model, mesh: Mesh) -> Callable[..., jax.Array]:
+    """Returns a function that draws parameters as `read_layout` reads them, so that there is no second copy of them."""
+    leaves = jax.tree_util.tree_leaves_with_path(abstract_params(model))
+    shardings = jax.tree.leaves(param_shardings(model, mesh))
+    wanted = {path: (x, kept) for (path, x), kept in zip(leaves, shardings, strict=True)}
+    seeds = itertools.count()
+
+    def read(path: tuple, before: Any = None, layer: int | None = None) -> jax.Array:
+        x, sharding = wanted[path]
+        shape = x.shape if layer is None else x.shape[1:]
+        draw = drawing(shape, x.dtype, sharding if layer is None else unstacked(sharding))
+        return draw(next(seeds), float(path[-1].key == "scale"))
+
+    return read
+
+
+@functools.cache
+def drawing(shape: tuple[int, ...], dtype: Any, sharding: jax.sharding.Sharding) -> Callable:
+    """The program that draws an array around a mean."""
+
+    def draw(seed: jax.Array, mean: jax.Array) -> jax.Array:
+        return (mean + 0.02 * jax.random.normal(jax.random.key(seed), shape)).astype(dtype)
+
+    return jax.jit(draw, out_shardings=sharding)
+
+
 def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
     """Makes our engine with random weights on all devices, its programs compiled."""
     mesh = make_mesh(MeshConfig(1, 1, -1, 1))
     with jax.set_mesh(mesh):
-        model, params = open_model(_model(arguments), mesh, jax.random.key(0))
+        model = static_model(_model(arguments))
         config = _sampler(arguments, int(prompts.max() + replies.max()))
-        flat = dict(jax.tree_util.tree_leaves_with_path(params))
-        del params
-        # Each is freed when it has been copied.
-        engine = Engine(model, lambda path, _: flat.pop(path), config, mesh, (), 0, str)
+        layout = model, mesh, random_reader(model, mesh), config.weights
+        engine = Engine(model, lambda: read_layout(*layout), config, mesh, (), 0, str)
         vocab = model.architecture.vocab_size
         requests = _requests(arguments, vocab, prompts, replies)
         few = SamplingParams(arguments.temperature, 0, 1.0, 2, ())

@@ -208,7 +208,7 @@ def watch() -> dict[str, tuple[float, float]]:
         ctypes.CDLL(None).mallopt(-3, 65536)
     seen: dict[str, tuple[float, float]] = {}
     step, update, slots = sft.make_step, loop.make_update_programs, engine.make_device_programs
-    copies = sampler_weights._program
+    copies = sampler_weights.copy_program
 
     def make_update(*args):
         made = update(*args)
@@ -227,7 +227,7 @@ def watch() -> dict[str, tuple[float, float]]:
     sft.make_step = lambda *args: Watched(step(*args), "SFT step", seen)
     loop.make_update_programs, engine.make_device_programs = make_update, make_slots
     name = "weights to the sampler"
-    sampler_weights._program = lambda *args: Watched(copies(*args), name, seen)
+    sampler_weights.copy_program = lambda *args: Watched(copies(*args), name, seen)
     return seen
 
 

@@ -1,17 +1,16 @@
-"""Measures the seconds from a process's start to its first token, by phase: with an empty or a full program cache.
+"""Measures when each phase of a start has ended, up to the first token: with an empty or a full program cache.
 
     python scripts/start_time.py --layers 36
     python scripts/start_time.py --path Qwen/Qwen3-4B --dtype bfloat16 --slots 256    # on a GPU
 
-Each start is a process of its own, as after a restart: imports, the tokenizer (if the folder has one) and the weights
-of a folder on disk, the engine, one greedy token. Programs are compiled in threads from the beginning of the phase
-`weights` on. So `programs` is the time that remains after it, and `compiling` is the sum over all programs.
+Each start is a process of its own, as after a restart: imports, the devices, the tokenizer and the weights of a folder
+on disk, the programs, one greedy token. It prints how many seconds after the start of the process each of them was
+there. The tokenizer, the weights and the programs are made at the same time. `compiling` is the sum over all programs.
 `--one-by-one` compiles each program when it is called, which shows what parallel compilation saves. The ways take
 turns, so that a slow minute of the machine affects both.
 """
 
 import argparse
-import itertools
 import json
 import os
 import pathlib
@@ -25,7 +24,7 @@ import time
 BEGAN = time.perf_counter()
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-PHASES = ("imports", "tokenizer", "weights", "programs", "token")
+PHASES = ("imports", "devices", "tokenizer", "weights", "programs", "token")
 
 
 def main() -> None:
@@ -79,7 +78,7 @@ def kept(arguments) -> dict:
 
 
 def start(arguments, way: str, cache: str) -> dict:
-    """Does what a server does up to its first token; returns the seconds of each phase."""
+    """Does what a server does up to its first token; returns when each phase had ended."""
     # In the order of the program and its recipe.
     from jaxreason.__main__ import hide_torch
 
@@ -88,46 +87,44 @@ def start(arguments, way: str, cache: str) -> dict:
     from engine_sizes import engine_sizes
 
     import jaxreason.cli  # noqa: F401
-    from jaxreason.data.tokenizer import load_tokenizer
+    from jaxreason.compiling import Compiling
     from jaxreason.host_memory import keep_freed_memory
-    from jaxreason.models.huggingface import ModelConfig, open_reader, static_model
-    from jaxreason.sampling.engine import Engine
-    from jaxreason.sampling.engine_calls import begin_engine_compiling
-    from jaxreason.sampling.sampling_params import Request, SamplingParams
+    from jaxreason.models.huggingface import ModelConfig
+    from jaxreason.sampling import engine, open_engine
+    from jaxreason.serve import server  # noqa: F401
     from jaxreason.sharding import MeshConfig, make_mesh
+    from jaxreason.verbs.answering import begin_loading_tokenizer
+
+    at = {"imports": time.perf_counter()}
+
+    def note(name: str, function=lambda *_: None):
+        """Returns a function that does the same, and remembers when it had ended."""
+
+        def noted(*args):
+            found = function(*args)
+            at[name] = time.perf_counter()
+            return found
+
+        return noted
 
     keep_freed_memory()
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # As in a run.
     compiled = count_compiling()
-    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
-    at = [BEGAN, time.perf_counter()]
-    config = engine_sizes(arguments.slots, arguments.max_length)
-    stop_ids = (1,)
-    if (pathlib.Path(arguments.path) / "tokenizer.json").exists():
-        stop_ids = load_tokenizer(arguments.path).stop_ids
-    at.append(time.perf_counter())
     how = arguments.dtype, arguments.dtype, "none", "blockwise", 1000
     model_config = ModelConfig(arguments.path, "pretrained", {}, *how)
+    loading = begin_loading_tokenizer(model_config)
+    loading.add_done_callback(note("tokenizer"))
+    mesh = note("devices", make_mesh)(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+    open_engine.read_layout = note("weights", open_engine.read_layout)
+    engine.Engine._compile = note("programs", engine.Engine._compile)
+    if way == "one by one":
+        Compiling.begin = lambda *_: None
+    sizes = engine_sizes(arguments.slots, arguments.max_length)
     with jax.set_mesh(mesh):
-        compiling = None
-        if way == "side by side":
-            compiling = begin_engine_compiling(
-                static_model(model_config), mesh, config, stop_ids, reads=True
-            )
-        model, read = open_reader(model_config, mesh)
-        engine = Engine(model, read, config, mesh, stop_ids, 0, str, compiling=compiling)
-        at.append(time.perf_counter())
-        if compiling is not None:
-            compiling.wait()
-        at.append(time.perf_counter())
-        if way == "one by one":
-            engine._compile = lambda: None
-        list(engine.generate([Request("a", (2, 3, 4), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())))
-    at.append(time.perf_counter())
-    seconds = dict(zip(PHASES, (b - a for a, b in itertools.pairwise(at)), strict=True))
-    cpu = sum(os.times()[:2])
-    return seconds | compiled | {"whole": at[-1] - at[0], "of a core": cpu}
+        note("token", open_engine.open_engine)(model_config, mesh, sizes, loading)
+    seconds = {name: at[name] - BEGAN for name in PHASES}
+    return seconds | compiled | {"of a core": sum(os.times()[:2])}
 
 
 def count_compiling() -> dict[str, float]:
@@ -163,13 +160,14 @@ def write_model(layers: int, folder: pathlib.Path) -> str:
     how = ModelConfig("", "random", {}, "float32", "float32", "none", "blockwise", layers)
     model = make_model(how, architecture)
     params = init_params(model, jax.random.key(0))
-    save_model(folder, model, params, tokenizer_from=None, max_shard_bytes=1 << 30)
+    tokenizer = ROOT / "configs/tiny_base"
+    save_model(folder, model, params, tokenizer_from=tokenizer, max_shard_bytes=1 << 30)
     return str(folder)
 
 
 def report(found: dict[tuple[str, str], list[dict]]) -> None:
     """Prints medians by way and cache."""
-    names = (*PHASES, "whole", "tracing", "compiling", "of a core", "number")
+    names = (*PHASES, "tracing", "compiling", "of a core", "number")
     print(f"{'seconds':22}" + "".join(f"{name:>11}" for name in names))
     for (way, kind), runs in found.items():
         medians = (statistics.median(run[name] for run in runs) for name in names)

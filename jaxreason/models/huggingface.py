@@ -28,6 +28,7 @@ from jaxreason.models.hf_config import architecture_from_hf, check_family
 from jaxreason.models.safetensors_reader import LocalFile, Source, find_sources
 from jaxreason.models.weight_copy import copy_into, short_turns
 from jaxreason.models.weight_files import check_weights, read_settings, verified_identity
+from jaxreason.sharding import unstacked
 
 _LOG = logging.getLogger(__name__)
 
@@ -208,7 +209,8 @@ def open_params(
     """Reads parameters of a folder one at a time, by their path in the tree; the headers of all files are read now.
 
     The function that is returned also takes arrays that must be ready before the new one goes to the devices, for
-    example the parameter before it: one is read from the disk while another is on its way, and no third is there.
+    example the parameter before it: one is read from the disk while another is on its way, and no third is there. With
+    the number of a layer it reads a stacked parameter's part of that layer; several threads may read at a time.
 
     Raises:
       UserError: as `load_params`, but that checksums are not looked at.
@@ -225,9 +227,12 @@ def open_params(
         for (path, shape), sharding in zip(leaves, jax.tree.leaves(shardings), strict=True)
     }
 
-    def read(path: tuple, before: Any = None) -> jax.Array:
+    def read(path: tuple, before: Any = None, layer: int | None = None) -> jax.Array:
         name = dotted(path)
         shape, sharding = wanted[name]
+        if layer is not None:
+            shape = jax.ShapeDtypeStruct(shape.shape[1:], shape.dtype)
+            return _load_param([sources[name, layer]], False, shape, unstacked(sharding), before)
         stacked = name.startswith("layers.")
         layers = range(shape.shape[0]) if stacked else range(1)
         found = [sources[name, layer] for layer in layers]
@@ -260,8 +265,12 @@ def _load_param(
             elif bounds[0][0] <= layer < bounds[0][1]:
                 copy_into(part[layer - bounds[0][0]], sources[layer].read(index[1:]))
 
-    with short_turns(), ThreadPoolExecutor(_threads(sources)) as pool:
-        list(pool.map(read, range(len(sources))))
+    with short_turns(), sources[0].file.turn:
+        if len(sources) == 1:
+            read(0)
+        else:
+            with ThreadPoolExecutor(_threads(sources)) as pool:
+                list(pool.map(read, range(len(sources))))
     jax.block_until_ready(before)
     arrays = [jax.device_put(parts[bounds], device) for device, bounds in places.items()]
     return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)

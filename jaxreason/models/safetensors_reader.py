@@ -4,12 +4,14 @@ Five kinds of error tell why a checkpoint does not fit. Local files go through t
 bucket, where it cannot read, byte ranges are fetched. A header is checked before anything in it is used.
 """
 
+import contextlib
 import functools
 import json
 import math
 import mmap
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -66,6 +68,9 @@ def _described(header: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], st
 class LocalFile:
     """A safetensors file on this machine's disk.
 
+    Attributes:
+      turn: to be held while a weight is read; here any number of threads may hold it.
+
     Raises:
       UserError: it is damaged, cut off, or no safetensors file.
     """
@@ -80,6 +85,7 @@ class LocalFile:
             self._header = _read_header(file.read(start - 8), os.stat(path).st_size - start, path)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._data = np.frombuffer(mapped, np.uint8)[start:]
+        self.turn = contextlib.nullcontext()
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and safetensors dtype name of every key."""
@@ -97,6 +103,9 @@ class LocalFile:
 class RemoteFile:
     """A safetensors file behind any path that epath can open: a header of JSON, then the tensors' bytes.
 
+    Attributes:
+      turn: to be held while a weight is read, all parts of it: one tensor at a time is kept in memory.
+
     Raises:
       UserError: it is damaged, cut off, or no safetensors file.
     """
@@ -113,6 +122,7 @@ class RemoteFile:
         self._tensor = functools.lru_cache(maxsize=1)(
             self._fetch
         )  # its parts are asked for in a row
+        self.turn = threading.Lock()
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and safetensors dtype name of every key."""

@@ -13,8 +13,6 @@ token.
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -24,7 +22,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.models.layers import join_outputs
 from jaxreason.models.quantization import quantize_outputs
-from jaxreason.sharding import RULES, abstract_arrays, num_parts
+from jaxreason.sharding import RULES, abstract_arrays, num_parts, unstacked
 
 # Of a layer: the kernel that a GPU's sampler has in place of several.
 FUSED = {
@@ -55,7 +53,7 @@ def sampling_model(model: Model, mesh: Mesh, dtype: WeightDtype = "auto") -> Mod
     return dataclasses.replace(
         model,
         param_dtype=model.dtype,
-        output_first=_is_unrolled(model, mesh) and _platform(mesh) == "cpu",
+        output_first=is_unrolled(model, mesh) and _platform(mesh) == "cpu",
         int8=dtype == "int8",
         fused=_fused_parts(model, mesh),
         remat="none",
@@ -69,7 +67,14 @@ def _fused_parts(model: Model, mesh: Mesh) -> int:
     return parts if _platform(mesh) == "gpu" and even else 0
 
 
-def _is_unrolled(model: Model, mesh: Mesh) -> bool:
+def joined_kernels(model: Model, mesh: Mesh) -> dict[tuple[str, str], str]:
+    """The name of the sampler's kernel by the module and the name of each that becomes a part of it."""
+    fused = FUSED if _fused_parts(model, mesh) else {}
+    return {(module, x): name for (module, name), sources in fused.items() for x in sources}
+
+
+def is_unrolled(model: Model, mesh: Mesh) -> bool:
+    """Whether each layer has arrays of its own."""
     everything = model.unroll >= model.architecture.num_hidden_layers
     return {"cpu": everything, "gpu": True}.get(_platform(mesh), False)
 
@@ -94,141 +99,11 @@ def lay_out(
     changed = changed_parts(model, mesh, weights)
     if not changed:
         return params
-    run = _program(model, mesh, weights)
+    run = copy_program(model, mesh, weights)
     given = {name: params[name] for name in changed}
     if old is None:
         return params | run(given, None)
     return params | run(given, {name: old[name] for name in changed})
-
-
-def read_layout(
-    model: Model,
-    mesh: Mesh,
-    read: Callable[..., jax.Array],
-    weights: WeightLayout = DEFAULT,
-    ready: Callable[[str], None] = lambda name: None,
-) -> dict[str, Any]:
-    """`lay_out` of parameters that nobody else needs, read one at a time: two copies of all of them never exist.
-
-    The largest come first. On GPUs each of them leaves a hole in memory, which later ones fill; after a copy of all
-    at once, half of the memory before the cache would be a hole into which it does not fit.
-
-    Args:
-      model: the trainer's, as for `lay_out`.
-      mesh: where the parameters will be.
-      read: gives a parameter of `model` by its path and by arrays that must be ready before it goes to the devices.
-      weights: as for `lay_out`.
-      ready: waits for one of `part_programs`, by its name.
-    """
-    changed, found, before = changed_parts(model, mesh, weights), {}, None
-
-    def read_next(path: tuple) -> jax.Array:
-        nonlocal before
-        before = read(path, before)
-        return before
-
-    for names, paths in _largest_first(model, mesh):
-        part = _part(paths, read_next)
-        if names[0] in changed:
-            ready(_part_name(names))
-            part = _program(model, mesh, weights, names)(part, None)
-        before, found = part, _merged(found, part)
-    return jax.block_until_ready(found)
-
-
-def part_programs(
-    model: Model, mesh: Mesh, weights: WeightLayout
-) -> dict[str, tuple[Any, tuple[Any, None]]]:
-    """The jitted programs of `read_layout` by name, with abstract arguments, in their order."""
-    params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
-    flat = dict(jax.tree_util.tree_leaves_with_path(params))
-    changed = changed_parts(model, mesh, weights)
-    return {
-        _part_name(names): (
-            _program(model, mesh, weights, names),
-            (_part(paths, flat.__getitem__), None),
-        )
-        for names, paths in _largest_first(model, mesh)
-        if names[0] in changed
-    }
-
-
-def _part_name(names: tuple[str, ...]) -> str:
-    return f"{'.'.join(names)} to the sampler"
-
-
-def _largest_first(model: Model, mesh: Mesh) -> list[tuple[tuple[str, ...], list[tuple]]]:
-    """`_kept_as_one`, those of the most numbers first."""
-    leaves = jax.tree_util.tree_leaves_with_path(abstract_params(model))
-    sizes = {path: math.prod(x.shape) for path, x in leaves}
-    groups = _kept_as_one(model, mesh).items()
-    return sorted(groups, key=lambda item: -sum(sizes[path] for path in item[1]))
-
-
-def _merged(tree: Any, part: Any) -> Any:
-    """Two trees of parameters, or of layers, as one."""
-    if isinstance(part, tuple):
-        return tuple(_merged(*pair) for pair in zip(tree or [{}] * len(part), part, strict=True))
-    if not isinstance(part, dict):
-        return part
-    return tree | {name: _merged(tree.get(name, {}), inner) for name, inner in part.items()}
-
-
-def replace_params(
-    model: Model,
-    mesh: Mesh,
-    laid_out: dict[str, Any],
-    read: Callable[[tuple], jax.Array],
-    weights: WeightLayout = DEFAULT,
-) -> None:
-    """Puts new values into the parameters of `lay_out`, one parameter at a time, each in the memory of the old one.
-
-    There is never a second copy of more than one parameter (of all its layers), or of those that are kept as one. If
-    `read` raises, the parameters before are new and the others old: the set must not be used until all have been
-    replaced.
-
-    Args:
-      model: the trainer's, as for `lay_out`.
-      mesh: where the parameters are.
-      laid_out: changed in place; nobody else may use its arrays.
-      read: gives a parameter of `model` by its path.
-      weights: as for `lay_out`.
-    """
-    changed = changed_parts(model, mesh, weights)
-
-    def replace(names: tuple[str, ...], paths: list[tuple]) -> None:
-        part = _part(paths, read)
-        if names[0] in changed:
-            part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
-        _put(laid_out, part)
-
-    for names, paths in _kept_as_one(model, mesh).items():
-        replace(names, paths)  # whose variables are gone when the next is read
-
-
-def _kept_as_one(model: Model, mesh: Mesh) -> dict[tuple[str, ...], list[tuple]]:
-    """The names of each parameter of the sampler, and the paths of the trainer's that it is made of."""
-    fused = FUSED if _fused_parts(model, mesh) else {}
-    joined = {(module, x): name for (module, name), sources in fused.items() for x in sources}
-    found: dict[tuple[str, ...], list[tuple]] = {}
-    for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
-        names = tuple(entry.key for entry in path)
-        if names[1:3] in joined:
-            names = (*names[:2], joined[names[1], names[2]], *names[3:])
-        found.setdefault(names, []).append(path)
-    return found
-
-
-def _part(paths: list[tuple], read: Callable[[tuple], Any]) -> dict[str, Any]:
-    """The tree with the parameters of these paths alone."""
-    part: dict[str, Any] = {}
-    for path in paths:
-        *names, last = (entry.key for entry in path)
-        tree = part
-        for name in names:
-            tree = tree.setdefault(name, {})
-        tree[last] = read(path)
-    return part
 
 
 def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str, ...]:
@@ -238,7 +113,7 @@ def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str,
     if moved or wanted.param_dtype != model.param_dtype:
         return names
     changed = ("layers", "lm_head") if wanted.output_first else ("layers",)
-    copied = wanted.int8 or _is_unrolled(model, mesh)
+    copied = wanted.int8 or is_unrolled(model, mesh)
     return tuple(name for name in changed if name in names) if copied else ()
 
 
@@ -260,37 +135,24 @@ def move_program(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[Any, 
     params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
     made = abstract_layout(model, mesh, weights)
     given, old = ({name: tree[name] for name in changed} for tree in (params, made))
-    return _program(model, mesh, weights), (given, old)
+    return copy_program(model, mesh, weights), (given, old)
 
 
 def _placed(x: Any, sharding: NamedSharding) -> jax.Array:
     return x if getattr(x, "sharding", None) == sharding else jax.device_put(x, sharding)
 
 
-def _pick(tree: Any, names: tuple[str, ...]) -> Any:
+def pick(tree: Any, names: tuple[str, ...]) -> Any:
     """The subtree with one parameter alone, its scales included; that of every layer where layers are unrolled."""
     if isinstance(tree, tuple):
-        return tuple(_pick(layer, names) for layer in tree)
+        return tuple(pick(layer, names) for layer in tree)
     if len(names) == 1:
         return {name: x for name, x in tree.items() if name in (names[0], f"{names[0]}_scale")}
-    return {names[0]: _pick(tree[names[0]], names[1:])}
-
-
-def _put(tree: Any, part: Any) -> None:
-    """Puts such a subtree back in its place."""
-    if isinstance(tree, tuple):
-        for layer, theirs in zip(tree, part, strict=True):
-            _put(layer, theirs)
-        return
-    for name, inner in part.items():
-        if isinstance(inner, dict | tuple):
-            _put(tree[name], inner)
-        else:
-            tree[name] = inner
+    return {names[0]: pick(tree[names[0]], names[1:])}
 
 
 @functools.lru_cache(maxsize=32)
-def _program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()):
+def copy_program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()):
     """The program that copies all parts that change, or only the parameter of these names."""
 
     def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
@@ -298,8 +160,20 @@ def _program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, 
         return _change(model, mesh, weights.dtype, params)
 
     shardings = _shardings(model, mesh, weights)
-    shardings = _pick(shardings, names) if names else shardings
+    shardings = pick(shardings, names) if names else shardings
     return jax.jit(change, donate_argnums=1, keep_unused=True, out_shardings=shardings)
+
+
+@functools.lru_cache(maxsize=32)
+def layer_program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...]):
+    """The program that makes one parameter of a layer of the sampler from that layer of the trainer's."""
+    wanted = sampling_model(model, mesh, weights.dtype)
+
+    def change(layer: dict[str, Any]) -> dict[str, Any]:
+        return _joined(_converted(wanted, {"layers": layer})["layers"], wanted.fused)
+
+    shardings = pick(_shardings(model, mesh, weights)["layers"][0], names[1:])
+    return jax.jit(change, out_shardings=shardings)
 
 
 def _shardings(model: Model, mesh: Mesh, weights: WeightLayout) -> Any:
@@ -308,10 +182,8 @@ def _shardings(model: Model, mesh: Mesh, weights: WeightLayout) -> Any:
     found = param_shardings(wanted, mesh)
     if weights.gathered:
         found = jax.tree.map(_gathered, found)
-    if _is_unrolled(model, mesh):
-        layer = jax.tree.map(
-            lambda s: NamedSharding(mesh, PartitionSpec(*s.spec[1:])), found["layers"]
-        )
+    if is_unrolled(model, mesh):
+        layer = jax.tree.map(unstacked, found["layers"])
         found["layers"] = (layer,) * model.architecture.num_hidden_layers
     return {name: found[name] for name in changed_parts(model, mesh, weights)}
 
@@ -325,13 +197,18 @@ def _gathered(sharding: NamedSharding) -> NamedSharding:
 
 def _change(model: Model, mesh: Mesh, dtype: WeightDtype, params: dict[str, Any]) -> dict[str, Any]:
     wanted = sampling_model(model, mesh, dtype)
-    if wanted.int8 and "layers" in params:
-        params = params | {"layers": _quantized(params["layers"])}
-    params = jax.tree_util.tree_map_with_path(functools.partial(_stored, wanted), params)
-    if not _is_unrolled(model, mesh) or "layers" not in params:
+    params = _converted(wanted, params)
+    if not is_unrolled(model, mesh) or "layers" not in params:
         return params
     apart = (_layer(params["layers"], i) for i in range(model.architecture.num_hidden_layers))
     return params | {"layers": tuple(_joined(layer, wanted.fused) for layer in apart)}
+
+
+def _converted(wanted: Model, params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters in the form in which the sampler keeps them; `layers` is a stack of layers or one of them."""
+    if wanted.int8 and "layers" in params:
+        params = params | {"layers": _quantized(params["layers"])}
+    return jax.tree_util.tree_map_with_path(functools.partial(_stored, wanted), params)
 
 
 def _joined(layer: dict[str, Any], parts: int) -> dict[str, Any]:

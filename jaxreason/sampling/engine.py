@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling
 from jaxreason.errors import UserError
-from jaxreason.models import sampler_weights
+from jaxreason.models import sampler_weight_loading, sampler_weights
 from jaxreason.models.architecture import Model
 from jaxreason.sampling.admission_control import Lengths
 from jaxreason.sampling.block_manager import BlockManager
@@ -42,8 +42,8 @@ class Engine:
 
     Args:
       model: the network.
-      params: its parameters in the trainer's own tree, or, if only the engine needs them, a function that reads one
-        (`sampler_weights.read_layout`).
+      params: its parameters in the trainer's own tree, or, if only the engine needs them, a function that returns
+        them in the sampler's layout (`sampler_weight_loading.read_layout`).
       config: sizes of the engine.
       mesh: slots are split over the batch axes, heads over the tensor axis.
       stop_ids: tokens that end a reply.
@@ -94,12 +94,12 @@ class Engine:
     def set_params(self, params: Any) -> None:
         """Sets new weights and empties the cache. The sampler's copy (`sampler_weights`) replaces the old copy."""
         self.release()
-        wait = (lambda name: None) if self._compiling is None else self._compiling.wait
-        where, weights = (self._model, self._mesh), self._config.weights
         if callable(params):
-            self._params = sampler_weights.read_layout(*where, params, weights, wait)
+            self._params = params()
             return
-        wait(FIRST_COPY)
+        where, weights = (self._model, self._mesh), self._config.weights
+        if self._compiling is not None:
+            self._compiling.wait(FIRST_COPY)
         params, began = jax.block_until_ready(params), time.perf_counter()
         self._params = sampler_weights.lay_out(*where, params, weights, self._params)
         copied = [self._params[x] for x in sampler_weights.changed_parts(*where, weights)]
@@ -118,7 +118,7 @@ class Engine:
         """
         self.release()
         where, weights = (self._model, self._mesh), self._config.weights
-        sampler_weights.replace_params(*where, self._params, read, weights)
+        sampler_weight_loading.replace_params(*where, self._params, read, weights)
 
     @property
     def sampled_from(self) -> tuple[Model, Any]:

@@ -6,12 +6,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreason.compiling import Compiling, ProgramCall
+from jaxreason.compiling import ProgramCall
 from jaxreason.models.architecture import Model
 from jaxreason.models.sampler_weights import (
     abstract_layout,
     move_program,
-    part_programs,
     sampling_model,
 )
 from jaxreason.sampling.device_programs import abstract_slots, make_device_programs
@@ -20,27 +19,6 @@ from jaxreason.sampling.sequences import make_admission
 from jaxreason.sharding import num_parts
 
 FIRST_COPY, NEXT_COPY = "weights to the sampler", "new weights to the sampler"
-
-
-def begin_engine_compiling(
-    model: Model,
-    mesh: Mesh,
-    config: SamplerConfig,
-    stop_ids: Collection[int],
-    close_think: Sequence[int] = (),
-    reads: bool = False,
-) -> Compiling:
-    """Starts to compile what an engine of these sizes needs for its first reply, for example while the weights are
-    read.
-
-    The arguments are the same as the engine's; `reads` says whether it will be given a function that reads the
-    parameters. Pass the result to the engine.
-    """
-    calls = engine_calls(model, mesh, config, stop_ids, close_think)
-    if reads:  # Its first part is there soon.
-        return Compiling(mesh, part_programs(model, mesh, config.weights) | calls)
-    copies = copy_calls(model, mesh, config)
-    return Compiling(mesh, calls | {k: copies[k] for k in copies if k == FIRST_COPY})
 
 
 def copy_calls(model: Model, mesh: Mesh, config: SamplerConfig) -> dict[str, ProgramCall]:

@@ -1,48 +1,78 @@
-"""Opens the engine of a model that nobody trains, for programs that answer people: the chat and the server."""
+"""Opens the engine of a model that nobody trains, for programs that answer people: the chat and the server.
 
+They should start fast. So three things happen at the same time, each in a thread: the tokenizer is loaded, the weights
+are read, and programs are compiled.
+"""
+
+import threading
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
+import jax
 from jax.sharding import Mesh
 
+from jaxreason.compiling import Compiling
 from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig, open_reader, static_model
+from jaxreason.models.sampler_weight_loading import part_programs, read_layout
 from jaxreason.sampling.engine import Engine
-from jaxreason.sampling.engine_calls import begin_engine_compiling
+from jaxreason.sampling.engine_calls import engine_calls
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 
 
+class EngineTokens(Protocol):
+    """What an engine needs of a tokenizer; each is described with `Engine`."""
+
+    stop_ids: Collection[int]
+    pad_id: int
+    decode: Callable[[Sequence[int]], str]
+    close_think: Sequence[int]
+
+
 def open_engine(
-    model_config: ModelConfig,
-    mesh: Mesh,
-    config: SamplerConfig,
-    stop_ids: Collection[int],
-    pad_id: int,
-    decode: Callable[[Sequence[int]], str],
-    close_think: Sequence[int],
+    model_config: ModelConfig, mesh: Mesh, config: SamplerConfig, tokenizer: Future[EngineTokens]
 ) -> tuple[Engine, Model]:
     """Loads a model while its programs are compiled, and returns its engine, warm, with the trainer's model.
 
-    Every process must call it. The engine reads one parameter at a time into its own layout.
+    Every process must call it. One parameter is read at a time, into the engine's own layout.
 
     Args:
       model_config: the model, and how it is run.
       mesh: where it runs.
       config: the engine's sizes.
-      stop_ids, pad_id, decode, close_think: of the tokenizer, as the engine takes them.
+      tokenizer: the model's tokenizer, which may still be loading.
 
     Raises:
-      UserError: the model cannot be loaded, or the sizes do not fit it.
+      UserError: the model or its tokenizer cannot be loaded, or the sizes do not fit the model.
     """
-    compiling = begin_engine_compiling(
-        static_model(model_config), mesh, config, stop_ids, close_think, reads=True
+    model = static_model(model_config)
+    compiling = Compiling(mesh, part_programs(model, mesh, config.weights))
+    reading = ThreadPoolExecutor(1, "reading").submit(
+        _read, model_config, mesh, config, compiling.wait
     )
-    model, read = open_reader(model_config, mesh)
-    engine = Engine(
-        model, read, config, mesh, stop_ids, pad_id, decode, close_think, compiling=compiling
-    )
-    _warm_up(engine, pad_id)
+    tokens = tokenizer.result()
+    compiling.begin(engine_calls(model, mesh, config, tokens.stop_ids, tokens.close_think))
+    ends = tokens.stop_ids, tokens.pad_id, tokens.decode, tokens.close_think
+    engine = Engine(model, reading.result, config, mesh, *ends, compiling=compiling)
+    _warm_up(engine, tokens.pad_id)
     return engine, model
+
+
+def _read(
+    model_config: ModelConfig, mesh: Mesh, config: SamplerConfig, ready: Callable[[str], None]
+) -> dict[str, Any]:
+    """Reads the weights into the engine's layout; stops early if the program ends."""
+    model, read = open_reader(model_config, mesh)
+
+    def read_one(path: tuple, *how: Any) -> jax.Array:
+        if not threading.main_thread().is_alive():
+            raise RuntimeError("the program ended before the weights were read")
+        return read(path, *how)
+
+    with jax.set_mesh(mesh):
+        return read_layout(model, mesh, read_one, config.weights, ready)
 
 
 def _warm_up(engine: Engine, token: int) -> None:

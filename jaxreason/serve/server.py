@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from etils import epath
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jaxreason.config import ConfigError
-from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.open_engine import open_engine
@@ -52,7 +53,12 @@ class LoadedModel(NamedTuple):
     channel: ControlChannel
 
 
-def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+def run_serve(
+    config: ServeConfig,
+    model_config: ModelConfig,
+    mesh: jax.sharding.Mesh,
+    loading: Future[Tokenizer],
+) -> None:
     """Serves until SIGTERM or SIGINT. Replies that have begun by then may finish, for at most `config.drain_s` seconds.
 
     If there are several processes, process 0 listens. A signal to any of them ends all of them in this way.
@@ -62,10 +68,10 @@ def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding
       RuntimeError: the engine failed and cannot continue.
     """
     if jax.process_index() > 0:
-        _follow(config, load(config, model_config, mesh))
+        _follow(config, load(config, model_config, mesh, loading))
         return
     with _listen(config) as listener:
-        state = make_server_state(config, model_config, mesh)
+        state = make_server_state(config, model_config, mesh, loading)
         host, port = listener.getsockname()[:2]
         if config.host not in LOOPBACK and not state.api_key:
             print(
@@ -80,19 +86,15 @@ def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding
         _serve(state, listener, config)
 
 
-def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> LoadedModel:
+def load(
+    config: ServeConfig,
+    model_config: ModelConfig,
+    mesh: jax.sharding.Mesh,
+    loading: Future[Tokenizer],
+) -> LoadedModel:
     """Loads the model and compiles what every request needs. Every process must call it."""
-    path = str(resolve(model_config.path))
-    tokenizer = load_tokenizer(path)
-    engine, model = open_engine(
-        model_config,
-        mesh,
-        config.sampler,
-        tokenizer.stop_ids,
-        tokenizer.pad_id,
-        tokenizer.decode,
-        tokenizer.close_think,
-    )
+    engine, model = open_engine(model_config, mesh, config.sampler, loading)
+    path, tokenizer = str(resolve(model_config.path)), loading.result()
     sampling_model = engine.sampled_from[0]
     scorer = PromptScorer(
         sampling_model,
@@ -107,10 +109,13 @@ def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
 
 
 def make_server_state(
-    config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
+    config: ServeConfig,
+    model_config: ModelConfig,
+    mesh: jax.sharding.Mesh,
+    loading: Future[Tokenizer],
 ) -> ServerState:
     """Loads the model and starts the engine's thread. Only process 0 calls it; the others call `load` and follow."""
-    loaded = load(config, model_config, mesh)
+    loaded = load(config, model_config, mesh, loading)
     engine, weights = loaded.engine, loaded.weights
     engine_thread = EngineThread(
         engine,

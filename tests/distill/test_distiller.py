@@ -10,7 +10,7 @@ import failing_tasks
 import jax
 import pytest
 from processes import run_processes
-from serving import model_config, one_device, serve_config, served
+from serving import make_state, one_device, served
 from tiny_distill import (
     MODEL,
     RECIPE,
@@ -39,7 +39,6 @@ from jaxreason.results import jsonl
 from jaxreason.rl.prompts import load_prompts
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.sampling_params import Completion, SamplingParams
-from jaxreason.serve.server import make_server_state
 from jaxreason.training import sft
 from jaxreason.training.sft_config import SFTConfig
 
@@ -391,7 +390,7 @@ def test_our_own_server_gives_what_the_engine_gives(questions, tmp_path):
     """Greedy replies, which depend on no seed."""
     config = config_of(questions, decoding=GREEDY, samples=1)
     found = distill(config, tmp_path / "engine")
-    with served(make_server_state(serve_config(), model_config(), one_device())) as server:
+    with served(make_state()) as server:
         teacher = at(f"{server.url}/v1", name="tiny_base")
         assert distill(dataclasses.replace(config, teacher=teacher), tmp_path / "served") == found
 

@@ -1,7 +1,9 @@
 """Folders to sharded parameters and back: what is read, what is written, and what is refused."""
 
+import functools
 import json
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ from tiny_models import (
 from jaxreason.models import decoder, hf_export, huggingface, safetensors_reader
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, load_params, open_model
-from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.sharding import MeshConfig, make_mesh, unstacked
 
 SETTINGS = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
 
@@ -323,6 +325,27 @@ def test_a_remote_file_gives_the_same_parts_as_a_local_one(folder):
     for key, (shape, _) in local.tensors().items():
         index = tuple(slice(size // 3, size - 1) for size in shape)
         np.testing.assert_array_equal(local.read(key, index), remote.read(key, index))
+
+
+@pytest.mark.parametrize("kind", ["LocalFile", "RemoteFile"])
+@pytest.mark.parametrize("sizes", [None, (1, 2, 2, 1)], ids=str)
+def test_layers_that_threads_read_are_those_of_the_whole(folder, model, kind, sizes, monkeypatch):
+    monkeypatch.setattr(safetensors_reader, "LocalFile", getattr(safetensors_reader, kind))
+    mesh = None if sizes is None else make_mesh(MeshConfig(*sizes), jax.devices()[:4])
+    whole = load_params(folder, model, mesh)["layers"]
+    read = huggingface.open_params(folder, model, mesh)
+    paths = jax.tree_util.tree_leaves_with_path(decoder.abstract_params(model))
+    paths = [path for path, _ in paths if path[0].key == "layers"]
+    with ThreadPoolExecutor(8) as pool:
+        found = {
+            (path, layer): pool.submit(read, path, None, layer)
+            for path in paths
+            for layer in range(model.architecture.num_hidden_layers)
+        }
+    for (path, layer), reading in found.items():
+        stacked = functools.reduce(lambda tree, entry: tree[entry.key], path[1:], whole)
+        np.testing.assert_array_equal(reading.result(), stacked[layer])
+        assert reading.result().sharding == unstacked(stacked.sharding)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Parameters laid out for sampling give what stacked ones give."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,15 +9,13 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
-from jaxreason.models import decoder, sampler_weights
+from jaxreason.models import decoder, sampler_weight_loading, sampler_weights
 from jaxreason.models.decoder import abstract_params, forward, init_cache, init_params
+from jaxreason.models.sampler_weight_loading import part_programs, read_layout, replace_params
 from jaxreason.models.sampler_weights import (
     WeightLayout,
     abstract_layout,
     lay_out,
-    part_programs,
-    read_layout,
-    replace_params,
     sampling_model,
 )
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -27,10 +27,13 @@ THREE_PARTS = (1, 1, 3, 1)  # Two key/value heads cannot be divided by three.
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Weights are laid out as a GPU's sampler has them."""
-    sampler_weights._program.cache_clear()
+    programs = sampler_weights.copy_program, sampler_weights.layer_program
+    for program in programs:
+        program.cache_clear()
     monkeypatch.setattr(sampler_weights, "_platform", lambda mesh: "gpu")
     yield
-    sampler_weights._program.cache_clear()
+    for program in programs:
+        program.cache_clear()
 
 
 # 4 x 20 rows are no longer few
@@ -222,28 +225,63 @@ def test_parameters_read_one_by_one_are_those_laid_out_together(sizes, unroll, d
 
 
 @pytest.mark.parametrize(("sizes", "dtype"), [(ONE, "auto"), (MANY, "int8")], ids=str)
-def test_what_a_gpu_reads_first_is_the_largest_and_stays_there_once(as_on_a_gpu, sizes, dtype):
-    paths, held, model = read_all(sizes, 1, dtype)
+def test_a_gpu_gets_the_largest_parameter_first_layer_by_layer(as_on_a_gpu, sizes, dtype):
+    read = read_all(sizes, 1, dtype)
     # In this small model attention is larger than the rest of a layer.
-    first = ["k_proj", "q_proj", "v_proj"]
-    assert [path[-2].key for path in paths[:3]] == first
-    attention = abstract_params(model)["layers"]["self_attn"]
-    whole = sum(4 * attention[name]["kernel"].size for name in first)
-    grown = held[3] - held[0]
-    assert grown == whole if dtype == "auto" else grown < whole
+    first = [(name, layer) for layer in range(3) for name in ("k_proj", "q_proj", "v_proj")]
+    assert sorted((path[-2].key, layer) for path, layer in read[:9]) == sorted(first)
+
+
+def test_while_layers_are_read_there_is_no_second_copy_of_more_than_a_few(as_on_a_gpu):
+    model = make_model(make_architecture(num_hidden_layers=24))
+    mesh = make_mesh(MeshConfig(*ONE), jax.devices()[:1])
+    shapes = dict(jax.tree_util.tree_leaves_with_path(abstract_params(model)))
+    before, given, excess = live_bytes(), [], []
+
+    def read(path, before_it=None, layer=None):
+        excess.append(live_bytes() - before - sum(given))
+        shape = shapes[path].shape if layer is None else shapes[path].shape[1:]
+        given.append(4 * math.prod(shape))
+        return jax.device_put(np.ones(shape, np.float32), jax.devices()[0])
+
+    with jax.set_mesh(mesh):
+        made = read_layout(model, mesh, read)
+    joined = [made["layers"][0]["self_attn"]["qkv_proj"], made["layers"][0]["mlp"]["gate_up_proj"]]
+    largest = max(x.nbytes for x in jax.tree.leaves(joined))
+    # Those that are laid out while others are read, and the one before them.
+    assert max(excess) <= (sampler_weight_loading._AHEAD + 1) * largest
+    assert live_bytes() - before == sum(given) == sum(x.nbytes for x in jax.tree.leaves(made))
+
+
+def live_bytes():
+    return sum(x.nbytes for x in jax.live_arrays())
+
+
+def test_a_layer_that_cannot_be_read_ends_the_reading_with_its_error():
+    model = make_model(make_architecture(), unroll=3)
+    mesh = make_mesh(MeshConfig(*ONE), jax.devices()[:1])
+
+    def read(path, before=None, layer=None):
+        if layer == 1:
+            raise OSError("the disk is gone")
+        return jnp.ones(
+            dict(jax.tree_util.tree_leaves_with_path(abstract_params(model)))[path].shape[1:]
+        )
+
+    with jax.set_mesh(mesh), pytest.raises(OSError, match="the disk is gone"):
+        read_layout(model, mesh, read)
 
 
 def read_all(sizes, unroll, dtype):
-    """Reads all parameters into the sampler's layout and compares them; paths in order, and bytes before each."""
+    """Reads all parameters into the sampler's layout and compares them; returns what was read, in order."""
     model = make_model(make_architecture(), unroll=unroll)
     mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
-    weights, held, paths, waited = WeightLayout(dtype), [], [], []
+    weights, calls, waited = WeightLayout(dtype), [], []
 
-    def read(path, before):
+    def read(path, before=None, layer=None):
         jax.block_until_ready(before)
-        held.append(sum(x.nbytes for x in jax.live_arrays()))
-        paths.append(path)
-        return jnp.copy(flat[path])
+        calls.append((path, layer))
+        return jnp.copy(flat[path] if layer is None else flat[path][layer])
 
     with jax.set_mesh(mesh):
         new = init_params(model, jax.random.key(1), mesh)
@@ -255,8 +293,13 @@ def read_all(sizes, unroll, dtype):
     for one, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert one.sharding == wanted.sharding
         np.testing.assert_array_equal(one, wanted)
-    assert sorted(map(str, paths)) == sorted(map(str, flat))
-    return paths, held, model
+    apart = isinstance(found["layers"], tuple)
+    assert sorted(map(str, calls)) == sorted(
+        str((path, layer))
+        for path in flat
+        for layer in (range(3) if apart and path[0].key == "layers" else [None])
+    )
+    return calls
 
 
 def replace_all(sizes, unroll, dtype):

@@ -69,3 +69,13 @@ def test_threads_take_short_turns_while_weights_are_read_and_long_ones_after_it(
     with pytest.raises(KeyError), short_turns():
         raise KeyError
     assert sys.getswitchinterval() == before
+
+
+def test_turns_stay_short_until_the_last_reader_has_ended():
+    before, first, second = sys.getswitchinterval(), short_turns(), short_turns()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(1e-4)
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == before

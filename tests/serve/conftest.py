@@ -1,12 +1,11 @@
 """One server for all tests of real replies."""
 
 import pytest
-from serving import Gate, model_config, one_device, serve_config, served
+from serving import Gate, make_state, model_config, one_device, serve_config, served
 
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import open_model
 from jaxreason.sampling.engine import Engine
-from jaxreason.serve.server import make_server_state
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +19,7 @@ def server(gate):
         patch.setattr(
             Engine, "generate", lambda engine, *args, **kw: gate.generate(engine, *args, **kw)
         )
-        with served(make_server_state(serve_config(), model_config(), one_device())) as running:
+        with served(make_state()) as running:
             yield running
 
 

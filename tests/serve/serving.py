@@ -17,8 +17,9 @@ from jaxreason.recipes import load_recipe
 from jaxreason.sampling.engine import Engine
 from jaxreason.serve.api import make_app
 from jaxreason.serve.serve_config import ServeConfig
-from jaxreason.serve.server import uvicorn_config
+from jaxreason.serve.server import make_server_state, uvicorn_config
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.verbs.answering import begin_loading_tokenizer
 
 RECIPE = "configs/study_tiny.py"
 LONG = {"temperature": 5.0, "seed": 2, "max_tokens": 100}  # of a reply that goes on for a while
@@ -38,6 +39,11 @@ def model_config():
 
 def one_device():
     return make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+
+
+def make_state(config=None, model=None, mesh=None):
+    config, model, mesh = config or serve_config(), model or model_config(), mesh or one_device()
+    return make_server_state(config, model, mesh, begin_loading_tokenizer(model))
 
 
 class Gate:

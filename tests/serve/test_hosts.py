@@ -7,12 +7,13 @@ import httpx
 import jax
 import pytest
 from processes import run_processes, run_programs
-from serving import KEY, LONG, model_config, one_device, serve_config, served, wait_until
+from serving import KEY, LONG, make_state, model_config, serve_config, served, wait_until
 from weight_folders import noisy, write
 
 from jaxreason.serve import server as stage
 from jaxreason.serve.multihost import ControlChannel
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.verbs.answering import begin_loading_tokenizer
 
 TEXT = "/v1/completions"
 PROMPTS = ["<user>13+24=<assistant>", "<user>1+1=<assistant>", "1" * 90]
@@ -22,13 +23,13 @@ SCORED = {"prompt": PROMPTS[0], "max_tokens": 0, "echo": True, "logprobs": 1}
 def serve_here(root, sizes):
     """What process 0's clients get; the other processes follow."""
     mesh = make_mesh(MeshConfig(**sizes), jax.devices()[:2])
-    config = serve_config(api_key=KEY, weights_root=root, name="base")
+    config, model = serve_config(api_key=KEY, weights_root=root, name="base"), model_config()
     with jax.set_mesh(mesh):
         if jax.process_index() > 0:
-            loaded = stage.load(config, model_config(), mesh)
+            loaded = stage.load(config, model, mesh, begin_loading_tokenizer(model))
             stage._follow(config, loaded)
             return loaded.weights.fingerprint
-        with served(stage.make_server_state(config, model_config(), mesh)) as server:
+        with served(make_state(config, model, mesh)) as server:
             return ask(server)
 
 
@@ -61,7 +62,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def of_one_process(root):
     config = serve_config(api_key=KEY, weights_root=str(root), name="base")
-    with served(stage.make_server_state(config, model_config(), one_device())) as server:
+    with served(make_state(config)) as server:
         return ask(server)
 
 

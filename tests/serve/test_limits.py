@@ -9,11 +9,20 @@ import jax
 import jax.numpy as jnp
 import openai
 import pytest
-from serving import KEY, LONG, model_config, one_device, serve_config, served, wait_until
+from serving import (
+    KEY,
+    LONG,
+    make_state,
+    model_config,
+    one_device,
+    serve_config,
+    served,
+    wait_until,
+)
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.models.huggingface import open_model
+from jaxreason.models.huggingface import open_model, static_model
 from jaxreason.sampling import open_engine
 from jaxreason.sampling.engine_config import EngineStats
 from jaxreason.sampling.sampling_params import Completion
@@ -345,18 +354,25 @@ def test_an_address_that_is_taken_is_named(server):
 BROKEN, GOOD = "<user>7=<assistant>", "<user>13+24=<assistant>"
 
 
+def untied(config):
+    """As `static_model`, with a head of its own."""
+    model = static_model(config)
+    architecture = dataclasses.replace(model.architecture, tie_word_embeddings=False)
+    return dataclasses.replace(model, architecture=architecture)
+
+
 def open_broken(tokenizer):
     """As `open_reader`, but what follows the digit 7 is not a number; the head, which is tied, stays whole."""
 
     def open_(config, mesh):
-        model, params = open_model(config, mesh)
-        architecture = dataclasses.replace(model.architecture, tie_word_embeddings=False)
+        params = open_model(config, mesh)[1]
         table = params["embed_tokens"]["embedding"]
         broken = table.at[tokenizer.encode("7")[0]].set(jnp.nan)
         params |= {"embed_tokens": {"embedding": broken}, "lm_head": {"kernel": table.T}}
         flat = dict(jax.tree_util.tree_leaves_with_path(params))
-        model = dataclasses.replace(model, architecture=architecture)
-        return model, lambda path, before: flat[path]
+        return untied(
+            config
+        ), lambda path, before=None, layer=None: flat[path] if layer is None else flat[path][layer]
 
     return open_
 
@@ -364,10 +380,9 @@ def open_broken(tokenizer):
 @pytest.fixture(scope="module")
 def broken(tokenizer):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_engine, "static_model", untied)
         patch.setattr(open_engine, "open_reader", open_broken(tokenizer))
-        with served(
-            stage.make_server_state(serve_config(), model_config(), one_device())
-        ) as running:
+        with served(make_state()) as running:
             yield running
 
 

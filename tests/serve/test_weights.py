@@ -12,7 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import jax
 import pytest
-from serving import GENERATE, KEY, LONG, model_config, one_device, serve_config, served, wait_until
+from serving import (
+    GENERATE,
+    KEY,
+    LONG,
+    make_state,
+    model_config,
+    one_device,
+    serve_config,
+    served,
+    wait_until,
+)
 from weight_folders import noisy, write, write_refused
 
 from jaxreason.models import safetensors_reader
@@ -49,7 +59,7 @@ def folders(tmp_path_factory):
 def make(folders, **changes):
     model = dataclasses.replace(model_config(), path=str(folders / "base"))
     config = serve_config(api_key=KEY, weights_root=str(folders), **changes)
-    return stage.make_server_state(config, model, one_device())
+    return make_state(config, model)
 
 
 @pytest.fixture(scope="module")
