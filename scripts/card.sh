@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures on one GPU what docs/performance.md says of GPUs, in parts of less than ten minutes each:
 #   bash scripts/card.sh load|attention|update|start|plan FOLDER [h100|h200] [TOKENIZER]
-# Results are appended to files in FOLDER. TOKENIZER is a folder with Qwen3's: `plan` needs it, and `start` then loads
-# it too. PYTHON is the interpreter.
+# Results are appended to files in FOLDER. TOKENIZER is a folder with Qwen3's: `plan` needs it, and `start` loads that of
+# the tiny model without it. PYTHON is the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:?one of load, attention, update, start, plan} folder=${2:?a folder for the results}
@@ -32,7 +32,7 @@ case $part in
       --rows 4 --length 4096 --chunk 1024 --repeats 3 --sides jaxreason
     ;;
   start)
-    "$python" scripts/random_model.py 4b "$folder/random_4b" ${tokenizer:+--tokenizer "$tokenizer"}
+    "$python" scripts/random_model.py 4b "$folder/random_4b" --tokenizer "${tokenizer:-configs/tiny_base}"
     "$python" scripts/start_time.py --path "$folder/random_4b" --dtype bfloat16 --slots 256 \
       --max-length 2048 --repeats 2 2>&1 | tee -a "$folder/start.log"
     ;;

@@ -1,7 +1,8 @@
 """Hugging Face model folders to sharded parameters, streamed.
 
 Each process reads only the parts of tensors that its own devices hold. It never has more than two (stacked)
-parameters' parts in memory: one that is read, and the one before it on its way to the devices.
+parameters' parts in memory: one that is read, and the one before it on its way to the devices. Of parameters that are
+read layer by layer it has a few layers.
 """
 
 import logging
