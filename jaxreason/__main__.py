@@ -1,16 +1,16 @@
 """The program as a command: `jaxreason` or `python -m jaxreason`."""
 
-import gc
 import os
 import sys
+
+from jaxreason.host_memory import no_collection
 
 
 def main() -> None:
     """Starts the program in a process of its own."""
-    gc.disable()  # Until `cli` has imported the rest.
-    hide_torch()
-    from jaxreason import cli
-
+    with no_collection():
+        hide_torch()
+        from jaxreason import cli
     cli.main()
 
 

@@ -16,6 +16,7 @@ from jaxreason.config import defaults, unclaimed
 from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
+from jaxreason.host_memory import no_collection
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
@@ -61,7 +62,8 @@ def run_chat(
             stream.reconfigure(errors="replace")
     path = resolve(model_config.path)
     print(f"{path}: loading and compiling ...", flush=True)
-    engine, _ = open_engine(model_config, mesh, config.sampler, loading)
+    with no_collection():
+        engine, _ = open_engine(model_config, mesh, config.sampler, loading)
     print(f"{epath.Path(path).name}: {HELP}", flush=True)
     _converse(Session(config, loading.result(), engine, seed))
 

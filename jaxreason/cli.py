@@ -1,6 +1,5 @@
 """The `jaxreason` program: finds the verb, its recipe and its flags, runs it, and reports how it ended."""
 
-import gc
 import os
 import select
 import sys
@@ -9,8 +8,6 @@ import traceback
 # Shows XLA's errors but not its warnings, such as "Can't reduce memory use below ... by rematerialization" for programs
 # that fit. 1 shows warnings too, 0 everything. XLA reads this when JAX is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Imports make many objects and hardly any garbage: looking for it would take a sixth of their time.
-gc.disable()
 
 from etils import epath
 
@@ -29,8 +26,6 @@ from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides
 
-gc.enable()
-
 
 def main(argv: list[str] | None = None) -> None:
     """The entry point of the console program.
@@ -38,8 +33,6 @@ def main(argv: list[str] | None = None) -> None:
     It ends with code 2 and one message for an error that a user can cause, with 130 at Ctrl-C, and with a traceback for
     any other error. The log of the working directory has the traceback in any case.
     """
-    if argv is None:
-        gc.freeze()  # This process is the program's alone: what it has imported stays to its end.
     words = list(sys.argv if argv is None else argv)[1:]
     try:
         if not _informed(words):

@@ -40,7 +40,10 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(start(arguments, *arguments.child)))
+        from jaxreason.host_memory import no_collection
+
+        with no_collection():  # As the program does it.
+            print(json.dumps(start(arguments, *arguments.child)))
         return
     from machine import described, machine
 

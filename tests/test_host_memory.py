@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jaxreason import host_memory
 from jaxreason.host_memory import computes_on_cpu
 
+ROOT = Path(__file__).parent.parent
 # Takes 64 MB in a thread, as XLA does, writes to it and frees it; how many pages are paid for the second time.
 PROGRAM = """
 import ctypes, resource, sys, threading
@@ -68,3 +70,82 @@ def test_jax_computes_on_the_cpu_where_it_is_told_to_or_has_nothing_else(monkeyp
         find = {installed: True}.get
         monkeypatch.setattr(host_memory.importlib.util, "find_spec", find)
         assert computes_on_cpu("") is expected
+
+
+# Prints what the collector did in the block and after it: a cycle is garbage, a list of lists stays.
+COLLECTED = """
+import gc, sys
+from jaxreason.host_memory import no_collection
+
+if sys.argv[1] == "False":
+    gc.disable()
+began, dead = [], []
+gc.callbacks.append(lambda phase, info: began.append(phase) if phase == "start" else None)
+
+class Cycle:
+    def __init__(self):
+        self.own = self
+    def __del__(self):
+        dead.append(1)
+
+with no_collection():
+    stays = [[i] for i in range(100_000)]
+    Cycle()
+    print(len(began), len(dead), gc.isenabled())
+print(gc.get_freeze_count() > 100_000, gc.isenabled())
+Cycle()
+gc.collect()
+print(len(dead))
+"""
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_looked_for_until_the_end_and_none_of_before_after_it(enabled):
+    words = [sys.executable, "-c", COLLECTED, str(enabled)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    # The cycle of before is never found, the one of after is.
+    assert done.stdout.split() == ["0", "0", "False", "True", str(enabled), "1"]
+
+
+# Runs the program, and prints how often the collector ran before it was ready.
+STARTED = """
+import gc, sys
+from jaxreason.__main__ import main
+
+began = []
+gc.callbacks.append(lambda phase, info: began.append(info["generation"]) if phase == "start" else None)
+{patch}
+main()
+"""
+AT_THE_END = """
+import atexit
+atexit.register(lambda: print(len(began), gc.isenabled(), gc.get_freeze_count() > 10_000))
+"""
+SERVED = """
+from jaxreason.verbs import answering, call
+from jaxreason.serve import server
+loads = server.make_server_state
+def load(*given):
+    before = len(began)
+    state = loads(*given)
+    print("while it loads", len(began) - before)
+    return state
+server.make_server_state, server._serve = load, lambda *given: print("enabled", gc.isenabled())
+"""
+
+
+def started(patch, *words):
+    program = [sys.executable, "-c", STARTED.format(patch=patch), *words]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout
+
+
+def test_no_garbage_is_looked_for_while_the_program_imports():
+    out = started(AT_THE_END, "--version")
+    assert out.splitlines()[-1].split() == ["0", "True", "True"]
+
+
+@pytest.mark.slow
+def test_no_garbage_is_looked_for_while_a_server_loads_its_model():
+    out = started(SERVED, "serve", "--config", "configs/study_tiny.py", "--config.serve.port=0")
+    assert "while it loads 0" in out and "enabled True" in out

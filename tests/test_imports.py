@@ -92,12 +92,12 @@ MAY_IMPORT = {
         "tasks",
         "training",
     },
-    "chat": {"compiling", "config", "data", "models", "sampling", "sharding"},
-    "serve": {"compiling", "config", "data", "models", "sampling", "sharding"},
+    "chat": {"compiling", "config", "data", "host_memory", "models", "sampling", "sharding"},
+    "serve": {"compiling", "config", "data", "host_memory", "models", "sampling", "sharding"},
     "verbs": None,  # anything
     "plan": {"compiling", "config", "data", "models", "rl", "sampling", "sharding", "training"},
     "cli": None,  # anything
-    "__main__": {"cli"},
+    "__main__": {"cli", "host_memory"},
 }
 # Outside package -> the only parts of jaxreason that may import it.
 ONLY_IN = {

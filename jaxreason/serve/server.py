@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import gc
 import math
 import os
 import re
@@ -22,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.host_memory import no_collection
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.open_engine import open_engine
@@ -68,10 +68,13 @@ def run_serve(
       RuntimeError: the engine failed and cannot continue.
     """
     if jax.process_index() > 0:
-        _follow(config, load(config, model_config, mesh, loading))
+        with no_collection():
+            loaded = load(config, model_config, mesh, loading)
+        _follow(config, loaded)
         return
     with _listen(config) as listener:
-        state = make_server_state(config, model_config, mesh, loading)
+        with no_collection():
+            state = make_server_state(config, model_config, mesh, loading)
         host, port = listener.getsockname()[:2]
         if config.host not in LOOPBACK and not state.api_key:
             print(
@@ -80,9 +83,6 @@ def run_serve(
             )
         shown = f"[{host}]" if ":" in host else host
         print(f"{state.name} is served at http://{shown}:{port}/v1", flush=True)
-        # The objects that exist now stay. If the garbage collector examined them again and again, parsing a body of
-        # many small lists would take 15 times as long.
-        gc.freeze()
         _serve(state, listener, config)
 
 

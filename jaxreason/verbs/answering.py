@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from jaxreason import chat
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.host_memory import no_collection
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.verbs.call import Call, on_mesh
@@ -22,7 +23,10 @@ def serve_verb(call: Call) -> None:
     """Runs the HTTP server."""
     section = call.section("serve", ServeConfig)
     loading = begin_loading_tokenizer(call.model)
-    with extra("serve", "fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"):
+    with (
+        no_collection(),
+        extra("serve", "fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"),
+    ):
         from jaxreason.serve import server
     with on_mesh(call) as mesh:
         server.run_serve(section, call.model, mesh, loading)
