@@ -3,15 +3,19 @@
 import os
 import sys
 
+from jaxreason.errors import end_threads
 from jaxreason.host_memory import no_collection
 
 
 def main() -> None:
     """Starts the program in a process of its own."""
-    with no_collection():
+    with no_collection(freeze=True):
         hide_torch()
         from jaxreason import cli
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        end_threads()
 
 
 def hide_torch() -> None:

@@ -7,13 +7,14 @@ tracing or compiling, if shapes, dtypes, shardings and the current mesh are the 
 """
 
 import os
-import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
+
+from jaxreason.errors import check_running
 
 # A jitted function and abstract arguments. Arguments that a call passes as host arrays have no sharding.
 ProgramCall = tuple[Any, tuple[Any, ...]]
@@ -53,8 +54,7 @@ class Compiling:
                 self._begun[name].result().result()
 
     def _lower(self, function: Any, args: tuple[Any, ...]) -> Future:
-        if not threading.main_thread().is_alive():  # The program ends.
-            raise RuntimeError("the program ended before its programs were compiled")
+        check_running("compiling")
         with jax.set_mesh(self._mesh):
             lowered = function.lower(*args)
         return self._compilers.submit(self._compile, lowered)

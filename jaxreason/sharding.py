@@ -203,6 +203,7 @@ def unstacked(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
     """Returns the sharding of one entry of the first dimension, which is not split: of one layer of stacked ones."""
     if not isinstance(sharding, NamedSharding):
         return sharding
+    assert not sharding.spec or sharding.spec[0] is None, f"split over layers: {sharding.spec}"
     return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
 
 

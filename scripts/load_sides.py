@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import itertools
 import json
 import os
 import time
@@ -49,14 +48,14 @@ def random_reader(model: Model, mesh: Mesh) -> Callable[..., jax.Array]:
     """Returns a function that draws parameters as `read_layout` reads them, so that there is no second copy of them."""
     leaves = jax.tree_util.tree_leaves_with_path(abstract_params(model))
     shardings = jax.tree.leaves(param_shardings(model, mesh))
-    wanted = {path: (x, kept) for (path, x), kept in zip(leaves, shardings, strict=True)}
-    seeds = itertools.count()
+    both = enumerate(zip(leaves, shardings, strict=True))
+    wanted = {path: (number, x, kept) for number, ((path, x), kept) in both}
 
     def read(path: tuple, before: Any = None, layer: int | None = None) -> jax.Array:
-        x, sharding = wanted[path]
+        number, x, sharding = wanted[path]
         shape = x.shape if layer is None else x.shape[1:]
         draw = drawing(shape, x.dtype, sharding if layer is None else unstacked(sharding))
-        return draw(next(seeds), float(path[-1].key == "scale"))
+        return draw(1000 * number + (layer or 0), float(path[-1].key == "scale"))
 
     return read
 

@@ -29,7 +29,9 @@ PHASES = ("imports", "devices", "tokenizer", "weights", "programs", "token")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--path", help="a model; without one, random weights of 64 features")
+    parser.add_argument(
+        "--path", help="a model with its tokenizer; without one, random weights of 64 features"
+    )
     parser.add_argument("--layers", type=int, default=36, help="of the model with random weights")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--slots", type=int, default=16)

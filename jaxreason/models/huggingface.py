@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.config import FREE, LEARNED, at_least
-from jaxreason.errors import UserError
+from jaxreason.errors import UserError, check_running
 from jaxreason.models.architecture import Architecture, Model
 from jaxreason.models.decoder import abstract_params, init_params, param_shardings
 from jaxreason.models.families import dotted, weight_shapes
@@ -266,7 +266,8 @@ def _load_param(
             elif bounds[0][0] <= layer < bounds[0][1]:
                 copy_into(part[layer - bounds[0][0]], sources[layer].read(index[1:]))
 
-    with short_turns(), sources[0].file.turn:
+    with sources[0].file.turn, short_turns():
+        check_running("reading weights")
         if len(sources) == 1:
             read(0)
         else:

@@ -15,7 +15,9 @@ from jaxtyping import Shaped
 
 _ROWS = 32  # At a time: 64 bytes of a column in 16 bits, which is a line of the cache.
 _TURN = 1e-4  # Seconds.
-_LOCK, _OPEN = threading.Lock(), []  # Of each `short_turns` that is open: the turns before it.
+_LOCK = threading.Lock()
+# One entry for each `short_turns` that is open. The first is how long turns were before any of them.
+_OPEN: list[float] = []
 
 
 @contextlib.contextmanager

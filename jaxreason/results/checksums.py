@@ -21,7 +21,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.errors import UserError
+from jaxreason.errors import UserError, check_running
 from jaxreason.results.atomic_files import about, is_remote, write_json
 from jaxreason.results.buckets import version_in_store
 from jaxreason.results.lease import check_held
@@ -155,8 +155,13 @@ def hash_all_once(folder: epath.Path, names: Sequence[str]) -> dict[str, dict[st
     Raises:
       OSError: as `hash_once`.
     """
+
+    def hash_one(name: str) -> dict[str, Any]:
+        check_running("hashing")
+        return hash_once(folder / name)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(names, pool.map(lambda name: hash_once(folder / name), names), strict=True))
+        return dict(zip(names, pool.map(hash_one, names), strict=True))
 
 
 def hash_once(path: epath.PathLike) -> dict[str, Any]:

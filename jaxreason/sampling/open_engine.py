@@ -4,7 +4,6 @@ They should start fast. So three things happen at the same time, each in a threa
 are read, and programs are compiled.
 """
 
-import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -63,16 +62,10 @@ def open_engine(
 def _read(
     model_config: ModelConfig, mesh: Mesh, config: SamplerConfig, ready: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Reads the weights into the engine's layout; stops early if the program ends."""
+    """Reads the weights into the engine's layout."""
     model, read = open_reader(model_config, mesh)
-
-    def read_one(path: tuple, *how: Any) -> jax.Array:
-        if not threading.main_thread().is_alive():
-            raise RuntimeError("the program ended before the weights were read")
-        return read(path, *how)
-
     with jax.set_mesh(mesh):
-        return read_layout(model, mesh, read_one, config.weights, ready)
+        return read_layout(model, mesh, read, config.weights, ready)
 
 
 def _warm_up(engine: Engine, token: int) -> None:

@@ -4,7 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from jaxreason import chat
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.host_memory import no_collection
+from jaxreason.host_memory import keep_freed_memory, no_collection
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.verbs.call import Call, on_mesh
@@ -37,6 +37,7 @@ def begin_loading_tokenizer(model: ModelConfig) -> Future[Tokenizer]:
 
     The future has the errors of `resolve` and `load_tokenizer`.
     """
+    keep_freed_memory()  # Only a process that has had no other thread uses one heap for all of them.
     return ThreadPoolExecutor(1, "tokenizer").submit(
         lambda: load_tokenizer(str(resolve(model.path, weights=False)))
     )

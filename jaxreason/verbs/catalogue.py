@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxreason.config import ConfigError, nearest
+from jaxreason.host_memory import no_collection
 from jaxreason.recipe_fields import FieldInfo, describe_fields
 from jaxreason.studies.recipe_sections import SECTIONS
 from jaxreason.verbs.call import Call
@@ -49,7 +50,9 @@ def _function(module: str, name: str) -> Callable[[Call], None]:
 
 
 def _call(module: str, name: str, call: Call) -> None:
-    getattr(importlib.import_module(module), name)(call)
+    with no_collection():
+        found = importlib.import_module(module)
+    getattr(found, name)(call)
 
 
 TINY = "--config configs/study_tiny.py"

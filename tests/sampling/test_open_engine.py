@@ -14,6 +14,7 @@ import pytest
 from compilations import compilations
 
 from jaxreason.errors import UserError
+from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.sampling import open_engine as module
 from jaxreason.sampling.device_programs import make_device_programs
@@ -24,6 +25,7 @@ from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ROOT = Path(__file__).parents[2]
+TINY = "configs/study_tiny.py"
 CONFIG = SamplerConfig(8, 48, 4, 64, 8, 64, 8, 0, 0, "auto", "auto", True)
 TOKENS = SimpleNamespace(stop_ids=(3,), pad_id=0, decode=str, close_think=())
 
@@ -70,7 +72,14 @@ def test_the_weights_are_read_before_the_tokenizer_is_there(monkeypatch):
         return found
 
     monkeypatch.setattr(module, "read_layout", reading)
-    threading.Thread(target=lambda: read.wait(60) and loaded.set_result(TOKENS)).start()
+
+    def answer():
+        if read.wait(60):
+            loaded.set_result(TOKENS)
+        else:
+            loaded.set_exception(AssertionError("the weights were not read"))
+
+    threading.Thread(target=answer).start()
     with jax.set_mesh(mesh):
         engine, _ = open_engine(model_config(1), mesh, CONFIG, loaded)
         assert len(replies(engine)) == 6
@@ -88,37 +97,69 @@ def test_a_tokenizer_or_weights_that_cannot_be_loaded_end_the_start(tmp_path):
             open_engine(model_config(1, tmp_path), mesh, CONFIG, loaded)
 
 
+# Each weight takes a second, and the tokenizer fails soon after the first has begun.
 SLOW = """
-import time
+import sys, threading, time
 from concurrent.futures import Future
-import jax
+from jaxreason.__main__ import main
 from jaxreason.errors import UserError
-from jaxreason.sampling import open_engine as module
-from test_open_engine import CONFIG, mesh_of, model_config
+from jaxreason.models import huggingface
+from jaxreason.results import checksums
+from jaxreason.verbs import answering
 
-open_reader = module.open_reader
+where = {"huggingface": huggingface, "checksums": checksums}[sys.argv.pop(1)]
+name = sys.argv.pop(1)
+work, failed, began = getattr(where, name), Future(), threading.Event()
 
 def slowly(*given):
-    model, read = open_reader(*given)
-    def read_slowly(*how):
-        time.sleep(1.0)
-        print("read", flush=True)
-        return read(*how)
-    return model, read_slowly
+    began.set()
+    print("begun", flush=True)
+    time.sleep(1.0)
+    return work(*given)
 
-module.open_reader, failed = slowly, Future()
-failed.set_exception(UserError("no tokenizer here"))
-mesh = mesh_of((1, 1, 1, 1))
-with jax.set_mesh(mesh):
-    module.open_engine(model_config(1), mesh, CONFIG, failed)
+def fail():
+    began.wait(60)
+    time.sleep(0.5)  # By then the others wait for a thread.
+    failed.set_exception(UserError("no tokenizer here"))
+
+setattr(where, name, slowly)
+answering.begin_loading_tokenizer = lambda model: failed
+threading.Thread(target=fail).start()
+main()
 """
 
 
+@pytest.fixture
+def in_shards(tmp_path):
+    """A model in many files, with their checksums."""
+    config = model_config(1)
+    model, params = open_model(config, None)
+    where = {"tokenizer_from": ROOT / "configs/tiny_base", "max_shard_bytes": 50_000}
+    save_model(tmp_path / "model", model, params, **where)
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 20
+    return tmp_path / "model"
+
+
+# The weights that are read when the program ends: one stack of layers, or one layer by each thread; four files hashed.
 @pytest.mark.slow
-def test_a_program_that_ends_early_does_not_read_the_rest_of_the_weights():
-    folders = (ROOT, ROOT / "tests", ROOT / "tests/sampling")
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-    program = [sys.executable, "-c", SLOW]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=120, env=env)
-    assert done.returncode == 1 and "no tokenizer here" in done.stderr
-    assert done.stdout.count("read") <= 1
+@pytest.mark.parametrize(
+    ("where", "name", "unroll", "most"),
+    [
+        ("huggingface", "copy_into", 1, 3),
+        ("huggingface", "copy_into", 1000, 8),
+        ("checksums", "hash_once", 1, 4),
+    ],
+)
+def test_a_program_that_ends_early_does_not_read_the_rest(
+    in_shards, tmp_path, where, name, unroll, most
+):
+    # One device, and no file has been hashed before.
+    env = os.environ | {"XLA_FLAGS": "", "JAXREASON_CACHE": str(tmp_path / "hashes")}
+    if name != "hash_once":
+        (in_shards / "checksums.json").unlink()
+    fields = {"model.path": in_shards, "model.unroll": unroll, "serve.port": 0}
+    words = [f"--config.{field}={value}" for field, value in fields.items()]
+    program = [sys.executable, "-c", SLOW, where, name, "serve", "--config", TINY, *words]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, env=env, cwd=ROOT)
+    assert done.returncode == 2 and "no tokenizer here" in done.stderr
+    assert 1 <= done.stdout.count("begun") <= most
