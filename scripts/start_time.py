@@ -93,7 +93,6 @@ def start(arguments, way: str, cache: str) -> dict:
 
     import jaxreason.cli  # noqa: F401
     from jaxreason.compiling import Compiling
-    from jaxreason.host_memory import keep_freed_memory
     from jaxreason.models.huggingface import ModelConfig
     from jaxreason.sampling import engine, open_engine
     from jaxreason.serve import server  # noqa: F401
@@ -112,7 +111,6 @@ def start(arguments, way: str, cache: str) -> dict:
 
         return noted
 
-    keep_freed_memory()
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # As in a run.
     compiled = count_compiling()

@@ -259,20 +259,20 @@ def _load_param(
     }
 
     def read(layer: int) -> None:
-        for bounds, part in parts.items():
-            index = tuple(slice(*pair) for pair in bounds)
-            if not stacked:
-                copy_into(part, sources[layer].read(index))
-            elif bounds[0][0] <= layer < bounds[0][1]:
-                copy_into(part[layer - bounds[0][0]], sources[layer].read(index[1:]))
+        with sources[layer].file.turn, short_turns():
+            check_running("reading weights")
+            for bounds, part in parts.items():
+                index = tuple(slice(*pair) for pair in bounds)
+                if not stacked:
+                    copy_into(part, sources[layer].read(index))
+                elif bounds[0][0] <= layer < bounds[0][1]:
+                    copy_into(part[layer - bounds[0][0]], sources[layer].read(index[1:]))
 
-    with sources[0].file.turn, short_turns():
-        check_running("reading weights")
-        if len(sources) == 1:
-            read(0)
-        else:
-            with ThreadPoolExecutor(_threads(sources)) as pool:
-                list(pool.map(read, range(len(sources))))
+    if len(sources) == 1:
+        read(0)
+    else:
+        with ThreadPoolExecutor(_threads(sources)) as pool:
+            list(pool.map(read, range(len(sources))))
     jax.block_until_ready(before)
     arrays = [jax.device_put(parts[bounds], device) for device, bounds in places.items()]
     return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)
