@@ -69,6 +69,51 @@ def test_elsewhere_it_is_left_to_the_system(environment):
     assert second_faults(False, **environment) > 10
 
 
+LARGE_PAGES = """
+import ctypes, re, sys
+from pathlib import Path
+from jaxreason import host_memory
+
+if sys.argv[1:]:
+    host_memory.OVERCOMMIT = sys.argv[1]
+assert host_memory.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+place = libc.malloc(1 << 28)
+ctypes.memset(ctypes.c_void_p(place), 1, 1 << 28)
+for part in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())[1:]:
+    low, high = (int(x, 16) for x in part.split()[0].split("-"))
+    if low <= place + (1 << 27) < high:
+        print("hg" in re.search("VmFlags:(.*)", part)[1].split())
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(int(peak[1]) // 1024)
+"""
+
+
+def large_pages(*arguments: str) -> tuple[str, int]:
+    """Whether 256 MB of the heap have large pages, and the largest memory of the process in MiB."""
+    inherited = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE_PAGES, *arguments],
+        env=inherited | {"JAX_PLATFORMS": "cpu"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    asked, peak = done.stdout.split()
+    return asked, int(peak)
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no such pages here"
+)
+def test_large_pages_are_asked_for_and_take_no_memory_before_they_are_written(tmp_path):
+    asked, peak = large_pages()
+    assert asked == "True" and 256 < peak < 400  # of addresses for the whole machine's memory
+    (tmp_path / "overcommit").write_text("2\n")
+    assert large_pages(str(tmp_path / "overcommit"))[0] == "False"
+
+
 def test_jax_computes_on_the_cpu_where_it_is_told_to_or_has_nothing_else(monkeypatch):
     assert computes_on_cpu("cpu")
     assert not computes_on_cpu("tpu,cpu") and not computes_on_cpu("cuda")

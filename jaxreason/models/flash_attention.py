@@ -16,7 +16,11 @@ from jaxreason.models.attention_mask import attention_mask
 from jaxreason.models.blockwise import LOWEST, add_block, cut_blocks, no_blocks
 from jaxreason.sharding import axis_size, platform
 
-BLOCK = {"cpu": 64, "gpu": 128, "tpu": 512}  # queries, and keys, of a block
+BLOCK = {"cpu": 256, "gpu": 128, "tpu": 512}  # most queries, and keys, of a block
+PACKED = {
+    "cpu": 64
+}  # the same where rows hold several segments, many of them shorter than a large block
+MULTIPLE = 16  # A block that is not the whole row is a multiple of it, as vector units want it.
 NEVER = 2**30  # position of the keys that fill up the last block: nobody sees it
 
 
@@ -48,9 +52,9 @@ def attend_by_blocks(
 
     A query that sees no key gets finite numbers.
     """
+    size = block_size(q.shape[1], packed=segments is not None)
     if segments is None:
         segments = jnp.zeros(query_positions.shape, jnp.int32)
-    size = min(BLOCK.get(platform(), BLOCK["tpu"]), q.shape[1])
     queries = _Places(
         cut_blocks(size, query_positions), cut_blocks(size, segments, segments[:, -1:])
     )
@@ -62,6 +66,17 @@ def attend_by_blocks(
     out = _attend_parts(window, _Blocks(rows, k, v), queries, keys)
     out = out.reshape(*out.shape[:3], -1, size, out.shape[-1])
     return jnp.einsum("nBKGLH->BnLKGH", out).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+
+
+def block_size(length: int, packed: bool) -> int:
+    """Tokens of a block for rows of `length` tokens: blocks of about the same size, so that little is filled up."""
+    most = BLOCK.get(platform(), BLOCK["tpu"])
+    if packed:
+        most = PACKED.get(platform(), most)
+    if length <= most:
+        return length
+    part = -(-length // -(-length // most))
+    return min(most, -(-part // MULTIPLE) * MULTIPLE)
 
 
 def _attend_parts(window: int | None, *operands: _Blocks | _Places) -> Float[Array, "n B K M H"]:
@@ -110,31 +125,39 @@ def _forward(window, blocks, queries, keys):
 
 
 def _backward(window, kept, d_out):
-    """The gradients, with p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10)."""
+    """The gradients, with p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10).
+
+    Scores are made transposed, keys by queries. So every product sums over the last dimension of its first operand:
+    XLA's CPU compiler has fast batched products for those alone.
+    """
     blocks, queries, keys, meets, out, normalizer = kept
     # Σ_j p_j · (do·v_j) = do · Σ_j p_j v_j = do·o: the softmax's gradient needs this mean of each row, and the output
     # that was kept gives it without another pass over the keys.
     mean = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
     scale = blocks.q.shape[-1] ** -0.5
+    transposed_k = jnp.swapaxes(blocks.k, -1, -2)
 
     def of_query_block(carry, index):
         q, here, d = blocks.q[index], _at(queries, index), d_out[index]
+        of_query = functools.partial(_by_query, length=here.positions.shape[1])
+        row_normalizer, row_mean = (of_query(x[index][:, :, None]) for x in (normalizer, mean))
 
         def add(j, sums):
             dq, dk, dv = sums
-            k, v = blocks.k[j], blocks.v[j]
-            seen = _seen(window, here, _at(keys, j), q)
+            seen = jnp.swapaxes(_mask(window, here, _at(keys, j)), 1, 2)[:, None, :, None]
+            scores = of_query(_product("BKLH,BKMH->BKLM", blocks.k[j], q)) * scale
             # exp(score - log-sum-exp) is the softmax itself: no maximum and no sum are needed a second time.
-            p = jnp.where(seen, jnp.exp(_scores(q, k) - normalizer[index][..., None]), 0.0)
-            d_p = _product("BKMH,BKLH->BKML", d, v)
+            p = jnp.where(seen, jnp.exp(scores - row_normalizer), 0.0)
+            d_p = of_query(_product("BKLH,BKMH->BKLM", blocks.v[j], d))
             # Cast before the products, which then run in bfloat16 as the forward ones do, and sum in float32.
-            d_s = (p * (d_p - mean[index][..., None]) * scale).astype(q.dtype)
-            dv = dv.at[j].add(_product("BKML,BKMH->BKLH", p.astype(d.dtype), d))
-            dk = dk.at[j].add(_product("BKML,BKMH->BKLH", d_s, q))
-            return dq + _product("BKML,BKLH->BKMH", d_s, k), dk, dv
+            d_s = _by_row((p * (d_p - row_mean) * scale).astype(q.dtype))
+            dv = dv.at[j].add(_product("BKLM,BKMH->BKLH", _by_row(p.astype(d.dtype)), d))
+            dk = dk.at[j].add(_product("BKLM,BKMH->BKLH", d_s, q))
+            return dq + _product("BKHL,BKLM->BKHM", transposed_k[j], d_s), dk, dv
 
-        dq, dk, dv = _over_meetings(meets[index], add, (jnp.zeros(q.shape, jnp.float32), *carry))
-        return (dk, dv), dq.astype(q.dtype)
+        start = jnp.zeros((*q.shape[:2], q.shape[3], q.shape[2]), jnp.float32)
+        dq, dk, dv = _over_meetings(meets[index], add, (start, *carry))
+        return (dk, dv), jnp.swapaxes(dq, -1, -2).astype(q.dtype)
 
     # The outer loop goes over queries, so dq is finished in one turn; dk and dv of all keys are carried along and grow,
     # in float32, since each gets a sum of as many terms as there are query blocks.
@@ -158,11 +181,25 @@ def _at(places: _Places, index: Array) -> _Places:
     return _Places(*(x[index] for x in places))
 
 
-def _seen(window, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M L"]:
-    seen = attention_mask(
+def _mask(window: int | None, here: _Places, there: _Places) -> Bool[Array, "B L S"]:
+    return attention_mask(
         here.positions, there.positions, here.segments, there.segments, window
     ).mask
+
+
+def _seen(window: int | None, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M S"]:
+    seen = _mask(window, here, there)
     return jnp.tile(seen, (1, q.shape[2] // seen.shape[1], 1))[:, None]
+
+
+def _by_query(x: Float[Array, "B K S M"], length: int) -> Float[Array, "B K S G L"]:
+    """Takes the M = G·L rows of queries apart, so that all G of a query meet its row of the mask."""
+    return x.reshape(*x.shape[:3], -1, length)
+
+
+def _by_row(x: Float[Array, "B K S G L"]) -> Float[Array, "B K S M"]:
+    """Undoes `_by_query`."""
+    return x.reshape(*x.shape[:3], -1)
 
 
 def _meetings(window: int | None, queries: _Places, keys: _Places) -> Bool[Array, "n n"]:

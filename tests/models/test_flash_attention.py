@@ -7,14 +7,15 @@ import pytest
 
 from jaxreason.models.attention import ATTENTION, plain
 from jaxreason.models.attention_mask import attention_mask
-from jaxreason.models.flash_attention import BLOCK, attend_by_blocks
+from jaxreason.models.flash_attention import BLOCK, PACKED, attend_by_blocks, block_size
 
 BATCH, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 2, 21, 6, 2, 4
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setitem(BLOCK, "cpu", 4)  # 21 tokens: five blocks and one that is filled up
+    for sizes in (BLOCK, PACKED):  # 21 tokens: five blocks and one that is filled up
+        monkeypatch.setitem(sizes, "cpu", 4)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,12 @@ def packed():
     return positions, segments.astype(np.int32)
 
 
+def rows_of(segmented: bool):
+    if segmented:
+        return packed()
+    return np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1)), None
+
+
 def in_numpy(q, k, v, mask):
     out = np.zeros(q.shape)
     for b, t, n in np.ndindex(q.shape[:3]):
@@ -45,10 +52,7 @@ def in_numpy(q, k, v, mask):
 @pytest.mark.parametrize("segmented", [True, False])
 def test_it_equals_attention_written_out(operands, window, segmented):
     q, k, v, _ = operands
-    positions, segments = packed()
-    if not segmented:
-        positions = np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1))
-        segments = None
+    positions, segments = rows_of(segmented)
     mask = np.asarray(attention_mask(positions, positions, segments, segments, window).mask)
     out = attend_by_blocks(q, k, v, positions, positions, segments, window)
     np.testing.assert_allclose(out, in_numpy(q, k, v, mask), atol=1e-5)
@@ -68,9 +72,10 @@ def test_every_backend_equals_attention_written_out_where_a_token_is_one(operand
 
 
 @pytest.mark.parametrize("window", [None, 3])
-def test_its_gradient_is_that_of_attention_with_all_scores(operands, window):
+@pytest.mark.parametrize("segmented", [True, False])
+def test_its_gradient_is_that_of_attention_with_all_scores(operands, window, segmented):
     q, k, v, d_out = operands
-    positions, segments = packed()
+    positions, segments = rows_of(segmented)
     where = attention_mask(positions, positions, segments, segments, window)
 
     def blocks(q, k, v):
@@ -101,6 +106,24 @@ def test_blocks_that_cannot_see_each_other_are_never_computed(operands):
     spoiled = np.where(np.arange(LENGTH)[None, :, None, None] >= 20, np.nan, v)  # the last block
     out = attend_by_blocks(q, k, jnp.asarray(spoiled), positions, positions, segments, None)
     assert np.isfinite(np.asarray(out)[:, :16]).all()
+
+
+@pytest.mark.parametrize(
+    ("length", "packed", "expected"),
+    [
+        (200, False, 200),  # one block
+        (256, False, 256),
+        (257, False, 144),
+        (513, False, 176),
+        (2048, False, 256),
+        (48, True, 48),
+        (300, True, 64),
+    ],
+)
+def test_blocks_on_a_cpu_are_large_and_filled_up_by_little(monkeypatch, length, packed, expected):
+    monkeypatch.setitem(BLOCK, "cpu", 256)
+    monkeypatch.setitem(PACKED, "cpu", 64)
+    assert block_size(length, packed) == expected
 
 
 def test_memory_grows_with_the_length_not_with_its_square():
