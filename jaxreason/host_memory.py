@@ -6,6 +6,9 @@ pages again: a fifth of a step of SmolLM2.
 
 Linux can give large pages, 2 MB instead of 4 kB. Gigabytes then cost few page faults, and the processor finds them
 faster. Most distributions give them only to a program that asks.
+
+A freed piece may not fit again, since small ones were put around it. Then the heap grows by another one. If the machine
+runs short of memory, the heap gives back what it does not use.
 """
 
 import contextlib
@@ -13,6 +16,8 @@ import ctypes
 import gc
 import importlib.util
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +26,9 @@ from pathlib import Path
 SETTINGS = {-1: -1, -4: 0, -8: 1}
 HUGE_PAGES = 14  # MADV_HUGEPAGE of madvise(2)
 HUGE_PAGE = 1 << 21  # bytes
+UNTOUCHED = 1 << 60  # bytes: so much stays at the heap's end, which is all of it
+PERIOD = 0.5  # seconds between two looks at the machine's memory
+MEMINFO, GROUP = "/proc/meminfo", "/sys/fs/cgroup/memory"
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 ACCELERATORS = ("libtpu", "jax_plugins")
 
@@ -36,6 +44,8 @@ def keep_freed_memory() -> bool:
     if not hasattr(libc, "mallopt") or not all([libc.mallopt(*x) == 1 for x in SETTINGS.items()]):
         return False
     _ask_for_large_pages(libc)
+    if hasattr(libc, "mallinfo2") and Path(MEMINFO).exists():
+        threading.Thread(target=_give_back, args=[libc], name="memory", daemon=True).start()
     return True
 
 
@@ -49,7 +59,7 @@ def _ask_for_large_pages(libc: ctypes.CDLL) -> None:
         return
     libc.malloc.restype = ctypes.c_void_p
     # Linux refuses more than all of it at a time.
-    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 16 * 15
+    size = _memory() // 16 * 15
     start = libc.malloc(ctypes.c_size_t(size))
     if start:
         first = -(-start // HUGE_PAGE) * HUGE_PAGE
@@ -57,6 +67,45 @@ def _ask_for_large_pages(libc: ctypes.CDLL) -> None:
         # A kernel without large pages refuses; nothing is lost then.
         libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), HUGE_PAGES)
         libc.free(ctypes.c_void_p(start))
+
+
+class _HeapSizes(ctypes.Structure):
+    """What `mallinfo2` returns (malloc.h): of interest are the bytes in use, free, and free at the end."""
+
+    _fields_ = [(f"other_{number}", ctypes.c_size_t) for number in range(7)]
+    _fields_ += [(name, ctypes.c_size_t) for name in ("used", "free", "free_at_end")]
+
+
+def _give_back(libc: ctypes.CDLL) -> None:
+    libc.mallinfo2.restype = _HeapSizes
+    while True:
+        time.sleep(PERIOD)
+        room = available_memory()
+        if room < _memory() / 2 and _unused(libc) > 4 * room:
+            libc.malloc_trim(ctypes.c_size_t(UNTOUCHED))
+
+
+def _unused(libc: ctypes.CDLL) -> int:
+    """Bytes of this process's memory that lie free between used pieces of the heap."""
+    _, resident, shared = (int(x) for x in Path("/proc/self/statm").read_text().split()[:3])
+    own = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    heap = libc.mallinfo2()
+    return min(heap.free - heap.free_at_end, own - heap.used)
+
+
+def available_memory() -> int:
+    """Bytes that processes can still have here: of the machine, or of this process's control group if it has less."""
+    line = next(x for x in Path(MEMINFO).read_text().splitlines() if x.startswith("MemAvailable"))
+    of_machine = int(line.split()[1]) << 10
+    try:
+        limit, used = (Path(f"{GROUP}.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return of_machine  # no such groups
+    return of_machine if limit == "max" else min(of_machine, int(limit) - int(used))
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _counts_addresses() -> bool:

@@ -1,5 +1,6 @@
 """Memory that a host keeps between two runs of a program."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -112,6 +113,53 @@ def test_large_pages_are_asked_for_and_take_no_memory_before_they_are_written(tm
     assert asked == "True" and 256 < peak < 400  # of addresses for the whole machine's memory
     (tmp_path / "overcommit").write_text("2\n")
     assert large_pages(str(tmp_path / "overcommit"))[0] == "False"
+
+
+HOLE = """
+import ctypes, sys, time
+from pathlib import Path
+from jaxreason import host_memory
+
+Path("meminfo").write_text(f"MemTotal: 9 kB\\nMemAvailable: {sys.argv[1]} kB\\n")
+host_memory.MEMINFO, host_memory.GROUP, host_memory.PERIOD = "meminfo", sys.argv[2], 0.05
+assert host_memory.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+places = [libc.malloc(1 << 28) for _ in range(2)]
+for place in places:
+    ctypes.memset(ctypes.c_void_p(place), 1, 1 << 28)
+libc.free(ctypes.c_void_p(places[0]))  # a hole before the other one
+time.sleep(1)
+print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20)
+"""
+
+
+def memory_with_a_hole(folder: Path, available: int, group: str) -> int:
+    """MiB of a process that uses 256 MiB and has freed 256 MiB, where so many kB are still available."""
+    inherited = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", HOLE, str(available), group],
+        cwd=folder,
+        env=inherited | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="this C library does not tell its sizes"
+)
+def test_what_is_kept_is_given_back_where_memory_is_short(tmp_path):
+    assert memory_with_a_hole(tmp_path, 1 << 30, "none") > 512  # a terabyte is left
+    assert memory_with_a_hole(tmp_path, 100 << 10, "none") > 512  # more than a quarter of it
+    assert memory_with_a_hole(tmp_path, 1 << 10, "none") < 400
+    for name, value in (("max", f"{600 << 20}\n"), ("current", f"{599 << 20}\n")):
+        (tmp_path / f"group.{name}").write_text(value)
+    assert memory_with_a_hole(tmp_path, 1 << 30, "group") < 400
+    (tmp_path / "group.max").write_text("max\n")
+    assert memory_with_a_hole(tmp_path, 1 << 30, "group") > 512
 
 
 def test_jax_computes_on_the_cpu_where_it_is_told_to_or_has_nothing_else(monkeypatch):
