@@ -77,12 +77,14 @@ class _HeapSizes(ctypes.Structure):
 
 
 def _give_back(libc: ctypes.CDLL) -> None:
+    """Looks at the memory again and again; where the system does not tell its sizes, nothing is given back."""
     libc.mallinfo2.restype = _HeapSizes
-    while True:
-        time.sleep(PERIOD)
-        room = available_memory()
-        if room < _memory() / 2 and _unused(libc) > 4 * room:
-            libc.malloc_trim(ctypes.c_size_t(UNTOUCHED))
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        while True:
+            time.sleep(PERIOD)
+            room = available_memory()
+            if room < _memory() / 2 and _unused(libc) > 4 * room:
+                libc.malloc_trim(ctypes.c_size_t(UNTOUCHED))
 
 
 def _unused(libc: ctypes.CDLL) -> int:
@@ -95,13 +97,21 @@ def _unused(libc: ctypes.CDLL) -> int:
 
 def available_memory() -> int:
     """Bytes that processes can still have here: of the machine, or of this process's control group if it has less."""
-    line = next(x for x in Path(MEMINFO).read_text().splitlines() if x.startswith("MemAvailable"))
-    of_machine = int(line.split()[1]) << 10
+    of_machine = _numbers(MEMINFO)["MemAvailable:"] << 10
     try:
-        limit, used = (Path(f"{GROUP}.{name}").read_text().strip() for name in ("max", "current"))
+        limit = Path(f"{GROUP}.max").read_text().strip()
+        used = int(Path(f"{GROUP}.current").read_text())
+        # Files that were read some time ago count as used, but make room.
+        used -= _numbers(f"{GROUP}.stat")["inactive_file"]
     except OSError:
         return of_machine  # no such groups
-    return of_machine if limit == "max" else min(of_machine, int(limit) - int(used))
+    return of_machine if limit == "max" else min(of_machine, int(limit) - used)
+
+
+def _numbers(path: str) -> dict[str, int]:
+    """The numbers of a file whose lines are a name, a number and perhaps a unit."""
+    lines = (line.split() for line in Path(path).read_text().splitlines())
+    return {name: int(number) for name, number, *_ in lines}
 
 
 def _memory() -> int:

@@ -155,9 +155,14 @@ def test_what_is_kept_is_given_back_where_memory_is_short(tmp_path):
     assert memory_with_a_hole(tmp_path, 1 << 30, "none") > 512  # a terabyte is left
     assert memory_with_a_hole(tmp_path, 100 << 10, "none") > 512  # more than a quarter of it
     assert memory_with_a_hole(tmp_path, 1 << 10, "none") < 400
-    for name, value in (("max", f"{600 << 20}\n"), ("current", f"{599 << 20}\n")):
-        (tmp_path / f"group.{name}").write_text(value)
+    sizes = {"max": f"{600 << 20}", "current": f"{599 << 20}", "stat": "anon 9\ninactive_file 0"}
+    for name, value in sizes.items():
+        (tmp_path / f"group.{name}").write_text(f"{value}\n")
     assert memory_with_a_hole(tmp_path, 1 << 30, "group") < 400
+    # Half of what is used are files that make room.
+    (tmp_path / "group.stat").write_text(f"anon 9\ninactive_file {300 << 20}\n")
+    assert memory_with_a_hole(tmp_path, 1 << 30, "group") > 512
+    (tmp_path / "group.stat").write_text("anon 9\ninactive_file 0\n")
     (tmp_path / "group.max").write_text("max\n")
     assert memory_with_a_hole(tmp_path, 1 << 30, "group") > 512
 
