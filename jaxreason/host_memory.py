@@ -30,6 +30,7 @@ UNTOUCHED = 1 << 60  # bytes: so much stays at the heap's end, which is all of i
 PERIOD = 0.5  # seconds between two looks at the machine's memory
 MEMINFO, GROUP = "/proc/meminfo", "/sys/fs/cgroup/memory"
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
+_FROZEN: list[bool] = []  # Not empty: this process is the program's own and has frozen its objects.
 ACCELERATORS = ("libtpu", "jax_plugins")
 
 
@@ -148,7 +149,10 @@ def no_collection(freeze: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if freeze or gc.get_freeze_count():
+        # Not by `gc.get_freeze_count`: Python 3.12 begins with some objects frozen.
+        if freeze:
+            _FROZEN.append(True)
+        if _FROZEN:
             gc.freeze()
         if enabled:
             gc.enable()
