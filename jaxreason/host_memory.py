@@ -7,12 +7,13 @@ pages again: a fifth of a step of SmolLM2.
 Linux can give large pages, 2 MB instead of 4 kB. Gigabytes then cost few page faults, and the processor finds them
 faster. Most distributions give them only to a program that asks.
 
-A freed piece may not fit again, since small ones were put around it. Then the heap grows by another one. If the machine
-runs short of memory, the heap gives back what it does not use.
+A freed piece may not fit again, since small ones were put around it. Then the heap grows by another one. If memory runs
+short, the heap's holes are given back (with glibc from 2.33 on).
 """
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib.util
 import os
@@ -26,25 +27,33 @@ from pathlib import Path
 SETTINGS = {-1: -1, -4: 0, -8: 1}
 HUGE_PAGES = 14  # MADV_HUGEPAGE of madvise(2)
 HUGE_PAGE = 1 << 21  # bytes
-UNTOUCHED = 1 << 60  # bytes: so much stays at the heap's end, which is all of it
-PERIOD = 0.5  # seconds between two looks at the machine's memory
-MEMINFO, GROUP = "/proc/meminfo", "/sys/fs/cgroup/memory"
+UNCUT = (
+    1 << 60
+)  # `malloc_trim` keeps so many bytes at the heap's end: more than there are, so it is never cut.
+PERIOD = 0.5  # seconds between two looks at the memory
+LEAST = 1 << 28  # bytes of holes that are worth giving back
+MEMINFO = "/proc/meminfo"
+GROUPS, OWN_GROUP = "/sys/fs/cgroup", "/proc/self/cgroup"
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 _FROZEN: list[bool] = []  # Not empty: this process is the program's own and has frozen its objects.
 ACCELERATORS = ("libtpu", "jax_plugins")
 
 
+@functools.cache
 def keep_freed_memory() -> bool:
     """Makes glibc keep what is freed, in large pages, if JAX will compute on the CPU; call it before JAX starts.
 
-    Returns whether it was done. It is not with another C library, nor if the user has set GLIBC_TUNABLES.
+    Returns whether it was done. It is not with another C library, nor if the user has set GLIBC_TUNABLES or a variable
+    of malloc's (MALLOC_ARENA_MAX and others). A second call does nothing.
     """
-    if not computes_on_cpu(os.environ.get("JAX_PLATFORMS", "")) or "GLIBC_TUNABLES" in os.environ:
+    own = any(x == "GLIBC_TUNABLES" or x.startswith("MALLOC_") for x in os.environ)
+    if own or not computes_on_cpu(os.environ.get("JAX_PLATFORMS", "")):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt") or not all([libc.mallopt(*x) == 1 for x in SETTINGS.items()]):
         return False
-    _ask_for_large_pages(libc)
+    if not _addresses_are_limited():
+        _ask_for_large_pages(libc)
     if hasattr(libc, "mallinfo2") and Path(MEMINFO).exists():
         threading.Thread(target=_give_back, args=[libc], name="memory", daemon=True).start()
     return True
@@ -53,21 +62,31 @@ def keep_freed_memory() -> bool:
 def _ask_for_large_pages(libc: ctypes.CDLL) -> None:
     """Grows the heap by nearly as many addresses as the machine has memory, and asks for large pages in them.
 
-    Nothing is written, so no memory is taken. As the heap never shrinks, later allocations lie there. Where the system
-    counts addresses as memory (mode 2 of overcommit_memory) or limits them, the heap keeps small pages.
+    Nothing is written, so no memory is taken. As the heap never shrinks, later allocations lie there. One thing becomes
+    dearer: an array of zeros (`np.zeros`) is written when it is made, not when it is used.
     """
-    if _counts_addresses():
-        return
     libc.malloc.restype = ctypes.c_void_p
-    # Linux refuses more than all of it at a time.
+    # Linux refuses one request for more than memory and swap.
     size = _memory() // 16 * 15
     start = libc.malloc(ctypes.c_size_t(size))
     if start:
         first = -(-start // HUGE_PAGE) * HUGE_PAGE
         length = (start + size - first) // HUGE_PAGE * HUGE_PAGE
-        # A kernel without large pages refuses; nothing is lost then.
         libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), HUGE_PAGES)
         libc.free(ctypes.c_void_p(start))
+
+
+def _addresses_are_limited() -> bool:
+    """Whether the system counts addresses as memory (mode 2 of overcommit_memory), or the user limits them (ulimit)."""
+    import resource  # only where there is glibc
+
+    limits = (resource.getrlimit(x)[0] for x in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    if any(limit != resource.RLIM_INFINITY for limit in limits):
+        return True
+    try:
+        return Path(OVERCOMMIT).read_text().strip() == "2"
+    except OSError:
+        return True  # It does not say.
 
 
 class _HeapSizes(ctypes.Structure):
@@ -78,35 +97,46 @@ class _HeapSizes(ctypes.Structure):
 
 
 def _give_back(libc: ctypes.CDLL) -> None:
-    """Looks at the memory again and again; where the system does not tell its sizes, nothing is given back."""
+    """Gives back the heap's holes when they are four times as large as the memory that is left."""
     libc.mallinfo2.restype = _HeapSizes
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        while True:
-            time.sleep(PERIOD)
-            room = available_memory()
-            if room < _memory() / 2 and _unused(libc) > 4 * room:
-                libc.malloc_trim(ctypes.c_size_t(UNTOUCHED))
+    given = 0  # Bytes of holes that have no memory any more, as far as is known.
+    while True:
+        time.sleep(PERIOD)
+        # Files may be refused for a while, by a limit on open ones for example; then the next look counts.
+        with contextlib.suppress(OSError, ValueError, KeyError, MemoryError):
+            unused = _unused(libc)
+            given = min(given, unused)
+            if unused - given > max(LEAST, 4 * available_memory()):
+                libc.malloc_trim(ctypes.c_size_t(UNCUT))
+                given = _unused(libc)
 
 
 def _unused(libc: ctypes.CDLL) -> int:
-    """Bytes of this process's memory that lie free between used pieces of the heap."""
+    """Bytes that lie free between used pieces of the heap, at most as many as this process has beside what it uses."""
     _, resident, shared = (int(x) for x in Path("/proc/self/statm").read_text().split()[:3])
     own = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
     heap = libc.mallinfo2()
-    return min(heap.free - heap.free_at_end, own - heap.used)
+    # Pieces in use that have not been written are no memory yet: there may be more of them than this process has.
+    return max(0, min(heap.free - heap.free_at_end, own - heap.used))
 
 
 def available_memory() -> int:
-    """Bytes that processes can still have here: of the machine, or of this process's control group if it has less."""
-    of_machine = _numbers(MEMINFO)["MemAvailable:"] << 10
-    try:
-        limit = Path(f"{GROUP}.max").read_text().strip()
-        used = int(Path(f"{GROUP}.current").read_text())
-        # Files that were read some time ago count as used, but make room.
-        used -= _numbers(f"{GROUP}.stat")["inactive_file"]
-    except OSError:
-        return of_machine  # no such groups
-    return of_machine if limit == "max" else min(of_machine, int(limit) - used)
+    """Bytes that can still be had: of the machine, or of this process's control groups (version 2), whoever has less."""
+    return min([_numbers(MEMINFO)["MemAvailable:"] << 10, *_left_to_groups()])
+
+
+def _left_to_groups() -> Iterator[int]:
+    names = (line.strip() for line in Path(OWN_GROUP).read_text().splitlines())
+    own = next((name.removeprefix("0::/") for name in names if name.startswith("0::/")), None)
+    if own is None:
+        return
+    folder = Path(GROUPS) / own
+    for group in (folder, *folder.parents):
+        if (group / "memory.max").exists() and (group / "memory.max").read_text().strip() != "max":
+            # Files that were read some time ago count as used, but make room.
+            files = _numbers(str(group / "memory.stat"))["inactive_file"]
+            used = int((group / "memory.current").read_text()) - files
+            yield int((group / "memory.max").read_text()) - used
 
 
 def _numbers(path: str) -> dict[str, int]:
@@ -117,13 +147,6 @@ def _numbers(path: str) -> dict[str, int]:
 
 def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _counts_addresses() -> bool:
-    try:
-        return Path(OVERCOMMIT).read_text().strip() == "2"
-    except OSError:
-        return True  # not Linux, or it does not say
 
 
 def computes_on_cpu(platforms: str) -> bool:

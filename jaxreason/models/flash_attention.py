@@ -20,7 +20,8 @@ BLOCK = {"cpu": 256, "gpu": 128, "tpu": 512}  # most queries, and keys, of a blo
 PACKED = {
     "cpu": 64
 }  # the same where rows hold several segments, many of them shorter than a large block
-MULTIPLE = 16  # A block that is not the whole row is a multiple of it, as vector units want it.
+MULTIPLE = {"cpu": 16}  # A block that is not the whole row is a multiple of it; elsewhere of TILE.
+TILE = 128
 NEVER = 2**30  # position of the keys that fill up the last block: nobody sees it
 
 
@@ -72,11 +73,11 @@ def block_size(length: int, packed: bool) -> int:
     """Tokens of a block for rows of `length` tokens: blocks of about the same size, so that little is filled up."""
     most = BLOCK.get(platform(), BLOCK["tpu"])
     if packed:
-        most = PACKED.get(platform(), most)
+        most = min(most, PACKED.get(platform(), most))
     if length <= most:
         return length
-    part = -(-length // -(-length // most))
-    return min(most, -(-part // MULTIPLE) * MULTIPLE)
+    part, multiple = -(-length // -(-length // most)), MULTIPLE.get(platform(), TILE)
+    return min(most, -(-part // multiple) * multiple)
 
 
 def _attend_parts(window: int | None, *operands: _Blocks | _Places) -> Float[Array, "n B K M H"]:

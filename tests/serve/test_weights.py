@@ -157,7 +157,8 @@ def test_what_came_before_a_change_gets_the_old_weights_and_what_comes_after_the
             before = [pool.submit(server.post, TEXT, ASKED) for _ in range(6)]
             wait_until(lambda: sum(server.state.engine_thread.load()) == 6)
             changed = pool.submit(change, server, "other")
-            wait_until(lambda: isinstance(server.state.engine_thread._waiting[-1], QueuedWeights))
+            waiting = server.state.engine_thread._waiting
+            wait_until(lambda: any(isinstance(x, QueuedWeights) for x in tuple(waiting)))
             after = pool.submit(server.post, TEXT, ASKED)
             wait_until(lambda: sum(server.state.engine_thread.load()) == 7)
             refused = server.post("/v1/weights", {"path": "base"})
