@@ -121,7 +121,7 @@ def _unused(libc: ctypes.CDLL) -> int:
 
 
 def available_memory() -> int:
-    """Bytes that can still be had: of the machine, or of this process's control groups (version 2), whoever has less."""
+    """Bytes that the machine, and this process's control groups (version 2), still have for it."""
     return min([_numbers(MEMINFO)["MemAvailable:"] << 10, *_left_to_groups()])
 
 
