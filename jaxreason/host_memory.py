@@ -27,9 +27,8 @@ from pathlib import Path
 SETTINGS = {-1: -1, -4: 0, -8: 1}
 HUGE_PAGES = 14  # MADV_HUGEPAGE of madvise(2)
 HUGE_PAGE = 1 << 21  # bytes
-UNCUT = (
-    1 << 60
-)  # `malloc_trim` keeps so many bytes at the heap's end: more than there are, so it is never cut.
+# `malloc_trim` keeps so many bytes at the heap's end: more than there are, so it is never cut.
+UNCUT = 1 << 60
 PERIOD = 0.5  # seconds between two looks at the memory
 LEAST = 1 << 28  # bytes of holes that are worth giving back
 MEMINFO = "/proc/meminfo"
@@ -132,11 +131,11 @@ def _left_to_groups() -> Iterator[int]:
         return
     folder = Path(GROUPS) / own
     for group in (folder, *folder.parents):
-        if (group / "memory.max").exists() and (group / "memory.max").read_text().strip() != "max":
+        limit = (group / "memory.max").read_text() if (group / "memory.max").exists() else "max"
+        if limit.strip() != "max":
             # Files that were read some time ago count as used, but make room.
             files = _numbers(str(group / "memory.stat"))["inactive_file"]
-            used = int((group / "memory.current").read_text()) - files
-            yield int((group / "memory.max").read_text()) - used
+            yield int(limit) - int((group / "memory.current").read_text()) + files
 
 
 def _numbers(path: str) -> dict[str, int]:

@@ -17,11 +17,9 @@ from jaxreason.models.blockwise import LOWEST, add_block, cut_blocks, no_blocks
 from jaxreason.sharding import axis_size, platform
 
 BLOCK = {"cpu": 256, "gpu": 128, "tpu": 512}  # most queries, and keys, of a block
-PACKED = {
-    "cpu": 64
-}  # the same where rows hold several segments, many of them shorter than a large block
-MULTIPLE = {"cpu": 16}  # A block that is not the whole row is a multiple of it; elsewhere of TILE.
-TILE = 128
+# The same where rows hold several segments, many of them shorter than a large block.
+PACKED = {"cpu": 64}
+MULTIPLE = {"cpu": 16, "gpu": 128, "tpu": 128}  # of which a block is that is not the whole row
 NEVER = 2**30  # position of the keys that fill up the last block: nobody sees it
 
 
@@ -76,7 +74,7 @@ def block_size(length: int, packed: bool) -> int:
         most = min(most, PACKED.get(platform(), most))
     if length <= most:
         return length
-    part, multiple = -(-length // -(-length // most)), MULTIPLE.get(platform(), TILE)
+    part, multiple = -(-length // -(-length // most)), MULTIPLE.get(platform(), MULTIPLE["tpu"])
     return min(most, -(-part // multiple) * multiple)
 
 
