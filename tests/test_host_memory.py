@@ -43,21 +43,24 @@ print(sum(faults))
 """
 
 
-def second_faults(keeps: bool, **environment: str) -> int:
-    inherited = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+def printed(program: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> str:
+    """What a program prints that uses JAX on the CPU, and no settings of the C library but those that are given."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GLIBC_", "MALLOC_"))}
+    settings = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)} | environment
+    words = [sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(keeps)],
-        env=inherited | environment,
-        check=True,
-        capture_output=True,
-        text=True,
+        words, env=inherited | settings, cwd=cwd, capture_output=True, text=True, check=True
     )
-    return int(done.stdout)
+    return done.stdout
+
+
+def second_faults(keeps: bool, **environment: str) -> int:
+    return int(printed(PROGRAM, keeps, **environment))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_freed_memory_is_kept_on_a_host_that_computes():
-    assert second_faults(True, JAX_PLATFORMS="cpu") < 100
+    assert second_faults(True) < 100
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
@@ -65,8 +68,8 @@ def test_freed_memory_is_kept_on_a_host_that_computes():
     "environment",
     [
         {"JAX_PLATFORMS": "tpu"},
-        {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.check=0"},
-        {"JAX_PLATFORMS": "cpu", "MALLOC_TOP_PAD_": "0"},
+        {"GLIBC_TUNABLES": "glibc.malloc.check=0"},
+        {"MALLOC_TOP_PAD_": "0"},
     ],
     ids=["an accelerator's host", "its user's own settings", "its user's older settings"],
 )
@@ -97,15 +100,7 @@ print(int(peak[1]) // 1024)
 
 def large_pages(*arguments: str) -> tuple[str, int]:
     """Whether 256 MB of the heap have large pages, and the largest memory of the process in MiB."""
-    inherited = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    done = subprocess.run(
-        [sys.executable, "-c", LARGE_PAGES, *arguments],
-        env=inherited | {"JAX_PLATFORMS": "cpu"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    asked, peak = done.stdout.split()
+    asked, peak = printed(LARGE_PAGES, *arguments).split()
     return asked, int(peak)
 
 
@@ -153,16 +148,7 @@ def kept(folder: Path, available: int, freed: int = 0, seconds: int = 1, **group
     for name, value in groups.items():
         (folder / "groups" / "jobs").mkdir(parents=True, exist_ok=True)
         (folder / "groups" / "jobs" / f"memory.{name}").write_text(f"{value}\n")
-    inherited = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    done = subprocess.run(
-        [sys.executable, "-c", HOLE, str(available), str(freed), str(seconds)],
-        cwd=folder,
-        env=inherited | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    memory = int(done.stdout)
+    memory = int(printed(HOLE, available, freed, seconds, cwd=folder))
     assert memory < 480 or memory > 640
     return memory > 640
 
@@ -197,12 +183,9 @@ def test_a_look_that_fails_is_not_the_last(tmp_path):
     )
     appears = 'time.sleep(0.3); Path("meminfo").rmdir(); Path("later").rename("meminfo")'
     program = program.replace("end = ", f"{appears}; end = ", 1)
-    words = [sys.executable, "-c", program, str(1 << 10), "0", "60"]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 480 and not done.stderr
+    # What is said of an error would be no number.
+    program = f"import sys; sys.stderr = sys.stdout\n{program}"
+    assert int(printed(program, 1 << 10, 0, 60, cwd=tmp_path)) < 480
 
 
 def test_jax_computes_on_the_cpu_where_it_is_told_to_or_has_nothing_else(monkeypatch):
@@ -248,9 +231,7 @@ print(len(dead))
 def test_no_garbage_is_looked_for_until_the_end_and_in_our_process_none_of_before_after_it(
     enabled, own
 ):
-    words = [sys.executable, "-c", COLLECTED, str(enabled), str(own)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
-    inside, after, found = done.stdout.splitlines()
+    inside, after, found = printed(COLLECTED, enabled, own).splitlines()
     assert inside.split() == ["0", "0", "False"]
     assert after.split() == [str(own), str(enabled)]
     # Two cycles are garbage: one of before the end, which is kept in a process of our own, and one of after it.
@@ -272,10 +253,7 @@ begin_loading_tokenizer(ModelConfig("configs/tiny_base")).result()
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_the_tokenizers_thread_does_not_keep_others_from_using_one_heap():
-    env = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | {"JAX_PLATFORMS": "cpu"}
-    words = [sys.executable, "-c", SERVING, "True"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env=env)
-    assert int(done.stdout.split()[-1]) < 1000
+    assert int(printed(SERVING, True).split()[-1]) < 1000
 
 
 # Runs the program, and prints how often the collector ran before it was ready.
@@ -306,9 +284,7 @@ server.make_server_state, server._serve = load, lambda *given: print("enabled", 
 
 
 def started(patch, *words):
-    program = [sys.executable, "-c", STARTED.format(patch=patch), *words]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=ROOT)
-    return done.stdout
+    return printed(STARTED.format(patch=patch), *words)
 
 
 def test_no_garbage_is_looked_for_while_the_program_imports():
