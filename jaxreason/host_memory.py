@@ -98,22 +98,36 @@ class _HeapSizes(ctypes.Structure):
 def _give_back(libc: ctypes.CDLL) -> None:
     """Gives back the heap's holes when they are four times as large as the memory that is left."""
     libc.mallinfo2.restype = _HeapSizes
-    given = 0  # Bytes of holes that have no memory any more, as far as is known.
+    given = 0
     while True:
         time.sleep(PERIOD)
         # Files may be refused for a while, by a limit on open ones for example; then the next look counts.
         with contextlib.suppress(OSError, ValueError, KeyError, MemoryError):
-            unused = _unused(libc)
-            given = min(given, unused)
-            if unused - given > max(LEAST, 4 * available_memory()):
-                libc.malloc_trim(ctypes.c_size_t(UNCUT))
-                given = _unused(libc)
+            given = _look(libc, given)
 
 
-def _unused(libc: ctypes.CDLL) -> int:
-    """Bytes that lie free between used pieces of the heap, at most as many as this process has beside what it uses."""
+def _look(libc: ctypes.CDLL, given: int) -> int:
+    """Looks once. Takes and returns the bytes of holes that have no memory any more, as far as is known."""
+    most, own = max(LEAST, 4 * available_memory()), _own_memory()
+    if (
+        own <= most
+    ):  # All of it would not be enough; the heap, whose sizes take long to add up, need not be asked.
+        return 0
+    unused = _unused(libc, own)
+    if unused - given <= most:
+        return min(given, unused)
+    libc.malloc_trim(ctypes.c_size_t(UNCUT))
+    return _unused(libc, _own_memory())
+
+
+def _own_memory() -> int:
+    """Bytes of this process that no file has."""
     _, resident, shared = (int(x) for x in Path("/proc/self/statm").read_text().split()[:3])
-    own = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _unused(libc: ctypes.CDLL, own: int) -> int:
+    """Bytes that lie free between used pieces of the heap, at most as many as this process has beside what it uses."""
     heap = libc.mallinfo2()
     # Pieces in use that have not been written are no memory yet: there may be more of them than this process has.
     return max(0, min(heap.free - heap.free_at_end, own - heap.used))

@@ -175,6 +175,34 @@ def test_memory_of_a_control_group_above_this_process_counts(tmp_path):
     assert kept(tmp_path, 1 << 30, max="max", stat="anon 9\ninactive_file 0")
 
 
+# Looks at the memory where a terabyte and where a megabyte is left; prints how often the heap's sizes were added up.
+LOOKED = """
+import ctypes
+from pathlib import Path
+from jaxreason import host_memory
+
+libc, asked = ctypes.CDLL(None), []
+libc.mallinfo2.restype = host_memory._HeapSizes
+class Heap:
+    malloc_trim = libc.malloc_trim
+    def mallinfo2(self):
+        asked.append(1)
+        return libc.mallinfo2()
+written = bytearray(b"x" * host_memory.LEAST)
+host_memory.MEMINFO, host_memory.OWN_GROUP = "meminfo", "group"
+Path("group").touch()
+for available in (1 << 30, 1 << 10):
+    Path("meminfo").write_text(f"MemAvailable: {available} kB")
+    host_memory._look(Heap(), 0)
+    print(len(asked))
+"""
+
+
+@needs_sizes
+def test_the_heaps_sizes_are_added_up_only_where_memory_is_short(tmp_path):
+    assert printed(LOOKED, cwd=tmp_path).split() == ["0", "1"]
+
+
 @needs_sizes
 def test_a_look_that_fails_is_not_the_last(tmp_path):
     # The file is a folder until memory is a hole, and appears later.
