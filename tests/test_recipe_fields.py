@@ -1,5 +1,6 @@
 """Sections of recipes are made from the dataclasses, where each field is declared with all that is known of it."""
 
+import collections
 import dataclasses
 import pathlib
 import runpy
@@ -106,6 +107,15 @@ def test_every_field_of_every_section_says_what_it_means(name):
     fields = describe_fields(SECTIONS[name])
     assert all(field.doc.endswith(".") for field in fields)
     assert len({field.path for field in fields}) == len(fields)
+
+
+def test_no_text_of_a_field_stands_at_another_of_its_section():
+    for name, section in SECTIONS.items():
+        for cls in sections_below(section):
+            texts = collections.Counter(field_docs(cls).values())
+            # Texts about "this name" are as true of each of them.
+            twice = [x for x, times in texts.items() if times > 1 and "of this name" not in x]
+            assert twice == [], (name, cls)
 
 
 def test_the_description_of_a_field_has_the_default_of_the_section_where_it_stands():

@@ -86,9 +86,9 @@ class RLConfig:
     dynamic_sampling: DynamicSamplingConfig = DynamicSamplingConfig()
     """How groups of equal rewards are handled."""
     advantage: Annotated[str, LEARNED] = "grpo"
-    """How groups of equal rewards are handled."""
+    """A key of WEIGHTS (`rl.advantages`): what the log-probability of each reply is multiplied by."""
     policy_loss: PolicyLossConfig = PolicyLossConfig()
-    """A key of WEIGHTS (`rl.advantages`): the factor of each reply's log-probability."""
+    """The loss that is minimized, and its parameters."""
     old_logprobs: Annotated[Literal["when_needed", "always"], LEARNED] = "when_needed"
     """`when_needed`: the trainer computes the log-probs of a batch of rollouts beforehand only if it makes more than
     one update on the batch. `always`: it always does.

@@ -63,7 +63,7 @@ class SFTConfig:
     log_every: Annotated[int, at_least(1), FREE] = 10
     """Steps between two times that metrics are fetched from the devices and written."""
     checkpoint_every: Annotated[int, at_least(0), FREE] = 200
-    """Steps between two writes of metrics, which are fetched from the devices then."""
+    """Steps between two checkpoints; 0 = only at the end and when stopped."""
     keep: Annotated[int, at_least(0), FREE] = 2
     """How many of the newest checkpoints are kept; 0 = all."""
     tensorboard: Annotated[bool, FREE] = False
