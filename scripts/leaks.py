@@ -143,7 +143,7 @@ def waiting(url: str) -> int:
 
 def serve() -> tuple[subprocess.Popen, str]:
     """Starts the program; returns it and its address."""
-    code = "from jaxreason.cli import main; main()"
+    code = "from jaxreason.__main__ import main; main()"
     arguments = ["serve", "--config", RECIPE, "--config.serve.port=0"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],

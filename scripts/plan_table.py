@@ -65,7 +65,7 @@ def plan(folder: pathlib.Path, stage: str, recipe: str, name: str) -> dict | Non
     if not (workdir / "plan.json").exists():
         workdir.mkdir(parents=True, exist_ok=True)
         fit = "--fit" if name in ALWAYS else "--nofit"
-        code = "from jaxreason.cli import main; main()"
+        code = "from jaxreason.__main__ import main; main()"
         command = [sys.executable, "-c", code, "plan", "--config", recipe, "--slice", name, fit]
         with (workdir / "plan.txt").open("w") as log:
             result = subprocess.run(

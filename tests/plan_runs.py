@@ -10,7 +10,7 @@ HAS_CUDA = importlib.util.find_spec("jax_cuda13_plugin") is not None
 
 def run_plan(*flags, config="configs/study_tiny.py"):
     """What a plan without the search for the largest sizes prints, and its messages."""
-    code = "import sys; from jaxreason.cli import main; sys.exit(main())"
+    code = "import sys; from jaxreason.__main__ import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "plan", "--config", config]
     found = subprocess.run([*command, "--nofit", *flags], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

@@ -101,7 +101,7 @@ def run_programs(
         }
         code = f"""{(before or {}).get(index, "")}
 import sys
-from jaxreason.cli import main
+from jaxreason.__main__ import main
 sys.argv = {["jaxreason", *args]}
 main()
 """

@@ -29,7 +29,7 @@ def start(folder, *more, workdir="run", before="", variables=None):
         ),
         **(variables or {}),
     }
-    command = f"{before}\nfrom jaxreason.cli import main; main()"
+    command = f"{before}\nfrom jaxreason.__main__ import main; main()"
     arguments = ["study", "--config", str(RECIPE), "--workdir", workdir, *more]
     with open(folder / "log", "a") as log:
         return subprocess.Popen(

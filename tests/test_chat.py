@@ -23,7 +23,7 @@ def slowly(engine, requests, decoding, on_tokens=None, **options):
         time.sleep(0.3)
     return generate(engine, requests, decoding, on_tokens and show, **options)
 Engine.generate = slowly
-from jaxreason.cli import main
+from jaxreason.__main__ import main
 main()
 """
 ARGUMENTS = (

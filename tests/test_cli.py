@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*arguments, cwd=ROOT):
-    code = "from jaxreason.cli import main; main()"
+    code = "from jaxreason.__main__ import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],

@@ -93,7 +93,7 @@ def start(config, workdir):
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     words = ["study", "--config", config, "--workdir", str(workdir)]
-    command = [sys.executable, "-c", "from jaxreason.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from jaxreason.__main__ import main; main()", *words]
     how = {"env": environment, "start_new_session": True, "cwd": ROOT}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **how)
 

@@ -50,7 +50,7 @@ def write_recipe(folder: Path, url: str, num: int = 12) -> Path:
 
 def start(recipe: Path, workdir: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", "from jaxreason.cli import main; main()"]
+        [sys.executable, "-c", "from jaxreason.__main__ import main; main()"]
         + ["distill", "--config", str(recipe), "--workdir", str(workdir)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},

@@ -22,7 +22,7 @@ def slowly(engine, requests, decoding, on_tokens=None, cancelled=None):
         time.sleep(0.02)
     return generate(engine, requests, decoding, on_tokens and show, cancelled)
 Engine.generate = slowly
-from jaxreason.cli import main
+from jaxreason.__main__ import main
 main()
 """
 PROMPT = "<user>13+24=<assistant>"
@@ -91,7 +91,7 @@ def test_sigterm_does_not_wait_longer_than_it_is_told_to():
 
 def test_without_the_web_framework_the_verb_names_the_extra(tmp_path):
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('gone', name='fastapi')")
-    code = "from jaxreason.cli import main; main()"
+    code = "from jaxreason.__main__ import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code, "serve", "--config", "configs/study_tiny.py"],
         cwd=ROOT,

@@ -140,7 +140,7 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
 
 
 def test_a_reader_that_goes_away_is_no_error():
-    code = "from jaxreason.cli import main; main()"
+    code = "from jaxreason.__main__ import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "-c", code, "--help"],
