@@ -16,6 +16,10 @@ FILES = {"teacher": "math_sft_40K.jsonl", "math": "math_rl_48k.jsonl"}
 # the first models' samples.
 REPLIES = {"base": 800, "think": 3000, "no_think": 800, "rl": 1300}
 RL_REPLY = 3000
+LIMITS = (
+    "One seed: nothing here says how much another run would differ.",
+    "SFT learns the 39,900 questions of a pool that the teacher answered rightly; RL asks all 48,800 of it.",
+)
 
 
 def make(size: str, target: str, response: str, data: str) -> ConfigDict:
@@ -46,8 +50,8 @@ def make(size: str, target: str, response: str, data: str) -> ConfigDict:
     base = qwen3.SIZES[size][0].split("/")[1]
     config.report = sections.report(
         f"When {base} gets better at math, what happens to everything else?",
-        "Do SFT on a teacher's replies and RL on verified answers to the same questions change the rest differently?",
-        ("One seed: nothing here says how much another run would differ.",),
+        "Do SFT on a teacher's replies and RL on verified answers, with questions of one pool, change the rest differently?",
+        LIMITS,
         variant="paper",
     )
     chosen = [response] if response else list(LABELS)

@@ -1,7 +1,7 @@
 """Turns token sequences into batches: one global plan of rows, from which each host takes its part.
 
 A batch is a number of sequences, packed into as few rows as possible. All batches of a run have one shape. Rows that a
-step does not need are padding, in micro-batches of their own, which `training.micro_batches` skips.
+step does not need are padding, in micro-batches of their own, which `training.train_step` skips.
 
 Order and packing depend only on the seed, the epoch and the lengths. The batch of a step is therefore the same for any
 number of hosts, and a resumed run only needs the step.

@@ -1,8 +1,9 @@
 r"""The study's first group, and GSM8K: problems whose answer is put into a box.
 
-The study asks MATH-500 and AIME as here: the problem, a blank line, and the request to reason step by step and to box
-the answer. (In its wording the brace pair after \boxed is missing, which is not copied.) So both variants grade the
-same samples and differ only in the grader.
+The later release of the study's code (July 2026) asks MATH-500 and AIME as here: the problem, a blank line, and the
+request to reason step by step and to box the answer. (In its wording the brace pair after \boxed is missing, which is
+not copied. The first release, of July 2025, had the marks "Problem:" and "Answer:".) So both variants grade the same
+samples and differ only in the grader.
 """
 
 from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask

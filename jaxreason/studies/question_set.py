@@ -56,7 +56,7 @@ class QuestionsConfig:
     sources: dict[str, SourceConfig]
     """Sources by name. If a question occurs twice, the first one in the order of the names is kept."""
     near_duplicates: Annotated[bool, LEARNED] = True
-    """Whether reworded duplicates are left out too (`data.duplicates`)."""
+    """Whether reworded duplicates are left out too (`data.decontamination`)."""
     num_workers: Annotated[int, at_least(1), FREE] = 2
     """Processes that check the gold answers."""
     timeout_s: Annotated[float, above(0), FREE] = 20.0
