@@ -20,6 +20,8 @@ constant after 10 steps, weight decay 0.1, dual clip 10, dynamic sampling from u
 accuracy, rewards of +1 and -1 (so that a full penalty of 1 is half of what a right answer is worth), the prompt's
 words, no think block in it, and AIME24 every 5 steps at temperature 1 and top-p 0.7 (`validation`;
 --config.rl.validation.choose=True exports its best step).
+The paper does not state its grader, and its scripts name verl's DAPO reward manager. Here it is the task math_strict
+(docs/grading.md). Training leaves out questions of the benchmarks that the recipe names, here AIME24.
 """
 
 from configs import qwen3

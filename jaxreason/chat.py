@@ -1,6 +1,7 @@
 """A conversation with a model in the terminal; tokens are shown as they arrive."""
 
 import contextlib
+import dataclasses
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.open_engine import open_engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sharding import num_parts
 
 HELP = (
     "/clear forgets what was said, /quit or Ctrl-D ends; Ctrl-C ends a reply. //text sends /text."
@@ -36,7 +38,9 @@ class ChatConfig:
     decoding: Annotated[SamplingParams, defaults(temperature=0.7, top_p=0.95)]
     """How tokens are chosen."""
     sampler: Annotated[SamplerConfig, defaults(slots=1, decode_block=4, prefill_tokens=256)]
-    """Sizes of the engine; `decode_block` tokens are shown at a time."""
+    """Sizes of the engine; `decode_block` tokens are shown at a time. `slots` and `prefill_tokens` are rounded up to
+    what the devices can share.
+    """
     thinking: bool | None = None
     """The chat template's thinking switch; None for templates without one."""
     system: str = ""
@@ -56,16 +60,35 @@ def run_chat(
 
     If a question cannot be asked (a character that the tokenizer does not know, a text that is too long), a message
     says so and the session continues. Ctrl-C during a reply ends only that reply.
+
+    Raises:
+      UserError: there are several processes, of which each would read its own input.
     """
+    if jax.process_count() > 1:
+        raise UserError(
+            f"chat reads one terminal: expected one process, got {jax.process_count()}. `jaxreason serve` "
+            "answers with a model on several hosts."
+        )
     for stream in (sys.stdin, sys.stdout):  # A terminal may have fewer characters than the model.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     path = resolve(model_config.path)
     print(f"{path}: loading and compiling ...", flush=True)
     with no_collection():
-        engine, _ = open_engine(model_config, mesh, config.sampler, loading)
+        sampler = _shared(config.sampler, num_parts(mesh, "act_batch"))
+        engine, _ = open_engine(model_config, mesh, sampler, loading)
     print(f"{epath.Path(path).name}: {HELP}", flush=True)
     _converse(Session(config, loading.result(), engine, seed))
+
+
+def _shared(sampler: SamplerConfig, parts: int) -> SamplerConfig:
+    """Returns sizes that the parts of a mesh can share: a conversation needs one slot, but every part has as many."""
+    block = parts * sampler.prefill_block
+    return dataclasses.replace(
+        sampler,
+        slots=-(-sampler.slots // parts) * parts,
+        prefill_tokens=-(-sampler.prefill_tokens // block) * block,
+    )
 
 
 def _converse(session: "Session") -> None:

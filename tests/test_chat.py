@@ -1,4 +1,4 @@
-"""The verb `chat` in a process of its own, as a person types."""
+"""The verb `chat`, as a person types: in a process of its own, and on several devices."""
 
 import contextlib
 import os
@@ -9,7 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+
+from jaxreason.chat import run_chat
+from jaxreason.cli import main
+from jaxreason.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 # The program with an engine that takes its time, so that Ctrl-C comes within a reply.
@@ -102,3 +107,34 @@ def test_a_session_survives_what_is_typed_and_ends_quietly(terminal):
     terminal.type("1+1=")
     assert "Traceback" not in terminal.wait_for("\n> ")
     assert terminal.ctrl_c_until_it_ends() == 0
+
+
+def typed(monkeypatch, *lines):
+    """Each line is typed at a prompt of the chat, and then the input ends."""
+    left = list(lines)
+
+    def read(prompt):
+        print(prompt, end="")
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    monkeypatch.setattr("builtins.input", read)
+
+
+@pytest.mark.parametrize("prefill", ["256", "40"])
+def test_a_conversation_of_one_slot_runs_on_eight_devices(monkeypatch, capsys, prefill):
+    typed(monkeypatch, "13+24=")
+    words = [
+        "--config.chat.decoding.temperature=0.0",
+        f"--config.chat.sampler.prefill_tokens={prefill}",
+    ]
+    main(["jaxreason", "chat", "--config", "configs/study_tiny.py", *words])
+    out = capsys.readouterr().out
+    assert out.split("\n> ")[1].strip() == "#5"  # as on one device
+
+
+def test_a_chat_of_several_processes_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"expected one process, got 2.*jaxreason serve"):
+        run_chat(None, None, None, None, 0)
