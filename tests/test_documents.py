@@ -218,7 +218,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     api = (tmp_path / "api" / "index.html").read_text()
-    for name in ("open_model", "Engine", "make_sft_loss", "transfer_index", "extract"):
+    for name in ("open_model", "Engine", "make_sft_loss", "transfer_index", "extract_states"):
         assert f".{name}" in api
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
     assert {page for page in pages if not (tmp_path / page / "index.html").exists()} == set()

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 from etils import epath
@@ -22,6 +24,8 @@ from jaxreason.recipes import load_recipe
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.studies import dry_run, workload
 from jaxreason.training.sft_config import SFTConfig
+
+ROOT = Path(__file__).parent.parent
 
 # One layer of 8 features: attention 8x8 four times, MLP 8x16 three times, a head of 32 words that is the embedding.
 PRODUCTS = 4 * 64 + 3 * 128 + 8 * 32
@@ -237,6 +241,16 @@ def test_a_dry_run_of_the_14b_study_needs_no_network_and_no_model_and_writes_not
     (disk,) = [line.split()[-1] for line in text.splitlines() if line.startswith("train sft_think")]
     assert float(disk) == pytest.approx(14_768_307_200 * (2 * 12 + 2) / 2**30, rel=1e-4)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_about_tpus_gives_the_numbers_of_the_14b_studys_dry_run():
+    text = dry_run.describe_study(load_recipe("configs/study_qwen3_14b.py:v5p-64"))
+    (line,) = (x for x in text.splitlines() if x.startswith("all "))
+    *times, disk = [float(x.replace(",", "")) for x in re.findall(r"[\d.,]+", line)]
+    hours, chip_hours = [round(x) for x in times[:2]], [round(x, -1) for x in times[2:]]
+    page = " ".join((ROOT / "tpu/README.md").read_text().split())
+    told = f"this takes {hours[0]} to {hours[1]} hours, {chip_hours[0]:,.0f} to {chip_hours[1]:,.0f} chip-hours"
+    assert f"{told}, and {disk / 1024:.1f} TiB in the bucket" in page
 
 
 def test_a_training_state_that_no_device_has_room_for_is_said_to_be_too_large():

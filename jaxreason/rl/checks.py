@@ -31,18 +31,26 @@ def check_rl(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
       UserError: names the field, what was expected and what was given.
     """
     check_ranges(config, "rl")
-    sampling, loss, rewards = config.dynamic_sampling, config.policy_loss, config.rewards
     _key("advantage", config.advantage, WEIGHTS)
-    _key("policy_loss.name", loss.name, POLICY_LOSSES)
-    _key("policy_loss.token_weight", loss.token_weight, TOKEN_WEIGHTS)
-    _expect(
-        config.negatives == 1 or config.advantage not in NEVER_NEGATIVE,
-        "negatives",
-        config.negatives,
-        f"1, since no weight of advantage={config.advantage!r} is negative",
-    )
     _check_samples(config)
+    _check_batches(config)
+    _check_decoding(config)
+    _check_rewards(config)
+    _check_loss(config)
     _check_kl(config)
+    check_validation(config.validation, "rl")
+    check_tracker(config.tracker, "rl")
+    check_optimizer(config.optimizer, param_axes(model))
+    _check_sizes(config, model, mesh)
+    for name, dataset in config.datasets.items():
+        kind = find_task(dataset.task).kind
+        _expect(
+            kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
+        )
+
+
+def _check_batches(config: RLConfig) -> None:
+    sampling = config.dynamic_sampling
     _expect(
         config.mini_batch_prompts <= config.prompts_per_step,
         "mini_batch_prompts",
@@ -61,48 +69,58 @@ def check_rl(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
         sampling.max_batches,
         "1, since no group is dropped",
     )
-    _expect(
-        config.decoding.think_budget == 0,
-        "decoding.think_budget",
-        config.decoding.think_budget,
-        "0: the tokens that close a think block are not the policy's",
-    )
+
+
+def _check_decoding(config: RLConfig) -> None:
+    for name, decoding, why in (
+        ("", config.decoding, "the tokens that close a think block are not the policy's"),
+        ("validation.", config.validation.decoding, "the engine of training closes no think block"),
+    ):
+        budget = decoding.think_budget
+        _expect(budget == 0, f"{name}decoding.think_budget", budget, f"0: {why}")
     _expect(
         config.decoding.repetition_penalty == 1.0,
         "decoding.repetition_penalty",
         config.decoding.repetition_penalty,
         "1 (off): replies must come from the policy that is trained",
     )
-    _expect(
-        rewards.overlong_buffer <= config.decoding.max_tokens,
-        "rewards.overlong_buffer",
-        rewards.overlong_buffer,
-        f"0 to decoding.max_tokens={config.decoding.max_tokens}",
-    )
+
+
+def _check_rewards(config: RLConfig) -> None:
+    rewards, most = config.rewards, config.decoding.max_tokens
+    buffer = rewards.overlong_buffer
+    _expect(buffer <= most, "rewards.overlong_buffer", buffer, f"0 to decoding.max_tokens={most}")
     for name in ("right", "wrong"):
         value = getattr(rewards, name)
         _expect(math.isfinite(value), f"rewards.{name}", value, "a finite number")
-    _expect(
-        math.isfinite(loss.entropy_coefficient),
-        "policy_loss.entropy_coefficient",
-        loss.entropy_coefficient,
-        "a finite number",
-    )
-    taught = config.has_kl and config.reference.model == "teacher"
-    _expect(
-        config.advantage != "zero" or taught or loss.entropy_coefficient != 0,
-        "advantage",
-        config.advantage,
-        "another weight, or reference.model='teacher' with policy_loss.kl_coefficient above 0: the policy begins as "
-        "its base and as its average, so a KL to these alone teaches nothing",
-    )
     _expect(
         rewards.right > rewards.wrong,
         "rewards.right",
         rewards.right,
         f"more than rewards.wrong={rewards.wrong}",
     )
-    sampler = config.sampler
+
+
+def _check_loss(config: RLConfig) -> None:
+    loss, sampler = config.policy_loss, config.sampler
+    _key("policy_loss.name", loss.name, POLICY_LOSSES)
+    _key("policy_loss.token_weight", loss.token_weight, TOKEN_WEIGHTS)
+    _expect(
+        config.negatives == 1 or config.advantage not in NEVER_NEGATIVE,
+        "negatives",
+        config.negatives,
+        f"1, since no weight of advantage={config.advantage!r} is negative",
+    )
+    entropy = loss.entropy_coefficient
+    _expect(math.isfinite(entropy), "policy_loss.entropy_coefficient", entropy, "a finite number")
+    taught = config.has_kl and config.reference.model == "teacher"
+    _expect(
+        config.advantage != "zero" or taught or entropy != 0,
+        "advantage",
+        config.advantage,
+        "another weight, or reference.model='teacher' with policy_loss.kl_coefficient above 0: the policy begins as "
+        "its base and as its average, so a KL to these alone teaches nothing",
+    )
     _expect(
         loss.importance_cap > 0 or "int8" not in (sampler.cache_dtype, sampler.weight_dtype),
         "policy_loss.importance_cap",
@@ -115,21 +133,6 @@ def check_rl(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
         loss.fixed_length,
         "at least 1 with aggregation='fixed_length'",
     )
-    check_validation(config.validation, "rl")
-    _expect(
-        config.validation.decoding.think_budget == 0,
-        "validation.decoding.think_budget",
-        config.validation.decoding.think_budget,
-        "0: the engine of training closes no think block",
-    )
-    check_tracker(config.tracker, "rl")
-    check_optimizer(config.optimizer, param_axes(model))
-    _check_sizes(config, model, mesh)
-    for name, dataset in config.datasets.items():
-        kind = find_task(dataset.task).kind
-        _expect(
-            kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
-        )
 
 
 def _check_samples(config: RLConfig) -> None:

@@ -110,10 +110,8 @@ def run_sft(
             write_training_data(workdir, data, num_steps)
             _LOG.info("training: %d steps of %d examples", num_steps, config.batch_size)
             _LOG.info("compiling the training step; the first line of metrics comes after it")
-            shapes, num_pieces = (
-                abstract_train_state(model, optimizer, mesh),
-                batches.layout.num_micro_batches,
-            )
+            shapes = abstract_train_state(model, optimizer, mesh)
+            num_pieces = batches.layout.num_micro_batches
             train_step = make_step(config, model, optimizer, state_shardings(shapes), num_pieces)
             call = train_step, sft_arguments(config, shapes, mesh, num_pieces)
             calls = {"SFT step": call} if start < num_steps else {}
@@ -124,17 +122,9 @@ def run_sft(
                 _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
                 state = init_state(optimizer, params, mesh)
             frozen = open_reference(config, model_config, mesh, seed)
-            base_kl = BaseKL(
-                config.base_kl,
-                model_config,
-                mesh,
-                tokenizer,
-                prompts_of(data.sequences),
-                workdir,
-                num_steps,
-                seed,
-                config.logprob_chunk,
-            )
+            about = workdir, num_steps, seed, config.logprob_chunk
+            prompts = prompts_of(data.sequences)
+            base_kl = BaseKL(config.base_kl, model_config, mesh, tokenizer, prompts, *about)
             interrupt.check(saved_steps(start))
             compiling.wait()
             checkpoints.pin(validation.kept(start))
@@ -162,9 +152,8 @@ def run_sft(
                     # Those of the other processes' rows are assumed to be as many.
                     flops = flops_of(rows) * block[1]
                     recorder.add(step, measurements, batches.num_tokens(step - 1), flops)
-                    looked = between.after(
-                        step, state.params
-                    )  # after a signal, the next run makes those that are left
+                    # After a signal, the next run makes those that are left.
+                    looked = between.after(step, state.params)
                     checkpoints.pin(validation.kept(step))
                     logs = recorder.due(step) or looked
                     saves = is_due(step, config.checkpoint_every, num_steps)
