@@ -21,5 +21,7 @@ if [ "${1:-}" = --slow ]; then
   marked=""
   shift
 fi
-# Two workers. Each takes a whole file, so that what a file shares is made once, in the order of tests/conftest.py.
+# Two workers share two cores. More threads of numpy's products would only wait for each other.
+export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
+# Each takes a whole file, so that what a file shares is made once, in the order of tests/conftest.py.
 exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$marked" "$@"
