@@ -5,10 +5,18 @@ letters of an example.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+# Letters and digits of other widths and shapes, and apostrophes; each stands for one plain character.
+_SHAPES = [*range(0x24B6, 0x24EA), *range(0xFF01, 0xFF5F), *range(0x1D400, 0x1D800)]
+_PLAIN = {ord("’"): "'"} | {
+    code: plain
+    for code in _SHAPES
+    if len(plain := unicodedata.normalize("NFKC", chr(code))) == 1 and plain.isascii()
+}
 # Marks that may open before a letter: brackets, quotes, bold, `\text{`, `\boxed{`, `\(`.
 WRAP = (
     r"(?:[\s*_`'\"“„‘«$(\[{<>~]"
@@ -42,12 +50,15 @@ _BEST = (
     rf"\s+(?:answer\s+)?{_NOUN}s?\b"
 )
 LEAD = rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s)"
-_NAMED = r"(?:(?:the\s+)?(?:option|choice|letter|statement|answer|alternative)s?\b\s*[:#]?)?"
-_REVISED = (
-    r"\b(?:wait|actually|correction|sorry|scratch\s+that|i\s+mean|rather|or\s+rather)\b[\s,.:;!—–-]*+"
-    r"(?:no\b[\s,.:;!—–-]*+)?(?:it\s+(?:is|should\s+be|must\s+be)|it's|make\s+(?:that|it))?"
+NAMED = r"(?:(?:the\s+)?(?:option|choice|letter|statement|answer|alternative)s?\b\s*[:#]?)?"
+_BEST_ONE = (
+    r"(?:actually\s+)?(?:(?:correct|right|best|true|final)\s+)?(?:answer|option|choice|one)\b"
 )
-_NOT_BUT = r"\bnot\s+(?:\(?[A-Za-z0-9]\)?)\s*,?\s*but\s+(?:rather\s+)?"
+# The result of a second look.
+IT_IS = (
+    r"(?:it's|it\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|should\s+have\s+been)|make\s+(?:that|it))"
+    r"(?:\s+(?:actually|really|in\s+fact|instead|rather|clearly|indeed))?"
+)
 # Verbs of choosing, and words that draw a conclusion.
 _CHOOSE = (
     r"\b(?:choose|chose|pick|select|selected|prefer|go\s+(?:with|for)|went\s+with|going\s+with"
@@ -58,7 +69,7 @@ _CONCLUDE = (
     r"\b(?:so|hence|thus|therefore|leaves|leaving|conclusion|conclude|only)\b[\s,:]*+"
     r"(?:us\s+with|me\s+with|only|with)?"
 )
-_RIGHT = (
+RIGHT = (
     r"(?:the\s+|clearly\s+|indeed\s+|therefore\s+|thus\s+|also\s+|our\s+|my\s+|only\s+){0,2}"
     r"(?:correct|right|true|valid|best|(?:final\s+)?answer|solution|one|winner"
     r"|choice|option|statement|action)\b"
@@ -125,6 +136,11 @@ _GAP = rf"(?:{CLOSE}|\\[)\]])*+\s*+"
 _OPEN = r"(?:[(*'\"`“$\[_]|\\[(\[]|\\text\w*\{)*+"
 
 
+def plain_characters(text: str) -> str:
+    """Returns a text of the same length with plain letters for wide, bold and circled ones."""
+    return text if text.isascii() else text.translate(_PLAIN)
+
+
 @dataclass(frozen=True)
 class Labels:
     """The labels of an example's choices, each one character, and the patterns that contain them."""
@@ -156,7 +172,7 @@ class Labels:
     @cached_property
     def lead(self) -> re.Pattern[str]:
         """An announcement up to where the letter, or the text of a choice, begins."""
-        return re.compile(rf"(?:{LEAD})\s*+(?:{WRAP}{_NAMED})(?P<wrap>{WRAP})", re.IGNORECASE)
+        return re.compile(rf"(?:{LEAD})\s*+(?:{WRAP}{NAMED})(?P<wrap>{WRAP})", re.IGNORECASE)
 
     @cached_property
     def letter(self) -> re.Pattern[str]:
@@ -164,17 +180,30 @@ class Labels:
         return re.compile(rf"({self.any_case}){END}")
 
     @cached_property
-    def revised(self) -> re.Pattern[str]:
-        """A letter that replaces another: "wait, C", "not A but C"."""
-        lead = rf"(?i:{_REVISED}|{_NOT_BUT})\s*(?i:{WRAP}{_NAMED}){WRAP}"
-        return re.compile(rf"{lead}({self.capital}){END}")
+    def capital_letter(self) -> re.Pattern[str]:
+        """A label that stands alone."""
+        return re.compile(rf"({self.capital}){END}")
+
+    @cached_property
+    def result(self) -> re.Pattern[str]:
+        """A letter that may be the result of a second look: "it is C", "C is the right answer"."""
+        named = rf"(?<![A-Za-z0-9'.])(?P<named>{self.capital}){END}{_GAP}(?i:is\s+(?:the|my)\s+{_BEST_ONE})"
+        it = rf"(?i:\b{IT_IS}\s*{WRAP}{NAMED}){WRAP}(?P<it>{self.capital}){END}"
+        return re.compile(f"{named}|{it}")
+
+    @cached_property
+    def instead(self) -> re.Pattern[str]:
+        """What follows "that is wrong" if it was not meant as a reason: "it should be C", "C is correct"."""
+        named = rf"{WRAP}(?i:{NAMED}){WRAP}(?P<named>{self.capital}){END}{_GAP}(?i:is\s+{RIGHT})"
+        it = rf"(?i:{IT_IS}\s*{WRAP}{NAMED}){WRAP}(?P<it>{self.capital}){END}"
+        return re.compile(rf"[\s,.:;!…)—–-]*+(?i:(?:so|rather|instead)\b[\s,]*+)?(?:{it}|{named})")
 
     @cached_property
     def affirmed(self) -> re.Pattern[str]:
         """A letter that is called right, or is chosen, or is concluded."""
-        right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS}|\?\s*yes\b)"
-        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.telling}){END}"
-        concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
+        right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{RIGHT}|{_WORKS}|\?\s*yes\b)"
+        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}"
+        concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
         return re.compile(f"{right}|{chosen}|{concluded}")
 
     @cached_property
@@ -192,7 +221,7 @@ class Labels:
     def bare_line(self) -> re.Pattern[str]:
         """A whole line that contains only a letter."""
         closed = rf"(?:{CLOSE}|[.:,\s]|\\[)\]])*+"
-        return re.compile(rf"{BULLET}{WRAP}(?i:{_NAMED}){WRAP}({self.any_case}){closed}")
+        return re.compile(rf"{BULLET}{WRAP}(?i:{NAMED}){WRAP}({self.any_case}){closed}")
 
     @cached_property
     def head(self) -> re.Pattern[str]:

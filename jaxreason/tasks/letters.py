@@ -6,38 +6,38 @@ it explains afterwards do not override what it announced.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from jaxreason.tasks.letter_patterns import (
     ARTICLE,
-    ASKED,
     CLOSED,
     CONSIDERED,
-    DENIED,
-    PRONOUN,
     REFUTED,
     SHORT_LINE,
     VERDICT_AGAINST,
     VERDICT_FOR,
     Labels,
     labels_of,
+    plain_characters,
+)
+from jaxreason.tasks.letter_revisions import (
+    is_conditional,
+    is_unreal,
+    reconsidered,
+    revised,
+    withdrawal,
+)
+from jaxreason.tasks.letter_statements import (
+    NEAR,
+    SEVERAL,
+    Statement,
+    from_the_last,
+    is_word,
+    statement_at,
 )
 from jaxreason.tasks.letter_texts import announced_text, line_of_text, text_in_line
 from jaxreason.tasks.reply_text import last_boxed
 
-NEAR = 60  # Characters around a letter that are read.
-TRIED = 300  # Statements of one kind that are tried, from the last one on.
 MAX_OPTION = 1000  # Characters of a listed option that are read.
-SEVERAL = ""  # Several letters were named together where one was asked for.
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A letter, or SEVERAL, and the begin and end of its statement in the reply."""
-
-    start: int
-    end: int
-    letter: str
 
 
 def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) -> str | None:
@@ -59,12 +59,24 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
       letters: the valid labels, one character each.
       texts: the choices' texts.
     """
+    text, texts = plain_characters(text), tuple(map(plain_characters, texts))
     labels = labels_of(tuple(letters))
     announced = last_announcement(text, labels, texts)
-    if announced is not None:
-        if announced.letter != SEVERAL:
-            return announced.letter
-        text = text[announced.end :]
+    if announced is None:
+        return unannounced(text, labels, texts)
+    if announced.letter == SEVERAL:
+        return unannounced(text[announced.end :], labels, texts)
+    taken_back = withdrawal(text, announced, labels)
+    if taken_back is None:
+        return announced.letter
+    end, at_once = taken_back
+    other = unannounced(text[end:], labels, texts)
+    return other or (None if at_once else announced.letter)
+
+
+def unannounced(text: str, labels: Labels, texts: Sequence[str]) -> str | None:
+    """Returns the letter that a text without announcements decides on, or None."""
+    letters = labels.letters
     listed, single = list_heads(text, labels)
     rest = without(text, listed)
     return (
@@ -78,24 +90,21 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
 
 
 def last_announcement(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
-    """Returns the announcement, of any form, that ends last."""
+    """Returns the announcement, of any form, that ends last; one on a condition only if there is no other."""
     found = [
         boxed(text, labels, texts),
         first_statement(led(text, labels, texts)),
-        first_statement(revised(text, labels)),
+        first_statement(revised(text, labels, texts)),
+        first_statement(reconsidered(text, labels)),
         first_statement(bare_lines(text, labels)),
     ]
-    return max((one for one in found if one is not None), key=lambda one: one.end, default=None)
+    last = max((one for one in found if one is not None), key=lambda one: one.end, default=None)
+    return last or first_statement(led(text, labels, texts, conditional=True))
 
 
 def first_statement(statements: Iterator[Statement]) -> Statement | None:
     """Returns the first statement, or None."""
     return next(statements, None)
-
-
-def from_the_last(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
-    """Returns the last TRIED matches, in reverse order; earlier ones are not looked at."""
-    return [*matches][: -TRIED - 1 : -1]
 
 
 def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
@@ -104,7 +113,9 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
     if box is None:
         return None
     start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
-    if (opened := text.rfind("\\boxed", 0, start)) > 0 and REFUTED.match(text, start + len(box)):
+    if (opened := text.rfind("\\boxed", 0, start)) > 0 and (
+        REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
+    ):
         return boxed(text[:opened], labels, texts)
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
@@ -118,12 +129,16 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
     return Statement(start, start + len(box), letter) if letter else None
 
 
-def led(text: str, labels: Labels, texts: Sequence[str]) -> Iterator[Statement]:
-    """Yields letters and texts after "the answer is", last first."""
+def led(
+    text: str, labels: Labels, texts: Sequence[str], conditional: bool = False
+) -> Iterator[Statement]:
+    """Yields letters and texts after "the answer is", or after "if ..., the answer would be", last first."""
     for match in from_the_last(labels.lead.finditer(text)):
         if CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()]):
             continue
         if match["newline"] and REFUTED.match(text, match.end() + 1):
+            continue
+        if is_unreal(text, match.end()) or is_conditional(text, match.end()) != conditional:
             continue
         letter = labels.letter.match(text, match.end())
         spoken = announced_text(text, match.end(), labels.letters, texts)
@@ -150,49 +165,6 @@ def settled(
     if "would" in lead[0] and re.match(r"\W*\s+if\b", text[letter.end() : letter.end() + NEAR]):
         return None
     return statement_at(text, letter, labels)
-
-
-def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement | None:
-    """Returns the letter at a match, or SEVERAL if others are named with it; None if it is denied or asked about."""
-    place = letter.start(1)
-    if DENIED.search(text[max(0, place - NEAR) : place]):
-        return None
-    after = labels.joined.match(text, letter.end(1))
-    end = after.end() if after else letter.end(1)
-    if REFUTED.match(text[end : end + 2 * NEAR]) or ASKED.match(text[end : end + 9]):
-        return None
-    before = labels.joins.search(text[max(0, place - NEAR) : place])
-    one = letter[1].upper()
-    others = (
-        {x.upper() for x in re.findall(labels.any_case + r"(?![A-Za-z])", after[0])}
-        if after
-        else set()
-    )
-    others |= {before[1].upper()} if before else set()
-    # "A, B is right": a comma before the letter separates two statements.
-    if (
-        before
-        and before[0].rstrip(" (*'\"").endswith(",")
-        and re.match(r"[)*]*\s+[a-z]", text[end : end + 9])
-    ):
-        others.discard(before[1].upper())
-    return Statement(place, end, one if others <= {one} else SEVERAL)
-
-
-def is_word(text: str, letter: re.Match[str], wrapped: bool = False) -> bool:
-    """Returns whether the letter is the article "a" or the pronoun "I"."""
-    if wrapped:
-        return False
-    if letter[1] in "aA":
-        return ARTICLE.match(text, letter.end(1)) is not None
-    return letter[1] in "iI" and PRONOUN.match(text, letter.end(1)) is not None
-
-
-def revised(text: str, labels: Labels) -> Iterator[Statement]:
-    """Yields letters that replace others and are followed by a mark, last first."""
-    for match in from_the_last(labels.revised.finditer(text)):
-        if re.match(r"[*)\]}'\"]*(?:[.!;]|\s*$|\n)", text[match.end() : match.end() + NEAR]):
-            yield Statement(match.start(), match.end(), match[1])
 
 
 def bare_lines(text: str, labels: Labels) -> Iterator[Statement]:
@@ -262,6 +234,7 @@ def last_letter(matches: Iterable[re.Match[str]], text: str, labels: Labels) -> 
         place = re.compile(f"({re.escape(match[group])})").match(text, match.start(group))
         statement = statement_at(text, place, labels)
         considered = CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()])
+        considered = considered or is_unreal(text, match.start(group))
         if statement and statement.letter != SEVERAL and not considered:
             return statement.letter
     return None

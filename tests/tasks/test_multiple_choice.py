@@ -1,5 +1,6 @@
 import pytest
 from letter_replies import ALL, TEXTS
+from letter_revisions import TAKEN_BACK
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
@@ -92,6 +93,11 @@ def test_the_chosen_letter_is_found_and_the_article_is_not(reply, letter):
 def test_what_a_reply_announces_is_not_overridden_by_what_it_explains(reply, letter):
     item = example("C", {"choices": {"label": ["A", "B", "C", "D"], "text": TEXTS}})
     assert TASKS["multiple_choice"].extract(item, reply) == letter
+
+
+@pytest.mark.parametrize(("reply", "letter"), TAKEN_BACK)
+def test_an_answer_counts_unless_it_is_taken_back_or_for_another_question(reply, letter):
+    assert find_letter(reply, ("A", "B", "C", "D")) == letter
 
 
 @pytest.mark.parametrize(
