@@ -20,12 +20,12 @@ _THOUGHT = (
 # Words after which a letter alone replaces another, as in "wait, C.".
 _REPLACES = (
     rf"\b(?:wait|correction|sorry|scratch\s+that|oops|actually|i\s+mean|rather|or\s+rather|{_THOUGHT})\b"
-    rf"{_MARKS}(?:no\b{_MARKS})?(?:{IT_IS})?"
+    rf"{_MARKS}(?:(?P<no>no)\b{_MARKS})?(?:{IT_IS})?"
 )
 _NO = rf"\bno[,;][ \t]*+(?:wait\b{_MARKS})?(?:{IT_IS})?"
 _NOT_BUT = r"\bnot\s+(?:\(?[A-Za-z0-9]\)?)\s*,?\s*but\s+(?:rather\s+)?"
 REPLACES = re.compile(rf"(?:{_REPLACES}|{_NO}|{_NOT_BUT})\s*(?:{WRAP}{NAMED}){WRAP}", re.IGNORECASE)
-WEAK = re.compile(r"(?:actually|rather|or|i|not)\b", re.IGNORECASE)  # They seldom begin a sentence.
+WEAK = re.compile(r"(?:rather|or|i|not)\b", re.IGNORECASE)  # They seldom begin a sentence.
 ENDS = re.compile(r"[*)\]}'\"]*(?:[.!;]|\s*$|\n)")
 # Words that begin a second look, whose result follows in words like "it is C".
 SECOND_LOOK = re.compile(
@@ -91,7 +91,12 @@ def revised(text: str, labels: Labels, texts: Sequence[str] = ()) -> Iterator[St
     for match in from_the_last(REPLACES.finditer(text)):
         if letter := labels.capital_letter.match(text, match.end()):
             end, label = letter.end(), letter[1]
-        elif spoken := announced_text(text, match.end(), labels.letters, texts):
+        elif spoken := announced_text(text, match.end(), labels.letters, texts) or (
+            # "Wait, no." at the end may be the text of a choice.
+            match["no"]
+            and not text[match.end() :].strip()
+            and announced_text(text, match.start("no"), labels.letters, texts)
+        ):
             end, label = spoken
             before = text[max(0, match.start() - NEAR) : match.start()].rstrip()
             if WEAK.match(match[0]) or (before and before[-1] not in ".!?;:—–-"):

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jaxreason.tasks.letter_patterns import ARTICLE, ASKED, DENIED, PRONOUN, REFUTED, Labels
+from jaxreason.tasks.letter_texts import SEVERAL
 
 NEAR = 60  # Characters around a letter that are read.
 TRIED = 300  # Statements of one kind that are tried, from the last one on.
-SEVERAL = ""  # Several letters were named together where one was asked for.
 
 
 @dataclass(frozen=True)

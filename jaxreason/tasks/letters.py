@@ -28,13 +28,18 @@ from jaxreason.tasks.letter_revisions import (
 )
 from jaxreason.tasks.letter_statements import (
     NEAR,
-    SEVERAL,
     Statement,
     from_the_last,
     is_word,
     statement_at,
 )
-from jaxreason.tasks.letter_texts import announced_text, line_of_text, text_in_line
+from jaxreason.tasks.letter_texts import (
+    SEVERAL,
+    announced_text,
+    line_of_text,
+    opening_text,
+    text_in_line,
+)
 from jaxreason.tasks.reply_text import last_boxed
 
 MAX_OPTION = 1000  # Characters of a listed option that are read.
@@ -50,8 +55,9 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
     3. a letter that is called right, or is chosen, or is concluded;
     4. a line that is the text of a choice;
     5. "option X";
-    6. a last line with the text of one choice;
-    7. the last capital letter that stands alone (a digit that stands alone says nothing).
+    6. the text of a choice that opens the reply: "No, because ...";
+    7. a last line with the text of one choice;
+    8. the last capital letter that stands alone (a digit that stands alone says nothing).
     A letter that is denied, refuted or asked about is skipped.
 
     Args:
@@ -84,6 +90,7 @@ def unannounced(text: str, labels: Labels, texts: Sequence[str]) -> str | None:
         or last_letter(labels.affirmed.finditer(rest), rest, labels)
         or line_of_text(rest, letters, texts)
         or last_letter(labels.mention.finditer(rest), rest, labels)
+        or opening_text(text, letters, texts)
         or text_in_line(last_line(rest), letters, texts)
         or (None if labels.digits else last_letter(labels.lone.finditer(rest), rest, labels))
     )

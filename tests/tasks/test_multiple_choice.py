@@ -1,6 +1,7 @@
 import pytest
 from letter_replies import ALL, TEXTS
 from letter_revisions import TAKEN_BACK
+from text_replies import NAMED
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
@@ -98,6 +99,11 @@ def test_what_a_reply_announces_is_not_overridden_by_what_it_explains(reply, let
 @pytest.mark.parametrize(("reply", "letter"), TAKEN_BACK)
 def test_an_answer_counts_unless_it_is_taken_back_or_for_another_question(reply, letter):
     assert find_letter(reply, ("A", "B", "C", "D")) == letter
+
+
+@pytest.mark.parametrize(("reply", "texts", "letter"), NAMED)
+def test_a_choice_may_be_named_by_its_text_if_no_other_is_named_with_it(reply, texts, letter):
+    assert find_letter(reply, ("A", "B", "C", "D"), texts) == letter
 
 
 @pytest.mark.parametrize(
