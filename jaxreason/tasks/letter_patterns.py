@@ -41,16 +41,25 @@ _SEPARATOR = (
 )
 _ABOUT = r"(?:\s+(?:to|for|from|among|of|here|in|based|that|which)\b[^.\n:?]{0,80}?)?"
 _ANSWER = (
-    r"(?:answers?|ans\.?|solution|antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
+    r"(?:(?:answers?|ans\.?|solution|antwort(?:en)?|antwoord(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
     r"(?:\s+(?:correcta|correcte|corretta|correta)\b)?"
+    r"|(?:opción|opção|opzione|option|alternativa)\s+(?:correcta|correcte|corretta|correta)\b)"
 )
 _NOUN = r"(?:answer|option|choice|statement|alternative|letter|one|action|response|selection|pick|aussage)"
 _BEST = (
     r"\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
     rf"\s+(?:answer\s+)?{_NOUN}s?\b"
 )
-LEAD = rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s)"
-NAMED = r"(?:(?:the\s+)?(?:option|choice|letter|statement|answer|alternative)s?\b\s*[:#]?)?"
+LEAD = (
+    rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s"
+    r"|\bans\b(?:\.|(?=\s*+[(\[]))|\b(?:richtig|korrekt)\s+ist\b)"
+)
+# A noun before a letter, or the article that Romance languages put there: "la B", "a C".
+NAMED = (
+    r"(?:(?:(?:the|la|die|a)\s+|l')?(?:(?:option|choice|letter|statement|answer|alternative)s?|opción|opção"
+    r"|opzione|letra|lettre|lettera|antwort|antwoord|réponse|respuesta|resposta|risposta|aussage)\b\s*[:#]?"
+    r"|(?-i:la|a)\s+(?=(?-i:[A-Z])(?!\w)))?"
+)
 _BEST_ONE = (
     r"(?:actually\s+)?(?:(?:correct|right|best|true|final)\s+)?(?:answer|option|choice|one)\b"
 )
@@ -72,25 +81,48 @@ _CONCLUDE = (
 RIGHT = (
     r"(?:the\s+|clearly\s+|indeed\s+|therefore\s+|thus\s+|also\s+|our\s+|my\s+|only\s+){0,2}"
     r"(?:correct|right|true|valid|best|(?:final\s+)?answer|solution|one|winner"
-    r"|choice|option|statement|action)\b"
+    r"|choice|option|statement|action|richtig|korrekt|juiste?|correct[ae]|correta|corretta|vraie?)\b"
 )
 
 _WORKS = r"\b(?:works|holds|fits|does\s+work|satisfies\s+(?:all|every|the))\b(?!\s+(?:only|if|but|when)\b)"
-# A whole option of a list that is called wrong, or right.
+# A whole option of a list that is called wrong, or right: by its first words, its last word, or a word apart.
+_OF_IT = (
+    r"^\W*(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?(?:'s|\s+is|(?=\s+isn't))"
+    r"(?:\s+(?:clearly|also|therefore|indeed|the))?"
+)
+_APART = r"(?<=\W)[(:—–-]\W*"
+_THEN = r"(?=\s*[*_]*(?:[.,;:)—–-](?!\w)|$)|\s+(?:because|since|as|due)\b)"
 VERDICT_AGAINST = re.compile(
     r"^\W*(?:wrong|incorrect|false|no|not|impossible|invalid)\b|[✗✘❌✕]|(?:\b(?:wrong|incorrect|false"
-    r"|no|impossible|invalid|inapplicable)|\b(?:not|n't)\s+(?:\w+\s+)?\w+|n't\s+\w+)\W*$",
+    r"|no|impossible|invalid|inapplicable)|\b(?:not|n't)\s+(?:\w+\s+)?\w+|n't\s+\w+)\W*$"
+    rf"|{_OF_IT}\s+(?:(?:wrong|incorrect|false|impossible|invalid)|(?:not|isn't)\s+(?:correct|right|true))\b"
+    rf"|{_APART}(?:wrong|incorrect|false|not\s+correct){_THEN}",
     re.IGNORECASE,
 )
 VERDICT_FOR = re.compile(
-    r"^\W*(?:correct|true|right|yes)\b|[✓✔✅]|\b(?:correct|true|right|yes)\W*$", re.IGNORECASE
+    r"^\W*(?:correct|true|right|yes)\b|[✓✔✅]|\b(?:correct|true|right|yes)\W*$"
+    rf"|{_OF_IT}\s+(?:correct|right|true){_THEN}|{_APART}(?:correct|true){_THEN}",
+    re.IGNORECASE,
+)
+# The same after "Option B", in a list without letters at the heads of its lines.
+CALLED_WRONG = re.compile(
+    r"[)*_]*\s?[:—–-]\W*(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?(?:'s|\s+is)"
+    r"(?:\s+(?:clearly|also|therefore))?\s+(?:wrong|incorrect|false|not\s+(?:correct|right|true))\b",
+    re.IGNORECASE,
+)
+# "The choice that fits is", unless it is one that does not.
+_THE_ONE = (
+    r"\b(?:choice|option|one|answer|statement|letter|alternative|action)\s+(?:that|which)\s+"
+    r"(?:(?!(?:not?|never|cannot|wrong|incorrect|false|fails?|least|worst|violates|contradicts|can|could|may"
+    r"|might|if|unless|seems?|looks|appears|would|say|think|eliminated?|excluded?|is)\b|\w+n't)[\w'-]+[\s,]+){1,10}"
+    r"(?:is|must\s+be)"
 )
 
 # Words just before a letter that a reply mentions without choosing it.
 DENIED = re.compile(
-    r"(?:\b(?:not|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
+    r"(?:\b(?:not|nicht|niet|pas|no\s+es|non\s+è|não\s+é|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
     r"|\b(?:all|any\w*|every\w*)\s+but|\b(?:exclud|eliminat|reject|discard|dismiss|rul|cross)\w*"
-    r"(?:\s+out)?)\s+(?:be\s+)?(?:(?:the\s+)?(?:answer\s+)?(?:answer|option|choice|letter)s?\s+)?"
+    r"(?:\s+out)?)\s+(?:be\s+)?(?:(?:the|la|die|a)\s+)?(?:(?:answer\s+)?(?:answer|option|choice|letter)s?\s+)?"
     r"[\s(*'\"`]*$",
     re.IGNORECASE,
 )
@@ -101,6 +133,8 @@ REFUTED = re.compile(
     r"(?:n't\b|(?:\s+(?:also|clearly|therefore|thus|obviously|both|all|just|simply|definitely))?"
     r"\s+(?:wrong|incorrect|false|not|impossible|invalid|ruled\s+out|excluded|eliminated|out\b"
     r"|too\b|irrelevant|unlikely|misleading|never|inapplicable|infeasible|redundant))"
+    r"|(?:ist|is|est|es|è|é)\s+(?:falsch|nicht|inkorrekt|onjuist|fout|niet|fauss?e?|incorrecta|falsa|incorreta)\b"
+    r"|(?:n'est\s+pas|no\s+es|non\s+è|não\s+é)\b"
     r"|(?:can(?:no|')t|doesn't|does\s+not|do\s+not|don't|did\s+not|isn't|won't|will\s+not|fails?"
     r"|contradicts?|violates?|ignores?|contains?\s+an?\s+(?:error|mistake)|lacks?|misses|confuses)\b)"
     r"|[)*'\"”`\s\]}$]*[:—–-]\s*(?:wrong|incorrect|false|no|not|impossible|invalid)\b",
@@ -204,7 +238,11 @@ class Labels:
         right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{RIGHT}|{_WORKS}|\?\s*yes\b)"
         chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
-        return re.compile(f"{right}|{chosen}|{concluded}")
+        bracketed = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}(?<=[(\[])({self.any_case})(?=[)\]]{SENTENCE_END.pattern})"
+        fits = (
+            rf"(?i:{_THE_ONE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}(?={SENTENCE_END.pattern})"
+        )
+        return re.compile(f"{right}|{chosen}|{concluded}|{bracketed}|{fits}")
 
     @cached_property
     def mention(self) -> re.Pattern[str]:

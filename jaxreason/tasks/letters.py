@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from jaxreason.tasks.letter_patterns import (
     ARTICLE,
+    CALLED_WRONG,
     CLOSED,
     CONSIDERED,
     REFUTED,
@@ -242,6 +243,7 @@ def last_letter(matches: Iterable[re.Match[str]], text: str, labels: Labels) -> 
         statement = statement_at(text, place, labels)
         considered = CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()])
         considered = considered or is_unreal(text, match.start(group))
+        considered = considered or CALLED_WRONG.match(text, match.end(group))
         if statement and statement.letter != SEVERAL and not considered:
             return statement.letter
     return None

@@ -1,4 +1,5 @@
 import pytest
+from further_letters import FURTHER
 from letter_replies import ALL, TEXTS
 from letter_revisions import TAKEN_BACK
 from text_replies import NAMED
@@ -98,6 +99,11 @@ def test_what_a_reply_announces_is_not_overridden_by_what_it_explains(reply, let
 
 @pytest.mark.parametrize(("reply", "letter"), TAKEN_BACK)
 def test_an_answer_counts_unless_it_is_taken_back_or_for_another_question(reply, letter):
+    assert find_letter(reply, ("A", "B", "C", "D")) == letter
+
+
+@pytest.mark.parametrize(("reply", "letter"), FURTHER)
+def test_verdicts_on_a_list_and_other_languages_and_scripts_name_a_letter(reply, letter):
     assert find_letter(reply, ("A", "B", "C", "D")) == letter
 
 
