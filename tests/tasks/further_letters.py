@@ -1,8 +1,20 @@
 """Further replies whose letter a reader sees: verdicts on a list, other languages, brackets and wide letters."""
 
 FURTHER = [
-    ("A: This is incorrect because x.\nB: This is correct because y.\nC: This is incorrect because z.\nD: This is incorrect because w.", "B"),
-    ("A. This is wrong since x.\nB. This option is correct since y.\nC. It is not correct since z.\nD. That is false.", "B"),
+    (
+        "A: This is incorrect because x.\n"
+        "B: This is correct because y.\n"
+        "C: This is incorrect because z.\n"
+        "D: This is incorrect because w.",
+        "B",
+    ),
+    (
+        "A. This is wrong since x.\n"
+        "B. This option is correct since y.\n"
+        "C. It is not correct since z.\n"
+        "D. That is false.",
+        "B",
+    ),
     ("The choice that fits is B.", "B"),
     ("De juiste antwoord is B.", "B"),
     ("Ans. (d)", "D"),
@@ -11,23 +23,101 @@ FURTHER = [
     ("So (c).", "C"),
     ("Ｂ", "B"),
     ("The answer is Ｂ.", "B"),
-    ("A: This is correct because x.\nB: This is incorrect.\nC: This is incorrect.\nD: This is incorrect.", "A"),
+    (
+        "A: This is correct because x.\n"
+        "B: This is incorrect.\n"
+        "C: This is incorrect.\n"
+        "D: This is incorrect.",
+        "A",
+    ),
     ("A: **Incorrect** - x\nB: **Correct** - y\nC: **Incorrect** - x\nD: **Incorrect** - x", "B"),
-    ("A: Incorrect, since it\nB: True, it is\nC: That's wrong, as\nD: It isn't correct because", "B"),
-    ("A: This statement is false.\nB: This statement is false.\nC: This statement is true, since x holds.\nD: This statement is not true, since.", "C"),
-    ("A: It is true that x, but y fails.\nB: It is true that z, but w fails.\nC: This is correct.\nD: This is wrong.", "C"),
-    ("A: This is correct only if x.\nB: This is wrong.\nC: This is wrong.\nD: This is correct.", "D"),
+    (
+        "A: Incorrect, since it\n"
+        "B: True, it is\n"
+        "C: That's wrong, as\n"
+        "D: It isn't correct because",
+        "B",
+    ),
+    (
+        "A: This statement is false.\n"
+        "B: This statement is false.\n"
+        "C: This statement is true, since x holds.\n"
+        "D: This statement is not true, since.",
+        "C",
+    ),
+    (
+        "A: It is true that x, but y fails.\n"
+        "B: It is true that z, but w fails.\n"
+        "C: This is correct.\n"
+        "D: This is wrong.",
+        "C",
+    ),
+    (
+        "A: This is correct only if x.\n"
+        "B: This is wrong.\n"
+        "C: This is wrong.\n"
+        "D: This is correct.",
+        "D",
+    ),
     ("A: This is correct.\nB: This is correct.\nC: This is wrong.\nD: This is wrong.", None),
     ("A: This is correct.\nB: This is correct.\nC: This is wrong.\nD: This is correct.", None),
-    ("A: Paris - incorrect, it is in France\nB: London - correct, it is in England\nC: Berlin - incorrect, it is\nD: Madrid - wrong, it is", "B"),
-    ("A: Paris (incorrect): it is in France\nB: London (correct): it is in England\nC: Berlin (incorrect): it is\nD: Madrid (wrong): x", "B"),
-    ("Option A: This is incorrect.\nOption B: This is correct.\nOption C: This is incorrect.\nOption D: This is incorrect.", "B"),
-    ("Option A is incorrect.\nOption B is correct.\nOption C is incorrect.\nOption D is incorrect.", "B"),
-    ("- Option A: incorrect because x.\n- Option B: correct because y.\n- Option C: incorrect because z.", "B"),
+    (
+        "A: Paris - incorrect, it is in France\n"
+        "B: London - correct, it is in England\n"
+        "C: Berlin - incorrect, it is\n"
+        "D: Madrid - wrong, it is",
+        "B",
+    ),
+    (
+        "A: Paris (incorrect): it is in France\n"
+        "B: London (correct): it is in England\n"
+        "C: Berlin (incorrect): it is\n"
+        "D: Madrid (wrong): x",
+        "B",
+    ),
+    (
+        "Option A: This is incorrect.\n"
+        "Option B: This is correct.\n"
+        "Option C: This is incorrect.\n"
+        "Option D: This is incorrect.",
+        "B",
+    ),
+    (
+        "Option A is incorrect.\n"
+        "Option B is correct.\n"
+        "Option C is incorrect.\n"
+        "Option D is incorrect.",
+        "B",
+    ),
+    (
+        "- Option A: incorrect because x.\n"
+        "- Option B: correct because y.\n"
+        "- Option C: incorrect because z.",
+        "B",
+    ),
     ("(a) This is wrong.\n(b) This is right.\n(c) This is wrong.", "B"),
-    ("A: The right ventricle pumps.\nB: The left ventricle.\nC: The right atrium.\nD: The left atrium.", None),
-    ("A: This is a correct-looking trap.\nB: It is true to some extent.\nC: This is correct.\nD: This is wrong.", "C"),
-    ("Answer: A\n\nA: This is wrong.\nB: This is correct.\nC: This is wrong.\nD: This is wrong.", "A"),
+    (
+        "A: The right ventricle pumps.\n"
+        "B: The left ventricle.\n"
+        "C: The right atrium.\n"
+        "D: The left atrium.",
+        None,
+    ),
+    (
+        "A: This is a correct-looking trap.\n"
+        "B: It is true to some extent.\n"
+        "C: This is correct.\n"
+        "D: This is wrong.",
+        "C",
+    ),
+    (
+        "Answer: A\n\n"
+        "A: This is wrong.\n"
+        "B: This is correct.\n"
+        "C: This is wrong.\n"
+        "D: This is wrong.",
+        "A",
+    ),
     ("The choice which satisfies this is C.", "C"),
     ("The option that does not fit is B.", None),
     ("The choice that can be eliminated is B.", None),
