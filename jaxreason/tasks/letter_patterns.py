@@ -47,8 +47,8 @@ _ANSWER = (
 )
 _NOUN = r"(?:answer|option|choice|statement|alternative|letter|one|action|response|selection|pick|aussage)"
 _BEST = (
-    r"\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
-    rf"\s+(?:answer\s+)?{_NOUN}s?\b"
+    r"(?:\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
+    rf"\s+(?:answer\s+)?{_NOUN}s?\b|\bmy\s+(?:best\s+|final\s+|educated\s+)?(?:guess|bet|vote)\b)"
 )
 LEAD = (
     rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s"
@@ -58,7 +58,7 @@ LEAD = (
 NAMED = (
     r"(?:(?:(?:the|la|die|a)\s+|l')?(?:(?:option|choice|letter|statement|answer|alternative)s?|opción|opção"
     r"|opzione|letra|lettre|lettera|antwort|antwoord|réponse|respuesta|resposta|risposta|aussage)\b\s*[:#]?"
-    r"|(?-i:la|a)\s+(?=(?-i:[A-Z])(?!\w)))?"
+    r"|(?-i:la|a) (?=(?-i:[A-HJ-Z])(?!\w)))?"
 )
 _BEST_ONE = (
     r"(?:actually\s+)?(?:(?:correct|right|best|true|final)\s+)?(?:answer|option|choice|one)\b"
@@ -85,31 +85,6 @@ RIGHT = (
 )
 
 _WORKS = r"\b(?:works|holds|fits|does\s+work|satisfies\s+(?:all|every|the))\b(?!\s+(?:only|if|but|when)\b)"
-# A whole option of a list that is called wrong, or right: by its first words, its last word, or a word apart.
-_OF_IT = (
-    r"^\W*(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?(?:'s|\s+is|(?=\s+isn't))"
-    r"(?:\s+(?:clearly|also|therefore|indeed|the))?"
-)
-_APART = r"(?<=\W)[(:—–-]\W*"
-_THEN = r"(?=\s*[*_]*(?:[.,;:)—–-](?!\w)|$)|\s+(?:because|since|as|due)\b)"
-VERDICT_AGAINST = re.compile(
-    r"^\W*(?:wrong|incorrect|false|no|not|impossible|invalid)\b|[✗✘❌✕]|(?:\b(?:wrong|incorrect|false"
-    r"|no|impossible|invalid|inapplicable)|\b(?:not|n't)\s+(?:\w+\s+)?\w+|n't\s+\w+)\W*$"
-    rf"|{_OF_IT}\s+(?:(?:wrong|incorrect|false|impossible|invalid)|(?:not|isn't)\s+(?:correct|right|true))\b"
-    rf"|{_APART}(?:wrong|incorrect|false|not\s+correct){_THEN}",
-    re.IGNORECASE,
-)
-VERDICT_FOR = re.compile(
-    r"^\W*(?:correct|true|right|yes)\b|[✓✔✅]|\b(?:correct|true|right|yes)\W*$"
-    rf"|{_OF_IT}\s+(?:correct|right|true){_THEN}|{_APART}(?:correct|true){_THEN}",
-    re.IGNORECASE,
-)
-# The same after "Option B", in a list without letters at the heads of its lines.
-CALLED_WRONG = re.compile(
-    r"[)*_]*\s?[:—–-]\W*(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?(?:'s|\s+is)"
-    r"(?:\s+(?:clearly|also|therefore))?\s+(?:wrong|incorrect|false|not\s+(?:correct|right|true))\b",
-    re.IGNORECASE,
-)
 # "The choice that fits is", unless it is one that does not.
 _THE_ONE = (
     r"\b(?:choice|option|one|answer|statement|letter|alternative|action)\s+(?:that|which)\s+"
@@ -118,54 +93,26 @@ _THE_ONE = (
     r"(?:is|must\s+be)"
 )
 
-# Words just before a letter that a reply mentions without choosing it.
-DENIED = re.compile(
-    r"(?:\b(?:not|nicht|niet|pas|no\s+es|non\s+è|não\s+é|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
-    r"|\b(?:all|any\w*|every\w*)\s+but|\b(?:exclud|eliminat|reject|discard|dismiss|rul|cross)\w*"
-    r"(?:\s+out)?)\s+(?:be\s+)?(?:(?:the|la|die|a)\s+)?(?:(?:answer\s+)?(?:answer|option|choice|letter)s?\s+)?"
-    r"[\s(*'\"`]*$",
-    re.IGNORECASE,
-)
-# Words just after it that say the letter is wrong.
-REFUTED = re.compile(
-    r"[)*'\"”`\s\]}$]*(?:\([^()\n]{0,80}\)\s*)?\b(?:"
-    r"(?:is|are|was|were|seems|looks|would\s+be|must\s+be)"
-    r"(?:n't\b|(?:\s+(?:also|clearly|therefore|thus|obviously|both|all|just|simply|definitely))?"
-    r"\s+(?:wrong|incorrect|false|not|impossible|invalid|ruled\s+out|excluded|eliminated|out\b"
-    r"|too\b|irrelevant|unlikely|misleading|never|inapplicable|infeasible|redundant))"
-    r"|(?:ist|is|est|es|è|é)\s+(?:falsch|nicht|inkorrekt|onjuist|fout|niet|fauss?e?|incorrecta|falsa|incorreta)\b"
-    r"|(?:n'est\s+pas|no\s+es|non\s+è|não\s+é)\b"
-    r"|(?:can(?:no|')t|doesn't|does\s+not|do\s+not|don't|did\s+not|isn't|won't|will\s+not|fails?"
-    r"|contradicts?|violates?|ignores?|contains?\s+an?\s+(?:error|mistake)|lacks?|misses|confuses)\b)"
-    r"|[)*'\"”`\s\]}$]*[:—–-]\s*(?:wrong|incorrect|false|no|not|impossible|invalid)\b",
-    re.IGNORECASE,
-)
-# Words just before an announcement that only considers the letter, or reports somebody else's choice.
-CONSIDERED = re.compile(
-    r"(?:\b(?:if|whether|unless|suppos\w+|assum\w+|imagin\w+|why|how)\s+(?:is\s+)?(?:that\s+)?"
-    r"|\bis\s+|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
-    r"(?:say|think|believe|claim|argue|guess|assume)\s+(?:that\s+)?"
-    r"|\b(?:wrong|incorrect|false|other|another|no|not|previous|initial|first)\s+"
-    r"|n't\s+)(?:(?:the|your|our|an?)\s+)?(?:(?:final|correct|right|best)\s+)?$",
-    re.IGNORECASE,
-)
-# Words after an A that show it is a letter, since no article precedes them. "an" precedes vowels, so "A is" has none.
-ARTICLE = re.compile(
-    r"\s+(?![aeio]|because\b|but\b|by\b|since\b|so\b|due\b|for\b|from\b|which\b|where\b|when\b"
-    r"|while\b|with\b|was\b|would\b|will\b|then\b|than\b|that\b|this\b|the\b|they\b|to\b|not\b"
-    r"|rather\b|per\b|given\b|holds\b|works\b|matches\b|must\b|may\b|might\b|can\b|cannot\b|could\b"
-    r"|should\b|has\b|does\b|were\b|contradicts\b|follows\b|says\b|yes\b|under\b|unless\b|here\b"
-    r"|fits\b|fails\b|seems\b|makes\b|violates\b|we\b|both\b|definitely\b|clearly\b|certainly\b"
-    r"|surely\b|no\b|though\b|yet\b|still\b|below\b|versus\b|vs\b|hands\s+down|needs\b|gives\b"
-    r"|means\b|satisfies\b|describes\b|states\b|leads\b|requires\b|takes\b|without\b|like\s+(?:i|we)\b"
-    r"|whereas\b|hence\b|thus\b|therefore\b|considering\b|based\b|despite\b|regardless\b|beyond\b|provided\b)[a-z]"
-)
-PRONOUN = re.compile(r"\s+(?!is\b|as\b|and\b|or\b|not\b|because\b|since\b|rather\b)[a-z]")
 CLOSED = re.compile(rf"\s*(?:{CLOSE}|[.:,;!]|\\[)\]]|$)|[ \t]*\n")
-ASKED = re.compile(rf"(?:{CLOSE}|\\[)\]])*+\s?\?(?!\s*(?i:yes)\b)")
 SENTENCE_END = re.compile(rf"(?:{CLOSE}|\\[)\]])*\s*(?:[.!;]|$|\n)")
 SHORT_LINE = re.compile(r"^[^\n]{1,80}$", re.MULTILINE)
 BULLET = r"[ \t]*+(?:[-+•>#*]+[ \t]+)?"
+# Words before a capital letter that belongs to a name.
+_NAMES = (
+    "Mr. ",
+    "Mrs. ",
+    "Ms. ",
+    "Dr. ",
+    "Prof. ",
+    "itamin ",
+    "epatitis ",
+    "ppendix ",
+    "Section ",
+    "Figure ",
+    "Table ",
+)
+# "and" and "or", also in German, French and Romance languages.
+_AND = r"or|and|oder|und|als\s+auch|ou|et|o|y|e|noch|ni"
 _GAP = rf"(?:{CLOSE}|\\[)\]])*+\s*+"
 _OPEN = r"(?:[(*'\"`“$\[_]|\\[(\[]|\\text\w*\{)*+"
 
@@ -236,13 +183,19 @@ class Labels:
     def affirmed(self) -> re.Pattern[str]:
         """A letter that is called right, or is chosen, or is concluded."""
         right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{RIGHT}|{_WORKS}|\?\s*yes\b)"
+        labelled = (
+            rf"(?i:\b(?:correct|right|richtig)\s*:\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}"
+        )
+        marked = (
+            rf"(?m:^)[ \t]*+(?:[-*]\s)?(?:[✓✔✅☑]\ufe0f?|\[[xX]\])[ \t]*{WRAP}({self.capital}){END}"
+        )
         chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
         bracketed = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}(?<=[(\[])({self.any_case})(?=[)\]]{SENTENCE_END.pattern})"
         fits = (
             rf"(?i:{_THE_ONE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}(?={SENTENCE_END.pattern})"
         )
-        return re.compile(f"{right}|{chosen}|{concluded}|{bracketed}|{fits}")
+        return re.compile(f"{right}|{labelled}|{marked}|{chosen}|{concluded}|{bracketed}|{fits}")
 
     @cached_property
     def mention(self) -> re.Pattern[str]:
@@ -253,7 +206,10 @@ class Labels:
     @cached_property
     def lone(self) -> re.Pattern[str]:
         """A capital letter that stands alone."""
-        return re.compile(rf"(?<![A-Za-z0-9'’.\\])(?<!\w[-/])({self.capital}){END}")
+        name = "".join(f"(?<!{word})" for word in _NAMES)
+        return re.compile(
+            rf"(?<![A-Za-z0-9'’.\\°])(?<!\w[-/])(?<!° ){name}({self.capital}){END}(?!\.[A-Z]\b)"
+        )
 
     @cached_property
     def bare_line(self) -> re.Pattern[str]:
@@ -273,9 +229,14 @@ class Labels:
         )
 
     @cached_property
+    def inline(self) -> re.Pattern[str]:
+        """An option of a list that is written in one line: `A) text`, `(B) text`."""
+        return re.compile(rf"(?<![\w(])\(?({self.capital})[).:](?=\s*\S)")
+
+    @cached_property
     def joined(self) -> re.Pattern[str]:
         """Text after a letter: more letters that are named together with it."""
-        link = r"(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*+"
+        link = rf"(?:,\s*)?\(?(?:\b(?:{_AND})\b|[/|&+])\s*+(?:(?:maybe|possibly|perhaps|even|also)\s+)?"
         clause = (
             rf"(?!{_GAP}(?i:is|was|isn't|would|cannot|can't|does|doesn't|fails|has|contradicts)\b)"
         )
@@ -286,7 +247,7 @@ class Labels:
     @cached_property
     def joins(self) -> re.Pattern[str]:
         """Text before a letter: other letters that are named together with it."""
-        link = r"(?:(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*|,\s*)"
+        link = rf"(?:(?:,\s*)?(?:\b(?:{_AND})\b|[/|&+])\s*|,\s*)"
         named = r"(?i:(?:option|choice)\s+)?"
         return re.compile(rf"(?<![A-Za-z0-9'])({self.any_case}){_GAP}{link}{_OPEN}{named}{_OPEN}$")
 

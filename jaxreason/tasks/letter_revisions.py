@@ -60,6 +60,11 @@ UNREAL = re.compile(
     r"|^\W*(?:were|had)\s)",
     re.IGNORECASE,
 )
+UNREAL_AFTER = re.compile(
+    r"[)*'\"\s]*\b(?:would|could|might)\s+(?:only\s+)?(?:be|have\s+been)\s+(?:\w+\s+){1,3}if\b[^.\n]{0,80}?"
+    r"\b(?:were|was|had|did)",
+    re.IGNORECASE,
+)
 CONDITION = re.compile(
     r"\b(?:if|unless|otherwise|without|suppos\w+|assum\w+|imagin\w+|in\s+(?:that|such\s+a)\s+case)\b|^\W*(?:were|had|then)\s",
     re.IGNORECASE,
@@ -78,6 +83,11 @@ def is_unreal(text: str, place: int) -> bool:
     """Returns whether the words before a letter make it the answer to another question: "if x were 3, it would be"."""
     sentence = sentence_before(text, place)
     return WOULD_BE.search(sentence) is not None and UNREAL.search(sentence) is not None
+
+
+def would_be_if(text: str, end: int) -> bool:
+    """Returns whether the words after a letter make it the answer to another question: "would be right if x were 3"."""
+    return UNREAL_AFTER.match(text, end) is not None
 
 
 def is_conditional(text: str, place: int) -> bool:

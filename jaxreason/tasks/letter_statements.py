@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jaxreason.tasks.letter_patterns import ARTICLE, ASKED, DENIED, PRONOUN, REFUTED, Labels
+from jaxreason.tasks.letter_judgements import ARTICLE, ASKED, DENIED, PRONOUN, REFUTED, TOGETHER
+from jaxreason.tasks.letter_patterns import Labels
 from jaxreason.tasks.letter_texts import SEVERAL
 
 NEAR = 60  # Characters around a letter that are read.
@@ -28,7 +29,8 @@ def from_the_last(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
 def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement | None:
     """Returns the letter at a match, or SEVERAL if others are named with it; None if it is denied or asked about."""
     place = letter.start(1)
-    if DENIED.search(text[max(0, place - NEAR) : place]):
+    words = text[max(0, place - NEAR) : place]
+    if DENIED.search(words) or TOGETHER.search(words):
         return None
     after = labels.joined.match(text, letter.end(1))
     end = after.end() if after else letter.end(1)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from jaxreason.tasks.letter_patterns import ASKED, CLOSE, DENIED, REFUTED
+from jaxreason.tasks.letter_judgements import ASKED, DENIED, REFUTED
+from jaxreason.tasks.letter_patterns import CLOSE
 
 SEVERAL = ""  # Several choices were named together where one was asked for.
 

@@ -6,16 +6,20 @@ it explains afterwards do not override what it announced.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
-from jaxreason.tasks.letter_patterns import (
+from jaxreason.tasks.letter_judgements import (
     ARTICLE,
     CALLED_WRONG,
-    CLOSED,
     CONSIDERED,
+    OTHERS_SAY,
     REFUTED,
-    SHORT_LINE,
     VERDICT_AGAINST,
     VERDICT_FOR,
+)
+from jaxreason.tasks.letter_patterns import (
+    CLOSED,
+    SHORT_LINE,
     Labels,
     labels_of,
     plain_characters,
@@ -26,6 +30,7 @@ from jaxreason.tasks.letter_revisions import (
     reconsidered,
     revised,
     withdrawal,
+    would_be_if,
 )
 from jaxreason.tasks.letter_statements import (
     NEAR,
@@ -52,7 +57,8 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
     The first of these that exists counts:
     1. the last announcement: the box, "the answer is X", a line that is X alone, or one of these with the text of a
        choice. If it names several letters, it is no answer, but later ones may be;
-    2. a line that begins with a letter as list items do; if lines list the options, the only one that is called right;
+    2. a line that begins with a letter as list items do; if lines, or parts of one, list the options, the only one
+       that is called right;
     3. a letter that is called right, or is chosen, or is concluded;
     4. a line that is the text of a choice;
     5. "option X";
@@ -86,8 +92,11 @@ def unannounced(text: str, labels: Labels, texts: Sequence[str]) -> str | None:
     letters = labels.letters
     listed, single = list_heads(text, labels)
     rest = without(text, listed)
+    heads, right = inline_list(rest, labels)
+    rest = without(rest, heads)
     return (
         single
+        or right
         or last_letter(labels.affirmed.finditer(rest), rest, labels)
         or line_of_text(rest, letters, texts)
         or last_letter(labels.mention.finditer(rest), rest, labels)
@@ -202,6 +211,25 @@ def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | 
     return spans, single[-1] if single else None
 
 
+def inline_list(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | None]:
+    """Returns the heads of options that one line lists, and the letter of the only one that is called right."""
+    spans: list[tuple[int, int]] = []
+    right: list[str] = []
+    for line in re.finditer(r"[^\n]+", text):
+        items = list(islice(labels.inline.finditer(text, *line.span()), len(labels.letters) + 1))
+        if len(items) < 3 or tuple(item[1] for item in items) != labels.letters[: len(items)]:
+            continue
+        ends = [item.start() for item in items[1:]] + [line.end()]
+        called = [text[item.end() : end][:MAX_OPTION] for item, end in zip(items, ends)]
+        spans += [item.span() for item in items]
+        right = [
+            item[1]
+            for item, words in zip(items, called)
+            if VERDICT_FOR.search(words) and not VERDICT_AGAINST.search(words)
+        ]
+    return spans, right[0] if len(right) == 1 else None
+
+
 def meant_of(text: str, run: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     """Returns the only option in a list that is called right, else those that are not called wrong."""
     left = [
@@ -241,12 +269,22 @@ def last_letter(matches: Iterable[re.Match[str]], text: str, labels: Labels) -> 
             continue
         place = re.compile(f"({re.escape(match[group])})").match(text, match.start(group))
         statement = statement_at(text, place, labels)
-        considered = CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()])
-        considered = considered or is_unreal(text, match.start(group))
-        considered = considered or CALLED_WRONG.match(text, match.end(group))
-        if statement and statement.letter != SEVERAL and not considered:
+        if statement is None or statement.letter == SEVERAL:
+            continue
+        if not is_only_considered(text, match.start(), *match.span(group)):
             return statement.letter
     return None
+
+
+def is_only_considered(text: str, begin: int, start: int, end: int) -> bool:
+    """Returns whether the words around a letter, or before the begin of its statement, do not choose it."""
+    return bool(
+        CONSIDERED.search(text[max(0, begin - NEAR) : begin])
+        or OTHERS_SAY.search(text[max(0, start - NEAR) : start])
+        or is_unreal(text, start)
+        or would_be_if(text, end)
+        or CALLED_WRONG.match(text, end)
+    )
 
 
 def is_word_at(text: str, place: int, letter: str) -> bool:

@@ -1,4 +1,5 @@
 import pytest
+from considered_letters import CONSIDERED
 from further_letters import FURTHER
 from letter_replies import ALL, TEXTS
 from letter_revisions import TAKEN_BACK
@@ -105,6 +106,12 @@ def test_an_answer_counts_unless_it_is_taken_back_or_for_another_question(reply,
 @pytest.mark.parametrize(("reply", "letter"), FURTHER)
 def test_verdicts_on_a_list_and_other_languages_and_scripts_name_a_letter(reply, letter):
     assert find_letter(reply, ("A", "B", "C", "D")) == letter
+
+
+@pytest.mark.parametrize(("reply", "letter"), CONSIDERED)
+def test_a_letter_that_is_only_considered_denied_or_part_of_a_name_is_not_chosen(reply, letter):
+    item = example("B", {"choices": ["red", "blue", "green", "white"]})
+    assert TASKS["multiple_choice"].extract(item, reply) == letter
 
 
 @pytest.mark.parametrize(("reply", "texts", "letter"), NAMED)
