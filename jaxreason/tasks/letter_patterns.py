@@ -183,18 +183,14 @@ class Labels:
     def affirmed(self) -> re.Pattern[str]:
         """A letter that is called right, or is chosen, or is concluded."""
         right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{RIGHT}|{_WORKS}|\?\s*yes\b)"
-        labelled = (
-            rf"(?i:\b(?:correct|right|richtig)\s*:\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}"
-        )
+        labelled = rf"(?i:\b(?:correct|right|richtig)\s*:\s*{WRAP}{NAMED}){WRAP}(?!\d)({self.capital}){END}"
         marked = (
             rf"(?m:^)[ \t]*+(?:[-*]\s)?(?:[✓✔✅☑]\ufe0f?|\[[xX]\])[ \t]*{WRAP}({self.capital}){END}"
         )
         chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
         bracketed = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}(?<=[(\[])({self.any_case})(?=[)\]]{SENTENCE_END.pattern})"
-        fits = (
-            rf"(?i:{_THE_ONE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}(?={SENTENCE_END.pattern})"
-        )
+        fits = rf"(?i:{_THE_ONE}\s*{WRAP}{NAMED}){WRAP}(?!\d)({self.telling}){END}(?={SENTENCE_END.pattern})"
         return re.compile(f"{right}|{labelled}|{marked}|{chosen}|{concluded}|{bracketed}|{fits}")
 
     @cached_property

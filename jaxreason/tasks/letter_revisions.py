@@ -26,6 +26,9 @@ _NO = rf"\bno[,;][ \t]*+(?:wait\b{_MARKS})?(?:{IT_IS})?"
 _NOT_BUT = r"\bnot\s+(?:\(?[A-Za-z0-9]\)?)\s*,?\s*but\s+(?:rather\s+)?"
 REPLACES = re.compile(rf"(?:{_REPLACES}|{_NO}|{_NOT_BUT})\s*(?:{WRAP}{NAMED}){WRAP}", re.IGNORECASE)
 WEAK = re.compile(r"(?:rather|or|i|not)\b", re.IGNORECASE)  # They seldom begin a sentence.
+COUNTS = re.compile(
+    r"(?:no|(?:up)?on)\b", re.IGNORECASE
+)  # What follows may be a number, and no label.
 ENDS = re.compile(r"[*)\]}'\"]*(?:[.!;]|\s*$|\n)")
 # Words that begin a second look, whose result follows in words like "it is C".
 SECOND_LOOK = re.compile(
@@ -99,6 +102,8 @@ def is_conditional(text: str, place: int) -> bool:
 def revised(text: str, labels: Labels, texts: Sequence[str] = ()) -> Iterator[Statement]:
     """Yields letters, and texts of choices, that replace others and are followed by a mark, last first."""
     for match in from_the_last(REPLACES.finditer(text)):
+        if labels.digits and COUNTS.match(match[0]):
+            continue
         if letter := labels.capital_letter.match(text, match.end()):
             end, label = letter.end(), letter[1]
         elif spoken := announced_text(text, match.end(), labels.letters, texts) or (
@@ -119,6 +124,8 @@ def revised(text: str, labels: Labels, texts: Sequence[str] = ()) -> Iterator[St
 
 def reconsidered(text: str, labels: Labels) -> Iterator[Statement]:
     """Yields letters that are the result of a second look, last first: "Let me check again. So it is C."."""
+    if labels.digits:  # "Let me check again: it is 3" is about a number.
+        return
     for match in from_the_last(labels.result.finditer(text)):
         if not ENDS.match(text, match.end()):
             continue

@@ -126,6 +126,11 @@ def test_a_choice_may_be_named_by_its_text_if_no_other_is_named_with_it(reply, t
         ("The answer is 2.5", None), ("Option 3 is wrong. The answer is 2", "2"),
         (r"\boxed{2}", "2"), ("2) copper", "2"), ("The truck has 2 wheels and 3 doors", None),
         ("It conducts, so copper", "2"), ("Answer: 5", None),
+        ("Answer: 2\n\nLet me check again: 1 + 2, so it is 3.", "2"),
+        ("Answer: 2. Are there 4? No, 3.", "2"), ("Answer: 2. Wait, 3.", "3"),
+        ("Answer: 2. Number correct: 3", "2"), ("Number correct: 3", None),
+        ("Answer: 2. Wait, that's wrong. The answer is 3.", "3"),
+        ("The one that moves fastest is 3.", None),
     ],
 )  # fmt: skip
 def test_labels_may_be_digits(reply, label):
@@ -138,6 +143,9 @@ def test_labels_may_be_digits(reply, label):
     [
         ("Answer: J", "J"), ("The answer is (I).", "I"), ("I think the answer is H", "H"),
         ("I know that E is wrong. I would say G", "G"), ("Answer: I think it is F.", "F"),
+        ("Answer: F. Wait, I misread it. It is J.", "J"), ("Answer: F. No, I am sure.", "F"),
+        ("Answer: F\n\nOn reflection, I would keep it.", "F"), ("The answer is E or F.", None),
+        ("If I were right, the answer would be G. The answer is H.", "H"), ("Answer: E e F", None),
         (r"\boxed{I}", "I"), ("J\n\nI ruled out option B and option D.", "J"),
     ],
 )  # fmt: skip
