@@ -27,7 +27,7 @@ _BEFORE_CODE = re.compile(
 )
 # A line that is not indented and looks like a sentence, a heading or an item of a list.
 _PROSE = re.compile(
-    r"^(?:[A-Z][\w'’]*,?[ \t]+[\w'’`(*]+.*|[A-Z]\w+(?: \w+)?:[ \t]*.*|[#>*-]+[ \t].*|\d+[.)][ \t].*|\*\*.*)$",
+    r"^(?:[A-Z][\w'’]*,?[ \t]+[\w'’`(*]+.*|[A-Z]\w+(?: \w+)?:[ \t]*.*|(?:##+|[>*-]+)[ \t].*|\d+[.)][ \t].*|\*\*.*)$",
     re.MULTILINE,
 )
 LONGEST_PARSED = (
@@ -132,12 +132,14 @@ def starts_code(line: str) -> bool:
 
 def without_prose(code: str) -> str:
     """Returns the program before the first line of prose, if it can be parsed and no code follows; else all of it."""
-    if parsed(code) is not None:
+    if len(code) > LONGEST_PARSED or parsed(code) is not None:
         return code
-    for line in islice(_PROSE.finditer(code[:LONGEST_PARSED]), MOST_CUTS):
+    for line in islice(_PROSE.finditer(code), MOST_CUTS):
         before = code[: line.start()]
         if before.strip() and parsed(before) and not parsed(line[0].lstrip("#>*- \t")):
-            return code if _INTRODUCED.search(code, line.start()) else before
+            # Code that follows belongs to the program: its error must not be cut off.
+            rest = code[line.start() :].split("\n")
+            return code if any(starts_code(one.strip()) for one in rest) else before
     return code
 
 

@@ -105,7 +105,11 @@ def opening_text(text: str, letters: Sequence[str], texts: Sequence[str]) -> str
     mark = OPENS.match(text, match.end()) if label else None
     if mark is None or MENTIONED.match(text, match.end()):
         return None
-    if match[0].isdigit() and mark[0][-1] in ".-–—" and text[mark.end() :].strip():
+    if re.search(r"[-–—]", mark[0]) and not re.fullmatch(
+        r"[^\W\d_]{2,}(?:\s+[^\W\d_]+)*", match[0]
+    ):
+        return None  # It is a sign, as in "12 - 5".
+    if match[0].isdigit() and mark[0].strip() == "." and text[mark.end() :].strip():
         return None  # It is the number of a list's item.
     return None if turns(text, mark, label, (pattern, letters, texts)) else label
 

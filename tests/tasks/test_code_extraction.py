@@ -27,6 +27,15 @@ MISSING_FENCES = [
     ("<think>def f(x): pass\n```\n</think>" + DEFINES + "```\nok", DEFINES),
 ]
 UNFENCED = [
+    (
+        "print(5)\n# Now the loop over all\nfor i in range(3):\n    print(i",
+        "print(5)\n# Now the loop over all\nfor i in range(3):\n    print(i",
+    ),
+    (
+        "x = 1\n# Now print it for all\nprint(x) for all",
+        "x = 1\n# Now print it for all\nprint(x) for all",
+    ),
+    (DEFINES + "\nTime complexity = O(n)\nf(x) returns x.", DEFINES + "\n"),
     ("# add one\n" + DEFINES, "# add one\ndef f(x):\n    return x"),
     ('"""Adds."""\nimport sys\nprint(1)', '"""Adds."""\nimport sys\nprint(1)'),
     ("async def f(x):\n    return x", "async def f(x):\n    return x"),

@@ -84,4 +84,10 @@ NAMED = [
     ("Yes.\n\nExplanation: No counterexample is known, and unknown cases do not matter.", VERDICTS, "A"),
     ("Unknown. No proof is known.", VERDICTS, "D"),
     ("Paris. Thus, not London.", CAPITALS, "A"),
+    ("1 - 2 is negative, hence wrong", NUMBERS, None),
+    ("2 - 1 = 1", NUMBERS, None),
+    ("No - it is unknown.", VERDICTS, "B"),
+    ("The answer is 1/2.", NUMBERS, None),
+    ("The answer is 1, 2.5 being too large.", NUMBERS, "A"),
+    ("4, since 2 + 2 = 4", NUMBERS, "D"),
 ]  # fmt: skip
