@@ -10,7 +10,6 @@ millionth, relative or absolute, as the contests themselves allow; LiveCodeBench
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -18,9 +17,9 @@ from typing import Any
 from jaxreason.data.code_tests import CodeTest, all_tests
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.tasks.code_extraction import find_code
 from jaxreason.tasks.isolation import isolation_in_use
 from jaxreason.tasks.jail_values import from_plain
-from jaxreason.tasks.reply_text import strip_thinking
 from jaxreason.tasks.sandbox import Jail, Limits, Outcome
 
 LIMITS = Limits()  # 6 s a test, as in the study.
@@ -183,55 +182,6 @@ class Runs:
         """Returns whether Python can parse the program. This runs in the jail, since parsing may crash Python."""
         found, value = value_of(self.run({"kind": "compile", "code": code}))
         return found and value is True
-
-
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
-_PYTHON = ("python", "python3", "py", "py3", "")
-_STARTS_CODE = re.compile(
-    r"(?:from\s+[\w.]+\s+import\b|import\s+\w|def\s+\w+\s*\(|class\s+\w+\s*[:(]|@\w|#!|"
-    r"[A-Za-z_][\w, ]*=|print\(|for\s+\w[\w, ]*\s+in\b.*:$|while\b.*:$|if\b.*:$)"
-)
-
-
-def find_code(text: str, defines: str = "") -> str | None:
-    """Returns the program of a reply without its thoughts, or None.
-
-    It is the last fenced block of Python that defines the required name, if a name is required and a block defines it;
-    else the last block of Python. A block that was opened and never closed extends to the end. A reply without a block
-    is taken whole if its first line is code.
-    """
-    answer = strip_thinking(text)
-    blocks = [code for code in fenced_blocks(answer) if code.strip()]
-    defining = re.compile(rf"\b(?:def|class)\s+{re.escape(defines)}\b|\b{re.escape(defines)}\s*=")
-    wanted = [code for code in blocks if defines and defining.search(code)]
-    if wanted or blocks:
-        return (wanted or blocks)[-1]
-    first = answer.strip().split("\n", 1)[0].rstrip()
-    return answer.strip("\n") if _STARTS_CODE.match(first) else None
-
-
-def fenced_blocks(text: str) -> list[str]:
-    """Returns the blocks in fences that are marked as Python or unmarked, in order; indented blocks are dedented."""
-    blocks, fence, start, is_python, indent = [], "", 0, False, ""
-    for match in _FENCE.finditer(text):
-        mark, language = match[1], match[2].lower()
-        if not fence:
-            fence, start, is_python = mark, match.end() + 1, language in _PYTHON
-            indent = match[0][: len(match[0]) - len(match[0].lstrip())]
-        elif mark.startswith(fence) and not language:
-            blocks += [_dedent(text[start : match.start()], indent)] * is_python
-            fence = ""
-        elif language:  # A new block starts although the last one was never closed.
-            blocks += [_dedent(text[start : match.start()], indent)] * is_python
-            fence, start, is_python = mark, match.end() + 1, language in _PYTHON
-    if fence and is_python:
-        blocks.append(_dedent(text[start:], indent))
-    return blocks
-
-
-def _dedent(code: str, indent: str) -> str:
-    """Returns code without the indentation of its fence, for example in a list."""
-    return re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) if indent else code
 
 
 TOLERANCE = 1e-6

@@ -8,16 +8,21 @@ comes from a jail that does not contain the program.
 import ast
 import builtins
 import json
+import re
 import time
 from typing import Any
 
 from jaxreason.data.examples import Example, question
 from jaxreason.errors import UserError
-from jaxreason.tasks.code import LIMITS, MOST_TIMEOUTS, Runs, find_code, scores_of
+from jaxreason.tasks.code import LIMITS, MOST_TIMEOUTS, Runs, scores_of
+from jaxreason.tasks.code_extraction import find_code, parsed
 from jaxreason.tasks.isolation import isolation_in_use
+from jaxreason.tasks.reply_text import strip_thinking
 from jaxreason.tasks.sandbox import Jail, JailError, Limits, Outcome
 
 CHECK_S = 60.0  # For all assertions of a problem, including their calls.
+# A return that can only belong to the prompt's function: not indented, or in a text that defines no function.
+_RETURNS = re.compile(r"^return\b|\A(?!(?s:.)*\bdef\s)(?s:.)*\n[ \t]+return\b", re.MULTILINE)
 _ENDS_COMPLETION = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\n```")
 
 
@@ -29,14 +34,25 @@ def extract_humaneval(example: Example, text: str) -> str | None:
     function, prompt = _metadata(example, "function"), question(example)
     code = find_code(text, defines=function)
     if code is None:
-        first = text.lstrip("\n")
-        if not first.startswith((" ", "\t")):
+        first = strip_thinking(text).lstrip("\n")
+        if not first.startswith((" ", "\t", "return ")):
             return None
         ends = [first.find(mark) for mark in _ENDS_COMPLETION if mark in first]
-        return prompt + first[: min(ends, default=len(first))]
+        return prompt + _indented(first[: min(ends, default=len(first))])
     if f"def {function}" in code:
         return _imports(prompt) + code
-    return prompt + code
+    return prompt + _indented(code)
+
+
+def _indented(body: str) -> str:
+    """Returns a function's body with the indentation that it needs, if it, or only its first line, has lost it."""
+    if body.startswith((" ", "\t", "\n")) or not _RETURNS.search(body):
+        return body
+    first = f"    {body}"
+    tree = parsed(f"def f():\n{first}")
+    if tree is not None and len(tree.body) == 1:
+        return first
+    return re.sub(r"^(?=.)", "    ", body, flags=re.MULTILINE)
 
 
 def _imports(prompt: str) -> str:

@@ -5,10 +5,18 @@ letters of an example.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+# Letters and digits of other widths and shapes, and apostrophes; each stands for one plain character.
+_SHAPES = [*range(0x24B6, 0x24EA), *range(0xFF01, 0xFF5F), *range(0x1D400, 0x1D800)]
+_PLAIN = {ord("’"): "'"} | {
+    code: plain
+    for code in _SHAPES
+    if len(plain := unicodedata.normalize("NFKC", chr(code))) == 1 and plain.isascii()
+}
 # Marks that may open before a letter: brackets, quotes, bold, `\text{`, `\boxed{`, `\(`.
 WRAP = (
     r"(?:[\s*_`'\"“„‘«$(\[{<>~]"
@@ -33,21 +41,33 @@ _SEPARATOR = (
 )
 _ABOUT = r"(?:\s+(?:to|for|from|among|of|here|in|based|that|which)\b[^.\n:?]{0,80}?)?"
 _ANSWER = (
-    r"(?:answers?|ans\.?|solution|antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
+    r"(?:(?:answers?|ans\.?|solution|antwort(?:en)?|antwoord(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
     r"(?:\s+(?:correcta|correcte|corretta|correta)\b)?"
+    r"|(?:opción|opção|opzione|option|alternativa)\s+(?:correcta|correcte|corretta|correta)\b)"
 )
 _NOUN = r"(?:answer|option|choice|statement|alternative|letter|one|action|response|selection|pick|aussage)"
 _BEST = (
-    r"\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
-    rf"\s+(?:answer\s+)?{_NOUN}s?\b"
+    r"(?:\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
+    rf"\s+(?:answer\s+)?{_NOUN}s?\b|\bmy\s+(?:best\s+|final\s+|educated\s+)?(?:guess|bet|vote)\b)"
 )
-LEAD = rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s)"
-_NAMED = r"(?:(?:the\s+)?(?:option|choice|letter|statement|answer|alternative)s?\b\s*[:#]?)?"
-_REVISED = (
-    r"\b(?:wait|actually|correction|sorry|scratch\s+that|i\s+mean|rather|or\s+rather)\b[\s,.:;!—–-]*+"
-    r"(?:no\b[\s,.:;!—–-]*+)?(?:it\s+(?:is|should\s+be|must\s+be)|it's|make\s+(?:that|it))?"
+LEAD = (
+    rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s"
+    r"|\bans\b(?:\.|(?=\s*+[(\[]))|\b(?:richtig|korrekt)\s+ist\b)"
 )
-_NOT_BUT = r"\bnot\s+(?:\(?[A-Za-z0-9]\)?)\s*,?\s*but\s+(?:rather\s+)?"
+# A noun before a letter, or the article that Romance languages put there: "la B", "a C".
+NAMED = (
+    r"(?:(?:(?:the|la|die|a)\s+|l')?(?:(?:option|choice|letter|statement|answer|alternative)s?|opción|opção"
+    r"|opzione|letra|lettre|lettera|antwort|antwoord|réponse|respuesta|resposta|risposta|aussage)\b\s*[:#]?"
+    r"|(?-i:la|a) (?=(?-i:[A-HJ-Z])(?!\w)))?"
+)
+_BEST_ONE = (
+    r"(?:actually\s+)?(?:(?:correct|right|best|true|final)\s+)?(?:answer|option|choice|one)\b"
+)
+# The result of a second look.
+IT_IS = (
+    r"(?:it's|it\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|should\s+have\s+been)|make\s+(?:that|it))"
+    r"(?:\s+(?:actually|really|in\s+fact|instead|rather|clearly|indeed))?"
+)
 # Verbs of choosing, and words that draw a conclusion.
 _CHOOSE = (
     r"\b(?:choose|chose|pick|select|selected|prefer|go\s+(?:with|for)|went\s+with|going\s+with"
@@ -58,71 +78,48 @@ _CONCLUDE = (
     r"\b(?:so|hence|thus|therefore|leaves|leaving|conclusion|conclude|only)\b[\s,:]*+"
     r"(?:us\s+with|me\s+with|only|with)?"
 )
-_RIGHT = (
+RIGHT = (
     r"(?:the\s+|clearly\s+|indeed\s+|therefore\s+|thus\s+|also\s+|our\s+|my\s+|only\s+){0,2}"
     r"(?:correct|right|true|valid|best|(?:final\s+)?answer|solution|one|winner"
-    r"|choice|option|statement|action)\b"
+    r"|choice|option|statement|action|richtig|korrekt|juiste?|correct[ae]|correta|corretta|vraie?)\b"
 )
 
 _WORKS = r"\b(?:works|holds|fits|does\s+work|satisfies\s+(?:all|every|the))\b(?!\s+(?:only|if|but|when)\b)"
-# A whole option of a list that is called wrong, or right.
-VERDICT_AGAINST = re.compile(
-    r"^\W*(?:wrong|incorrect|false|no|not|impossible|invalid)\b|[✗✘❌✕]|(?:\b(?:wrong|incorrect|false"
-    r"|no|impossible|invalid|inapplicable)|\b(?:not|n't)\s+(?:\w+\s+)?\w+|n't\s+\w+)\W*$",
-    re.IGNORECASE,
-)
-VERDICT_FOR = re.compile(
-    r"^\W*(?:correct|true|right|yes)\b|[✓✔✅]|\b(?:correct|true|right|yes)\W*$", re.IGNORECASE
+# "The choice that fits is", unless it is one that does not.
+_THE_ONE = (
+    r"\b(?:choice|option|one|answer|statement|letter|alternative|action)\s+(?:that|which)\s+"
+    r"(?:(?!(?:not?|never|cannot|wrong|incorrect|false|fails?|least|worst|violates|contradicts|can|could|may"
+    r"|might|if|unless|seems?|looks|appears|would|say|think|eliminated?|excluded?|is)\b|\w+n't)[\w'-]+[\s,]+){1,10}"
+    r"(?:is|must\s+be)"
 )
 
-# Words just before a letter that a reply mentions without choosing it.
-DENIED = re.compile(
-    r"(?:\b(?:not|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
-    r"|\b(?:all|any\w*|every\w*)\s+but|\b(?:exclud|eliminat|reject|discard|dismiss|rul|cross)\w*"
-    r"(?:\s+out)?)\s+(?:be\s+)?(?:(?:the\s+)?(?:answer\s+)?(?:answer|option|choice|letter)s?\s+)?"
-    r"[\s(*'\"`]*$",
-    re.IGNORECASE,
-)
-# Words just after it that say the letter is wrong.
-REFUTED = re.compile(
-    r"[)*'\"”`\s\]}$]*(?:\([^()\n]{0,80}\)\s*)?\b(?:"
-    r"(?:is|are|was|were|seems|looks|would\s+be|must\s+be)"
-    r"(?:n't\b|(?:\s+(?:also|clearly|therefore|thus|obviously|both|all|just|simply|definitely))?"
-    r"\s+(?:wrong|incorrect|false|not|impossible|invalid|ruled\s+out|excluded|eliminated|out\b"
-    r"|too\b|irrelevant|unlikely|misleading|never|inapplicable|infeasible|redundant))"
-    r"|(?:can(?:no|')t|doesn't|does\s+not|do\s+not|don't|did\s+not|isn't|won't|will\s+not|fails?"
-    r"|contradicts?|violates?|ignores?|contains?\s+an?\s+(?:error|mistake)|lacks?|misses|confuses)\b)"
-    r"|[)*'\"”`\s\]}$]*[:—–-]\s*(?:wrong|incorrect|false|no|not|impossible|invalid)\b",
-    re.IGNORECASE,
-)
-# Words just before an announcement that only considers the letter, or reports somebody else's choice.
-CONSIDERED = re.compile(
-    r"(?:\b(?:if|whether|unless|suppos\w+|assum\w+|imagin\w+|why|how)\s+(?:is\s+)?(?:that\s+)?"
-    r"|\bis\s+|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
-    r"(?:say|think|believe|claim|argue|guess|assume)\s+(?:that\s+)?"
-    r"|\b(?:wrong|incorrect|false|other|another|no|not|previous|initial|first)\s+"
-    r"|n't\s+)(?:(?:the|your|our|an?)\s+)?(?:(?:final|correct|right|best)\s+)?$",
-    re.IGNORECASE,
-)
-# Words after an A that show it is a letter, since no article precedes them. "an" precedes vowels, so "A is" has none.
-ARTICLE = re.compile(
-    r"\s+(?![aeio]|because\b|but\b|by\b|since\b|so\b|due\b|for\b|from\b|which\b|where\b|when\b"
-    r"|while\b|with\b|was\b|would\b|will\b|then\b|than\b|that\b|this\b|the\b|they\b|to\b|not\b"
-    r"|rather\b|per\b|given\b|holds\b|works\b|matches\b|must\b|may\b|might\b|can\b|cannot\b|could\b"
-    r"|should\b|has\b|does\b|were\b|contradicts\b|follows\b|says\b|yes\b|under\b|unless\b|here\b"
-    r"|fits\b|fails\b|seems\b|makes\b|violates\b|we\b|both\b|definitely\b|clearly\b|certainly\b"
-    r"|surely\b|no\b|though\b|yet\b|still\b|below\b|versus\b|vs\b|hands\s+down|needs\b|gives\b"
-    r"|means\b|satisfies\b|describes\b|states\b|leads\b|requires\b|takes\b|without\b|like\s+(?:i|we)\b"
-    r"|whereas\b|hence\b|thus\b|therefore\b|considering\b|based\b|despite\b|regardless\b|beyond\b|provided\b)[a-z]"
-)
-PRONOUN = re.compile(r"\s+(?!is\b|as\b|and\b|or\b|not\b|because\b|since\b|rather\b)[a-z]")
 CLOSED = re.compile(rf"\s*(?:{CLOSE}|[.:,;!]|\\[)\]]|$)|[ \t]*\n")
-ASKED = re.compile(rf"(?:{CLOSE}|\\[)\]])*+\s?\?(?!\s*(?i:yes)\b)")
 SENTENCE_END = re.compile(rf"(?:{CLOSE}|\\[)\]])*\s*(?:[.!;]|$|\n)")
 SHORT_LINE = re.compile(r"^[^\n]{1,80}$", re.MULTILINE)
 BULLET = r"[ \t]*+(?:[-+•>#*]+[ \t]+)?"
+# Words before a capital letter that belongs to a name.
+_NAMES = (
+    "Mr. ",
+    "Mrs. ",
+    "Ms. ",
+    "Dr. ",
+    "Prof. ",
+    "itamin ",
+    "epatitis ",
+    "ppendix ",
+    "Section ",
+    "Figure ",
+    "Table ",
+)
+# "and" and "or", also in German, French and Romance languages.
+_AND = r"or|and|oder|und|als\s+auch|ou|et|o|y|e|noch|ni"
 _GAP = rf"(?:{CLOSE}|\\[)\]])*+\s*+"
 _OPEN = r"(?:[(*'\"`“$\[_]|\\[(\[]|\\text\w*\{)*+"
+
+
+def plain_characters(text: str) -> str:
+    """Returns a text of the same length with plain letters for wide, bold and circled ones."""
+    return text if text.isascii() else text.translate(_PLAIN)
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ class Labels:
     @cached_property
     def lead(self) -> re.Pattern[str]:
         """An announcement up to where the letter, or the text of a choice, begins."""
-        return re.compile(rf"(?:{LEAD})\s*+(?:{WRAP}{_NAMED})(?P<wrap>{WRAP})", re.IGNORECASE)
+        return re.compile(rf"(?:{LEAD})\s*+(?:{WRAP}{NAMED})(?P<wrap>{WRAP})", re.IGNORECASE)
 
     @cached_property
     def letter(self) -> re.Pattern[str]:
@@ -164,18 +161,37 @@ class Labels:
         return re.compile(rf"({self.any_case}){END}")
 
     @cached_property
-    def revised(self) -> re.Pattern[str]:
-        """A letter that replaces another: "wait, C", "not A but C"."""
-        lead = rf"(?i:{_REVISED}|{_NOT_BUT})\s*(?i:{WRAP}{_NAMED}){WRAP}"
-        return re.compile(rf"{lead}({self.capital}){END}")
+    def capital_letter(self) -> re.Pattern[str]:
+        """A label that stands alone."""
+        return re.compile(rf"({self.capital}){END}")
+
+    @cached_property
+    def result(self) -> re.Pattern[str]:
+        """A letter that may be the result of a second look: "it is C", "C is the right answer"."""
+        named = rf"(?<![A-Za-z0-9'.])(?P<named>{self.capital}){END}{_GAP}(?i:is\s+(?:the|my)\s+{_BEST_ONE})"
+        it = rf"(?i:\b{IT_IS}\s*{WRAP}{NAMED}){WRAP}(?P<it>{self.capital}){END}"
+        return re.compile(f"{named}|{it}")
+
+    @cached_property
+    def instead(self) -> re.Pattern[str]:
+        """What follows "that is wrong" if it was not meant as a reason: "it should be C", "C is correct"."""
+        named = rf"{WRAP}(?i:{NAMED}){WRAP}(?P<named>{self.capital}){END}{_GAP}(?i:is\s+{RIGHT})"
+        it = rf"(?i:{IT_IS}\s*{WRAP}{NAMED}){WRAP}(?P<it>{self.capital}){END}"
+        return re.compile(rf"[\s,.:;!…)—–-]*+(?i:(?:so|rather|instead)\b[\s,]*+)?(?:{it}|{named})")
 
     @cached_property
     def affirmed(self) -> re.Pattern[str]:
         """A letter that is called right, or is chosen, or is concluded."""
-        right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS}|\?\s*yes\b)"
-        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.telling}){END}"
-        concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
-        return re.compile(f"{right}|{chosen}|{concluded}")
+        right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{RIGHT}|{_WORKS}|\?\s*yes\b)"
+        labelled = rf"(?i:\b(?:correct|right|richtig)\s*:\s*{WRAP}{NAMED}){WRAP}(?!\d)({self.capital}){END}"
+        marked = (
+            rf"(?m:^)[ \t]*+(?:[-*]\s)?(?:[✓✔✅☑]\ufe0f?|\[[xX]\])[ \t]*{WRAP}({self.capital}){END}"
+        )
+        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}"
+        concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
+        bracketed = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}(?<=[(\[])({self.any_case})(?=[)\]]{SENTENCE_END.pattern})"
+        fits = rf"(?i:{_THE_ONE}\s*{WRAP}{NAMED}){WRAP}(?!\d)({self.telling}){END}(?={SENTENCE_END.pattern})"
+        return re.compile(f"{right}|{labelled}|{marked}|{chosen}|{concluded}|{bracketed}|{fits}")
 
     @cached_property
     def mention(self) -> re.Pattern[str]:
@@ -186,13 +202,16 @@ class Labels:
     @cached_property
     def lone(self) -> re.Pattern[str]:
         """A capital letter that stands alone."""
-        return re.compile(rf"(?<![A-Za-z0-9'’.\\])(?<!\w[-/])({self.capital}){END}")
+        name = "".join(f"(?<!{word})" for word in _NAMES)
+        return re.compile(
+            rf"(?<![A-Za-z0-9'’.\\°])(?<!\w[-/])(?<!° ){name}({self.capital}){END}(?!\.[A-Z]\b)"
+        )
 
     @cached_property
     def bare_line(self) -> re.Pattern[str]:
         """A whole line that contains only a letter."""
         closed = rf"(?:{CLOSE}|[.:,\s]|\\[)\]])*+"
-        return re.compile(rf"{BULLET}{WRAP}(?i:{_NAMED}){WRAP}({self.any_case}){closed}")
+        return re.compile(rf"{BULLET}{WRAP}(?i:{NAMED}){WRAP}({self.any_case}){closed}")
 
     @cached_property
     def head(self) -> re.Pattern[str]:
@@ -206,9 +225,14 @@ class Labels:
         )
 
     @cached_property
+    def inline(self) -> re.Pattern[str]:
+        """An option of a list that is written in one line: `A) text`, `(B) text`."""
+        return re.compile(rf"(?<![\w(])\(?({self.capital})[).:](?=\s*\S)")
+
+    @cached_property
     def joined(self) -> re.Pattern[str]:
         """Text after a letter: more letters that are named together with it."""
-        link = r"(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*+"
+        link = rf"(?:,\s*)?\(?(?:\b(?:{_AND})\b|[/|&+])\s*+(?:(?:maybe|possibly|perhaps|even|also)\s+)?"
         clause = (
             rf"(?!{_GAP}(?i:is|was|isn't|would|cannot|can't|does|doesn't|fails|has|contradicts)\b)"
         )
@@ -219,7 +243,7 @@ class Labels:
     @cached_property
     def joins(self) -> re.Pattern[str]:
         """Text before a letter: other letters that are named together with it."""
-        link = r"(?:(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*|,\s*)"
+        link = rf"(?:(?:,\s*)?(?:\b(?:{_AND})\b|[/|&+])\s*|,\s*)"
         named = r"(?i:(?:option|choice)\s+)?"
         return re.compile(rf"(?<![A-Za-z0-9'])({self.any_case}){_GAP}{link}{_OPEN}{named}{_OPEN}$")
 

@@ -6,38 +6,49 @@ it explains afterwards do not override what it announced.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
 
-from jaxreason.tasks.letter_patterns import (
+from jaxreason.tasks.letter_judgements import (
     ARTICLE,
-    ASKED,
-    CLOSED,
+    CALLED_WRONG,
     CONSIDERED,
-    DENIED,
-    PRONOUN,
+    OTHERS_SAY,
     REFUTED,
-    SHORT_LINE,
     VERDICT_AGAINST,
     VERDICT_FOR,
+)
+from jaxreason.tasks.letter_patterns import (
+    CLOSED,
+    SHORT_LINE,
     Labels,
     labels_of,
+    plain_characters,
 )
-from jaxreason.tasks.letter_texts import announced_text, line_of_text, text_in_line
+from jaxreason.tasks.letter_revisions import (
+    is_conditional,
+    is_unreal,
+    reconsidered,
+    revised,
+    withdrawal,
+    would_be_if,
+)
+from jaxreason.tasks.letter_statements import (
+    NEAR,
+    Statement,
+    from_the_last,
+    is_word,
+    statement_at,
+)
+from jaxreason.tasks.letter_texts import (
+    SEVERAL,
+    announced_text,
+    line_of_text,
+    opening_text,
+    text_in_line,
+)
 from jaxreason.tasks.reply_text import last_boxed
 
-NEAR = 60  # Characters around a letter that are read.
-TRIED = 300  # Statements of one kind that are tried, from the last one on.
 MAX_OPTION = 1000  # Characters of a listed option that are read.
-SEVERAL = ""  # Several letters were named together where one was asked for.
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A letter, or SEVERAL, and the begin and end of its statement in the reply."""
-
-    start: int
-    end: int
-    letter: str
 
 
 def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) -> str | None:
@@ -46,12 +57,14 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
     The first of these that exists counts:
     1. the last announcement: the box, "the answer is X", a line that is X alone, or one of these with the text of a
        choice. If it names several letters, it is no answer, but later ones may be;
-    2. a line that begins with a letter as list items do; if lines list the options, the only one that is called right;
+    2. a line that begins with a letter as list items do; if lines, or parts of one, list the options, the only one
+       that is called right;
     3. a letter that is called right, or is chosen, or is concluded;
     4. a line that is the text of a choice;
     5. "option X";
-    6. a last line with the text of one choice;
-    7. the last capital letter that stands alone (a digit that stands alone says nothing).
+    6. the text of a choice that opens the reply: "No, because ...";
+    7. a last line with the text of one choice;
+    8. the last capital letter that stands alone (a digit that stands alone says nothing).
     A letter that is denied, refuted or asked about is skipped.
 
     Args:
@@ -59,43 +72,56 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
       letters: the valid labels, one character each.
       texts: the choices' texts.
     """
+    text, texts = plain_characters(text), tuple(map(plain_characters, texts))
     labels = labels_of(tuple(letters))
     announced = last_announcement(text, labels, texts)
-    if announced is not None:
-        if announced.letter != SEVERAL:
-            return announced.letter
-        text = text[announced.end :]
+    if announced is None:
+        return unannounced(text, labels, texts)
+    if announced.letter == SEVERAL:
+        return unannounced(text[announced.end :], labels, texts)
+    taken_back = withdrawal(text, announced, labels)
+    if taken_back is None:
+        return announced.letter
+    end, at_once = taken_back
+    other = unannounced(text[end:], labels, texts)
+    return other or (None if at_once else announced.letter)
+
+
+def unannounced(text: str, labels: Labels, texts: Sequence[str]) -> str | None:
+    """Returns the letter that a text without announcements decides on, or None."""
+    letters = labels.letters
     listed, single = list_heads(text, labels)
     rest = without(text, listed)
+    heads, right = inline_list(rest, labels)
+    rest = without(rest, heads)
     return (
         single
+        or right
         or last_letter(labels.affirmed.finditer(rest), rest, labels)
         or line_of_text(rest, letters, texts)
         or last_letter(labels.mention.finditer(rest), rest, labels)
+        or opening_text(text, letters, texts)
         or text_in_line(last_line(rest), letters, texts)
         or (None if labels.digits else last_letter(labels.lone.finditer(rest), rest, labels))
     )
 
 
 def last_announcement(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
-    """Returns the announcement, of any form, that ends last."""
+    """Returns the announcement, of any form, that ends last; one on a condition only if there is no other."""
     found = [
         boxed(text, labels, texts),
         first_statement(led(text, labels, texts)),
-        first_statement(revised(text, labels)),
+        first_statement(revised(text, labels, texts)),
+        first_statement(reconsidered(text, labels)),
         first_statement(bare_lines(text, labels)),
     ]
-    return max((one for one in found if one is not None), key=lambda one: one.end, default=None)
+    last = max((one for one in found if one is not None), key=lambda one: one.end, default=None)
+    return last or first_statement(led(text, labels, texts, conditional=True))
 
 
 def first_statement(statements: Iterator[Statement]) -> Statement | None:
     """Returns the first statement, or None."""
     return next(statements, None)
-
-
-def from_the_last(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
-    """Returns the last TRIED matches, in reverse order; earlier ones are not looked at."""
-    return [*matches][: -TRIED - 1 : -1]
 
 
 def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
@@ -104,7 +130,9 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
     if box is None:
         return None
     start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
-    if (opened := text.rfind("\\boxed", 0, start)) > 0 and REFUTED.match(text, start + len(box)):
+    if (opened := text.rfind("\\boxed", 0, start)) > 0 and (
+        REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
+    ):
         return boxed(text[:opened], labels, texts)
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
@@ -118,12 +146,16 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
     return Statement(start, start + len(box), letter) if letter else None
 
 
-def led(text: str, labels: Labels, texts: Sequence[str]) -> Iterator[Statement]:
-    """Yields letters and texts after "the answer is", last first."""
+def led(
+    text: str, labels: Labels, texts: Sequence[str], conditional: bool = False
+) -> Iterator[Statement]:
+    """Yields letters and texts after "the answer is", or after "if ..., the answer would be", last first."""
     for match in from_the_last(labels.lead.finditer(text)):
         if CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()]):
             continue
         if match["newline"] and REFUTED.match(text, match.end() + 1):
+            continue
+        if is_unreal(text, match.end()) or is_conditional(text, match.end()) != conditional:
             continue
         letter = labels.letter.match(text, match.end())
         spoken = announced_text(text, match.end(), labels.letters, texts)
@@ -152,49 +184,6 @@ def settled(
     return statement_at(text, letter, labels)
 
 
-def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement | None:
-    """Returns the letter at a match, or SEVERAL if others are named with it; None if it is denied or asked about."""
-    place = letter.start(1)
-    if DENIED.search(text[max(0, place - NEAR) : place]):
-        return None
-    after = labels.joined.match(text, letter.end(1))
-    end = after.end() if after else letter.end(1)
-    if REFUTED.match(text[end : end + 2 * NEAR]) or ASKED.match(text[end : end + 9]):
-        return None
-    before = labels.joins.search(text[max(0, place - NEAR) : place])
-    one = letter[1].upper()
-    others = (
-        {x.upper() for x in re.findall(labels.any_case + r"(?![A-Za-z])", after[0])}
-        if after
-        else set()
-    )
-    others |= {before[1].upper()} if before else set()
-    # "A, B is right": a comma before the letter separates two statements.
-    if (
-        before
-        and before[0].rstrip(" (*'\"").endswith(",")
-        and re.match(r"[)*]*\s+[a-z]", text[end : end + 9])
-    ):
-        others.discard(before[1].upper())
-    return Statement(place, end, one if others <= {one} else SEVERAL)
-
-
-def is_word(text: str, letter: re.Match[str], wrapped: bool = False) -> bool:
-    """Returns whether the letter is the article "a" or the pronoun "I"."""
-    if wrapped:
-        return False
-    if letter[1] in "aA":
-        return ARTICLE.match(text, letter.end(1)) is not None
-    return letter[1] in "iI" and PRONOUN.match(text, letter.end(1)) is not None
-
-
-def revised(text: str, labels: Labels) -> Iterator[Statement]:
-    """Yields letters that replace others and are followed by a mark, last first."""
-    for match in from_the_last(labels.revised.finditer(text)):
-        if re.match(r"[*)\]}'\"]*(?:[.!;]|\s*$|\n)", text[match.end() : match.end() + NEAR]):
-            yield Statement(match.start(), match.end(), match[1])
-
-
 def bare_lines(text: str, labels: Labels) -> Iterator[Statement]:
     """Yields lines that are a letter alone, last first."""
     for line in from_the_last(SHORT_LINE.finditer(text)):
@@ -220,6 +209,25 @@ def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | 
     single = [head_letter(run[0]) for run in meant if len(run) == 1]
     spans = [m.span() for run in runs if len(run) > 1 for m in run]
     return spans, single[-1] if single else None
+
+
+def inline_list(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | None]:
+    """Returns the heads of options that one line lists, and the letter of the only one that is called right."""
+    spans: list[tuple[int, int]] = []
+    right: list[str] = []
+    for line in re.finditer(r"[^\n]+", text):
+        items = list(islice(labels.inline.finditer(text, *line.span()), len(labels.letters) + 1))
+        if len(items) < 3 or tuple(item[1] for item in items) != labels.letters[: len(items)]:
+            continue
+        ends = [item.start() for item in items[1:]] + [line.end()]
+        called = [text[item.end() : end][:MAX_OPTION] for item, end in zip(items, ends)]
+        spans += [item.span() for item in items]
+        right = [
+            item[1]
+            for item, words in zip(items, called)
+            if VERDICT_FOR.search(words) and not VERDICT_AGAINST.search(words)
+        ]
+    return spans, right[0] if len(right) == 1 else None
 
 
 def meant_of(text: str, run: Sequence[re.Match[str]]) -> list[re.Match[str]]:
@@ -261,10 +269,22 @@ def last_letter(matches: Iterable[re.Match[str]], text: str, labels: Labels) -> 
             continue
         place = re.compile(f"({re.escape(match[group])})").match(text, match.start(group))
         statement = statement_at(text, place, labels)
-        considered = CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()])
-        if statement and statement.letter != SEVERAL and not considered:
+        if statement is None or statement.letter == SEVERAL:
+            continue
+        if not is_only_considered(text, match.start(), *match.span(group)):
             return statement.letter
     return None
+
+
+def is_only_considered(text: str, begin: int, start: int, end: int) -> bool:
+    """Returns whether the words around a letter, or before the begin of its statement, do not choose it."""
+    return bool(
+        CONSIDERED.search(text[max(0, begin - NEAR) : begin])
+        or OTHERS_SAY.search(text[max(0, start - NEAR) : start])
+        or is_unreal(text, start)
+        or would_be_if(text, end)
+        or CALLED_WRONG.match(text, end)
+    )
 
 
 def is_word_at(text: str, place: int, letter: str) -> bool:

@@ -9,7 +9,7 @@ from code_answers import RIGHT
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks import code, code_asserts, code_paper
-from jaxreason.tasks.code import fenced_blocks, find_code, same_output, same_returned
+from jaxreason.tasks.code import same_output, same_returned
 from jaxreason.tasks.isolation import strongest
 from jaxreason.tasks.jail_values import from_plain, to_plain
 from jaxreason.tasks.verify import VerifierPool
@@ -117,41 +117,6 @@ def test_the_pool_grades_code_and_names_what_cannot_be_graded():
     assert (right.scores["accuracy"], wrong.scores["accuracy"]) == (1.0, 0.0)
     assert right.extracted == "print(sum(map(int, input().split())))\n"
     assert none.error.startswith("UserError: example '7'")
-
-
-@pytest.mark.parametrize(
-    "text, found",
-    [
-        ("```python\nx = 1\n```\nthen\n```\nx = 2\n```", "x = 2\n"),
-        ("```py\nx = 1\n```\noutput:\n```text\n1\n```", "x = 1\n"),
-        ("```cpp\nint x;\n```", None),
-        ("~~~python\nx = 1\n~~~", "x = 1\n"),
-        ("1. so:\n   ```python\n   def f():\n       return 1\n   ```", "def f():\n    return 1\n"),
-        ("```python\nx = 1\nprint(x)", "x = 1\nprint(x)"),
-        ("```Python3 title\nx = 1\n```", "x = 1\n"),
-        ("<think>```python\nx = 0\n```</think>```python\nx = 1\n```", "x = 1\n"),
-        ("<think>```python\nx = 0\n```", None),
-        ("import sys\nprint(1)", "import sys\nprint(1)"),
-        ("n = int(input())\nprint(n)", "n = int(input())\nprint(n)"),
-        ("The answer is 5.", None),
-        ("", None),
-        ("````python\nx = '''\n```\n'''\n````", "x = '''\n```\n'''\n"),
-        ("```python\r\nx = 1\r\n```", "x = 1\r\n"),
-    ],
-)
-def test_the_program_of_a_reply_is_its_last_block_of_python(text, found):
-    assert find_code(text) == found
-
-
-def test_a_block_that_shows_how_to_use_a_function_is_not_taken_for_it():
-    text = "```python\ndef f(n): return n\n```\nUse:\n```python\nprint(f(3))\n```"
-    assert find_code(text, defines="f") == "def f(n): return n\n"
-    assert find_code(text) == "print(f(3))\n"
-
-
-def test_a_long_text_of_fences_is_read_in_linear_time():
-    assert len(fenced_blocks("```python\nx\n```\n" * 50_000)) == 50_000
-    assert find_code("`" * 1_000_000) is None
 
 
 @pytest.mark.parametrize(
@@ -321,6 +286,18 @@ INCREASED = humaneval(
         ("```python\n    return x + 1\n```", 1.0),
         ("```python\ndef f(x):\n    return x\n```", 0.0),
         ("    return x", 0.0),
+        ("return x + 1", 1.0),
+        ("return x", 0.0),
+        ("<think>Hm.</think>\n    return x + 1", 1.0),
+        ("    return x + 1\n```\nThis works.", 1.0),
+        ("y = x\nreturn y + 1", 1.0),
+        ("y = helper(x)\n    return y", 1.0),
+        ("if x < 0:\n        return 1\n    return x + 1\n```\nThis works.", 1.0),
+        ("for y in [x]:\n    return y + 1", 1.0),
+        ("return x + 1\n\ndef g():\n    never(", 1.0),
+        ("```python\nreturn x + 1\n```", 1.0),
+        ("def f(x):\n    return x + 1\n\nThis returns more.", 1.0),
+        ("def f(x):\n    return x + 1\n\ndef g(:", 0.0),
         ("```python\ndef g(x):\n    return x + 1\n```", 0.0),
         ("No idea.", 0.0),
     ],

@@ -1,5 +1,9 @@
 import pytest
+from considered_letters import CONSIDERED
+from further_letters import FURTHER
 from letter_replies import ALL, TEXTS
+from letter_revisions import TAKEN_BACK
+from text_replies import NAMED
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
@@ -94,6 +98,27 @@ def test_what_a_reply_announces_is_not_overridden_by_what_it_explains(reply, let
     assert TASKS["multiple_choice"].extract(item, reply) == letter
 
 
+@pytest.mark.parametrize(("reply", "letter"), TAKEN_BACK)
+def test_an_answer_counts_unless_it_is_taken_back_or_for_another_question(reply, letter):
+    assert find_letter(reply, ("A", "B", "C", "D")) == letter
+
+
+@pytest.mark.parametrize(("reply", "letter"), FURTHER)
+def test_verdicts_on_a_list_and_other_languages_and_scripts_name_a_letter(reply, letter):
+    assert find_letter(reply, ("A", "B", "C", "D")) == letter
+
+
+@pytest.mark.parametrize(("reply", "letter"), CONSIDERED)
+def test_a_letter_that_is_only_considered_denied_or_part_of_a_name_is_not_chosen(reply, letter):
+    item = example("B", {"choices": ["red", "blue", "green", "white"]})
+    assert TASKS["multiple_choice"].extract(item, reply) == letter
+
+
+@pytest.mark.parametrize(("reply", "texts", "letter"), NAMED)
+def test_a_choice_may_be_named_by_its_text_if_no_other_is_named_with_it(reply, texts, letter):
+    assert find_letter(reply, ("A", "B", "C", "D"), texts) == letter
+
+
 @pytest.mark.parametrize(
     ("reply", "label"),
     [
@@ -101,6 +126,11 @@ def test_what_a_reply_announces_is_not_overridden_by_what_it_explains(reply, let
         ("The answer is 2.5", None), ("Option 3 is wrong. The answer is 2", "2"),
         (r"\boxed{2}", "2"), ("2) copper", "2"), ("The truck has 2 wheels and 3 doors", None),
         ("It conducts, so copper", "2"), ("Answer: 5", None),
+        ("Answer: 2\n\nLet me check again: 1 + 2, so it is 3.", "2"),
+        ("Answer: 2. Are there 4? No, 3.", "2"), ("Answer: 2. Wait, 3.", "3"),
+        ("Answer: 2. Number correct: 3", "2"), ("Number correct: 3", None),
+        ("Answer: 2. Wait, that's wrong. The answer is 3.", "3"),
+        ("The one that moves fastest is 3.", None),
     ],
 )  # fmt: skip
 def test_labels_may_be_digits(reply, label):
@@ -113,6 +143,9 @@ def test_labels_may_be_digits(reply, label):
     [
         ("Answer: J", "J"), ("The answer is (I).", "I"), ("I think the answer is H", "H"),
         ("I know that E is wrong. I would say G", "G"), ("Answer: I think it is F.", "F"),
+        ("Answer: F. Wait, I misread it. It is J.", "J"), ("Answer: F. No, I am sure.", "F"),
+        ("Answer: F\n\nOn reflection, I would keep it.", "F"), ("The answer is E or F.", None),
+        ("If I were right, the answer would be G. The answer is H.", "H"), ("Answer: E e F", None),
         (r"\boxed{I}", "I"), ("J\n\nI ruled out option B and option D.", "J"),
     ],
 )  # fmt: skip
