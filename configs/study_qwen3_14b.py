@@ -13,8 +13,8 @@ which list where paper and scripts disagree. Their training leaves out the quest
 tells of no such step (--config.decontamination.enabled=False).
 
 Each is asked as it was trained: base and RL with the chat template's default, think-SFT with thinking on, no-think-SFT
-with it off. The paper's code never passes this switch, so it asked its no-think twin with the default. Otherwise scores,
-index and drift use the paper's way of asking and the paper's scales; the robust scores stand beside them.
+with it off. The paper's code never passes this switch, so it asked its no-think twin with the default. Otherwise
+scores, index and drift use the paper's way of asking and the paper's scales; the robust scores stand beside them.
 
 Expected (tables 9 to 11 and section 2.1 of arXiv 2507.00432v2): means of math, other, non-reasoning of the base 27.7,
 30.2, 45.7; think-SFT 49.8, 45.3, 21.1; no-think-SFT 32.3, 44.1, 29.0; RL 53.8, 51.0, 53.2; index on the latter two of

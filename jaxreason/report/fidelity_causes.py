@@ -11,8 +11,8 @@ OTHER_SCALES = "its deviations of gains are those of this study's arms, not the 
 GROUP_NOT_STATED = "which benchmarks the paper's mean of this group holds is not stated"
 _SAMPLED = "the paper says temperature 0.6 and its scripts sample at 0.7"
 _BOXED = (
-    f"{_SAMPLED}; their prompt changed between the releases of the code, of which the later one also sets top-p 0.8 and "
-    "top-k 20, and which made the number is not known"
+    f"{_SAMPLED}; their prompt changed between the releases of the code, of which the later one also sets top-p 0.8 "
+    "and top-k 20, and which made the number is not known"
 )
 # These apply to both of our ways of measuring.
 BENCHMARK_CAUSES = {
