@@ -94,12 +94,22 @@ def judged(text: str) -> list[re.Match]:
 
 
 def corrections(text: str) -> list[re.Match]:
-    """Returns what takes a verdict back, and the conclusions after it, in their order."""
+    """Returns what takes a verdict back, and the conclusions after it, in their order.
+
+    Without a verdict before it, "Wait, no." is a remark on something else.
+    """
     first = CORRECTED.search(text)
-    if first is None:
+    verdicts = [m for p in (ANSWERED, CLOSING) for m in p.finditer(text)]
+    verdicts += match_at_start(LEADING, text.lstrip().split("\n", 1)[0])
+    if first is None or not any(m.start() < first.start() for m in verdicts if settles(m)):
         return []
-    found = [m for p in (CORRECTED, ANSWERED, CLOSING) for m in p.finditer(text, first.start())]
+    found = [m for m in [*verdicts, *CORRECTED.finditer(text)] if m.start() >= first.start()]
     return sorted(found, key=lambda match: match.start())
+
+
+def settles(match: re.Match) -> bool:
+    """Returns whether the found word is a verdict."""
+    return judgement(match) is not None
 
 
 def match_at_start(pattern: re.Pattern, line: str) -> Iterable[re.Match]:

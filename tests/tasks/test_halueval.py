@@ -86,6 +86,7 @@ REPLIES = [
     ("Answer \u2013 No", "no", "no"),
     ("Judgement \u2014 **Yes**", "yes", "yes"),
     # neither
+    ("It says 1844. Wait, no. It says 1845.", None, None),
     ("I think no one can tell.", None, None),
     ("I do not think yes is right.", None, None),
     ("I doubt it (yes or no).", None, None),
