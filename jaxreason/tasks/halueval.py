@@ -11,7 +11,7 @@ from jaxreason.data.examples import Example
 from jaxreason.tasks import yes_no
 from jaxreason.tasks.reply_text import last_boxed, strip_role, strip_thinking
 
-_WRAP = r"[\s:*_`'\"“”‘’#($>=\[-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
+_WRAP = r"[\s:*_`'\"“”‘’#($>=\[\u2013\u2014\u2192\u21d2-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
 _WORD = r"(?i:(yes|no))(?!\w|['’-]\w)"
 _ABOUT = r"(?i:\s+(?:for|of|on|about|here)\b[^.?!:\n]{0,60}?)?"
 _IS = r"(?i:\s+(?:is|would\s+be|should\s+be|must\s+be|remains))?(?:\s*\([^()\n]{0,30}\))?"
@@ -22,11 +22,20 @@ JUDGED = re.compile(
 )
 # "The answer" may mean the one that is judged, so this counts less than the words for a verdict.
 ANSWERED = re.compile(rf"(?i:(?<!correct\s)(?<!right\s)\banswer)[*_]*+{_IS}{_WRAP}{_SURELY}{_WORD}")
-# The whole last line, or the text after its colon ("Hallucination: No").
-ALONE = re.compile(rf"(?:^|[:=>]){_WRAP}{_WORD}[\s.!*_`'\"“”‘’)}}\]$]*$")
+_CLOSE = r"[\s.!*_`'\"“”‘’)}\]$]*$"
+# The whole last line, or the text after its colon or in its last parentheses ("Hallucination: No").
+ALONE = re.compile(rf"(?:^|[:=>(\u2192\u21d2]){_WRAP}{_WORD}{_CLOSE}")
+# The whole last sentence of the last line, unless it answers a question of the reply itself.
+LAST_SENTENCE = re.compile(rf"[.!][\"'”’*)]*\s{_WRAP}{_WORD}{_CLOSE}")
+# A verdict that is taken back: "Wait, no."
+CORRECTED = re.compile(
+    r"(?i:\b(?:wait|actually|correction|sorry|on\s+second\s+thoughts?|on\s+reflection)\b)[,.;!]*"
+    rf"(?i:\s+it(?:'s|’s|\s+is))?{_WRAP}{_WORD}(?=[\s*_\"'”’)]*(?:[.!;]|$))"
+)
 LEADING = re.compile(rf"(?:[\s*#]*[A-Za-z]{{1,12}}[*_]*\s?:)?{_WRAP}{_WORD}")
 CLOSING = re.compile(
     r"(?i:\b(?:so|thus|hence|therefore|overall|conclusion|i(?:'d|’d|\s+would)\s+say"
+    r"|i\s+(?:think|believe|conclude)"
     rf"|it(?:'s|’s|\s+is)\s+an?|judge\s+(?:it|this)\s+as)\b){_WRAP},?\s*{_WORD}"
 )
 LAST = 80  # Characters of the last line that are read.
@@ -49,9 +58,10 @@ NEXT_EXAMPLE = re.compile(
 def find_judgement(text: str) -> bool | None:
     """Returns whether a reply says yes, without its thoughts; None if it decides for neither.
 
-    The first of these that exists counts: the last box; the last word after "judgement", "verdict" or "final answer"; a
-    last line that is yes or no or ends in ": yes"; the first word of the reply; the first word of its last sentence;
-    the last "answer is yes"; the last "so, yes".
+    The first of these that exists counts: the last box; the last word after "judgement", "verdict" or "final answer",
+    unless it is taken back ("Wait, no."); a last line or last sentence that is yes or no, or ends in ": yes"; what
+    takes a verdict back, or concludes after that; the first word of the reply; the first word of its last sentence; the
+    last "answer is yes"; the last "so, yes".
     """
     text = strip_role(strip_thinking(text))
     following = NEXT_EXAMPLE.search(text)
@@ -59,8 +69,10 @@ def find_judgement(text: str) -> bool | None:
     lines = text.strip().splitlines() or [""]
     finds = (
         match_at_start(LEADING, last_boxed(text) or ""),
-        JUDGED.finditer(text),
+        judged(text),
         ALONE.finditer(lines[-1][-LAST:]),
+        LAST_SENTENCE.finditer(lines[-1][-LAST:]),
+        corrections(text),
         match_at_start(LEADING, lines[0]),
         match_at_start(LEADING, re.split(r"[.!?]\s+", lines[-1].strip())[-1]),
         ANSWERED.finditer(text),
@@ -71,6 +83,33 @@ def find_judgement(text: str) -> bool | None:
         if settled:
             return settled[-1]
     return None
+
+
+def judged(text: str) -> list[re.Match]:
+    """Returns the words after "judgement" and its like, and a correction that directly follows the last of them."""
+    found = list(JUDGED.finditer(text))
+    after = found and re.compile(r"[^.!?\n]{0,80}[.!?]*\s*").match(text, found[-1].end())
+    taken_back = after and CORRECTED.match(text, after.end())
+    return [*found, taken_back] if taken_back else found
+
+
+def corrections(text: str) -> list[re.Match]:
+    """Returns what takes a verdict back, and the conclusions after it, in their order.
+
+    Without a verdict before it, "Wait, no." is a remark on something else.
+    """
+    first = CORRECTED.search(text)
+    verdicts = [m for p in (ANSWERED, CLOSING) for m in p.finditer(text)]
+    verdicts += match_at_start(LEADING, text.lstrip().split("\n", 1)[0])
+    if first is None or not any(m.start() < first.start() for m in verdicts if settles(m)):
+        return []
+    found = [m for m in [*verdicts, *CORRECTED.finditer(text)] if m.start() >= first.start()]
+    return sorted(found, key=lambda match: match.start())
+
+
+def settles(match: re.Match) -> bool:
+    """Returns whether the found word is a verdict."""
+    return judgement(match) is not None
 
 
 def match_at_start(pattern: re.Pattern, line: str) -> Iterable[re.Match]:

@@ -24,6 +24,9 @@ from jaxreason.tasks.languages import is_in_language
 from jaxreason.tasks.sentence_counting import sentences
 
 QUOTES = str.maketrans("‘’‚‛“”„‟＂«»", '\'\'\'\'"""""""')
+# Borders of a word: underscores around it are emphasis, those inside of my_name are part of it.
+BEFORE = r"(?<![^\W_])(?<![^\W_]_)(?<![^\W_]__)"
+AFTER = r"(?!_*+[^\W_])"
 COMMAS = ",，、،﹐﹑"
 
 
@@ -36,9 +39,9 @@ def keyword_pattern(keyword: str) -> re.Pattern[str]:
     """Returns a pattern of a keyword as a whole word: no "art" in "start", no "$5" in "$50", no "U.S." in "U.S.A."."""
     word = normal(keyword)
     literal = r"\s+".join(map(re.escape, word.split()))
-    before = r"(?<!\w)" if word[:1].isalnum() else ""
+    before = BEFORE if word[:1].isalnum() else ""
     before += r"(?<!\w\.)" if "." in word else ""
-    after = r"(?!\w)(?![.,]\d)" if word[-1:].isdigit() else r"(?!\w)"
+    after = rf"{AFTER}(?![.,]\d)" if word[-1:].isdigit() else AFTER
     return re.compile(f"{before}{literal}{after}", re.IGNORECASE)
 
 
@@ -116,7 +119,7 @@ def has_postscript(text: str, postscript_marker: str) -> bool:
     marker = postscript_marker.strip()
     patterns = {"P.P.S": r"p\.\s?p\.\s?s(?!\w)", "P.S.": r"p\.\s?s\."}
     literal = patterns.get(marker, rf"{re.escape(marker)}(?!\w)")
-    return bool(re.search(rf"(?<!\w)(?<!\w\.)(?<![\s(*]p\.\s){literal}", text, re.IGNORECASE))
+    return bool(re.search(rf"{BEFORE}(?<!\w\.)(?<![\s(*]p\.\s){literal}", text, re.IGNORECASE))
 
 
 def number_bullets(text: str, num_bullets: int) -> bool:
@@ -140,14 +143,15 @@ def constrained_response(text: str) -> bool:
 
 def number_highlights(text: str, num_highlights: int) -> bool:
     """Returns whether at least this many passages within a line are in one to three asterisks, each counted once."""
-    highlight = r"(?<![*\\\d])(\*{1,3})(?![\s*])[^\n*]*+(?<!\s)\1(?!\*)"
+    # One asterisk directly after a letter multiplies: a*b*c.
+    highlight = r"(?<![*\\\d])(\*{2,3}|(?<![A-Za-z)\]])\*)(?![\s*])[^\n*]*+(?<!\s)\1(?!\*)"
     return sum(1 for _ in re.finditer(highlight, text)) >= num_highlights
 
 
 def number_sections(text: str, section_spliter: str, num_sections: int) -> bool:
     """Returns whether there are exactly this many sections, headed by the word, in any case, and different numbers."""
-    heading = rf"(?<!\w){re.escape(section_spliter.strip())}\s?(\d{{1,9}})"
-    at_line = re.findall(rf"^[^\w\n]*+{heading}", text, re.IGNORECASE | re.MULTILINE)
+    heading = rf"{BEFORE}{re.escape(section_spliter.strip())}\s?(\d{{1,9}})"
+    at_line = re.findall(rf"^(?:[^\w\n]|_)*+{heading}", text, re.IGNORECASE | re.MULTILINE)
     return (
         len({*(at_line if len(at_line) > 1 else re.findall(heading, text, re.I))}) == num_sections
     )
@@ -171,7 +175,16 @@ def no_constant(name: str) -> None:
 
 def has_title(text: str) -> bool:
     """Returns whether there is a `<<title>>` with a letter or digit within a line."""
-    return any(re.search(r"\w", released.title_of(line)) for line in text.split("\n"))
+    return any(map(holds_title, text.split("\n")))
+
+
+def holds_title(line: str) -> bool:
+    """Returns whether a line has a title; `1 << 2 >> 3` shifts bits."""
+    title = released.title_of(line)
+    shifts = not re.search(r"[^\W\d_]", title) and re.search(
+        r"(?:\d|\b[a-z]|\))(?:\s{0,9}<<\s|<<)", line
+    )
+    return bool(re.search(r"[^\W_]", title)) and not shifts
 
 
 def two_responses(text: str) -> bool:
@@ -188,7 +201,7 @@ def repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
 def ends_with(text: str, end_phrase: str) -> bool:
     """Returns whether the reply ends with the phrase as whole words; closing quotes and emphasis do not count."""
     phrase = re.escape(normal(end_phrase).strip("\"' ").lower())
-    before = r"(?<!\w)" if end_phrase.strip()[:1].isalnum() else ""
+    before = BEFORE if end_phrase.strip()[:1].isalnum() else ""
     ending = normal(text[-len(end_phrase) * 4 - 400 :]).rstrip("\"'*_` ").lower()
     return bool(re.search(rf"{before}{phrase.rstrip('_*`')}$", ending))
 

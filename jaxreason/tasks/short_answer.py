@@ -21,8 +21,10 @@ ANSWER = re.compile(
     re.IGNORECASE,
 )
 INLINE = re.compile(r"\?[\s*_]*(?:A|Answer)[\s*_]*:")
+_QUOTED = r"(?:[\"“][^\"”\n]{1,200}[\"”]|\*{1,2}[^*\n]{1,200}\*{1,2})"
 ANNOUNCED = re.compile(
-    r"\banswer(?:\s+to\s+(?:[\"“][^\"”\n]{1,200}[\"”]|[^.?!\n]{1,80}?))?\s+(?:is|was|would\s+be|should\s+be)(?:\s*:)?\s+([^\n]+)",
+    rf"\banswer(?:\s+to\s+(?:(?:(?:the|this|your)\s+(?:\w{{1,20}}\s+)?question[\s,:]{{1,3}})?{_QUOTED},?|[^.?!\n]{{1,80}}?))?"
+    r"\s+(?:is|was|would\s+be|should\s+be)(?:\s*:)?\s+([^\n]+)",
     re.IGNORECASE,
 )
 # Closing remarks of a chat model to its user, and lines without a word.
@@ -76,8 +78,17 @@ def find_answer(text: str, asked: str = "") -> str | None:
     box = last_boxed(text)
     if box is not None:
         return tidy_line(re.sub(r"\\(?:text\w*|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", box))
-    lines = [line for line in text.splitlines() if not PARTING.match(line)]
+    lines = [without_question(line, asked) for line in text.splitlines() if not PARTING.match(line)]
     return tidy_line(answer_line(answering(lines, asked)))
+
+
+def without_question(line: str, asked: str) -> str:
+    """Returns a line without the asked question at its beginning, if an answer follows on the line."""
+    begins = line.lstrip(' "“')
+    if not asked.endswith("?") or not begins.lower().startswith(asked.lower()):
+        return line
+    rest = begins[len(asked) :].lstrip(f"{MARKS}:")
+    return rest or line
 
 
 def answering(lines: list[str], asked: str) -> list[str]:

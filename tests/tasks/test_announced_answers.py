@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from jaxreason.tasks.announced_answers import announced_answer
@@ -21,6 +23,19 @@ ANNOUNCED = [
     ("The answer is north", "north"),
     ("There are 12 and 24. So we get a total of 36 ways.", "36 ways"),
     ("Altogether that makes a total of $36$.", "36"),
+    ("**Final Answer**\n144", "144"),
+    ("**Final Answer**\n\n**144**", "144"),
+    ("### Answer\n\n\\[ 144 \\]\n", "144"),
+    ("## Final answer\n$x^2$", "x^2"),
+    ("## Final answer\n\\[\n144\n\\]\nas asked.", "144"),
+    ("The answer is:\n$$\n144\n$$", "144"),
+    ("The answer is 144.\n\n## Answer\nSee above, it is the number.", "144"),
+    ("The answer is 144, not 145.", "144"),
+    ("The answer is $144$, not 145.", "144"),
+    ("The answer is 144 rather than 145.", "144"),
+    ("\u7b54\u6848\u662f144\u3002", "144"),
+    ("\u7b97\u51fa\u6765\u4e86\u3002\u6700\u7ec8\u7b54\u6848\u4e3a\uff1a$x^2$\u3002", "x^2"),
+    ("\u7b54\u6848\uff1a144\uff0c\u56e0\u4e3a12*12=144\u3002", "144"),
 ]
 NOT_ANNOUNCED = [
     "Maybe the answer is 5.",
@@ -47,6 +62,14 @@ NOT_ANNOUNCED = [
     "Say the answer is 5.",
     "So we get a total of 36 ways.\nNow subtract 12.",
     "We need a total of 36.",
+    "**Final Answer**",
+    "**Final Answer**\nIt is not known.",
+    "The answer is not 145, not 144.",
+    "\u7b54\u6848\u662f\u4e0d\u662f144\uff1f",
+    "\u7b54\u6848\u4e0d\u662f144\u3002",
+    "\u53ef\u80fd\u7b54\u6848\u662f144\u3002",
+    "\u5982\u679c\u7b54\u6848\u662f144\u3002",
+    "\u7b54\u6848\u662f144\u5417\uff1f",
     "5",
     "answered: by 5 people",
     "",
@@ -65,3 +88,18 @@ def test_a_guess_a_question_or_a_word_on_the_form_announces_nothing(text):
 
 def test_what_is_not_announced_does_not_hide_what_was():
     assert announced_answer("The answer is 5. Wait, the answer should be a fraction.") == "5"
+
+
+def test_a_value_that_is_left_open_stays_whole_so_that_it_equals_nothing():
+    assert announced_answer("The answer is 5, not sure.") == "5, not sure"
+    assert announced_answer("The answer is 5, not 6 or 7.") == "5"
+
+
+@pytest.mark.parametrize(
+    "unit", [" \n", " ", "*", "answer\n", "\u7b54\u6848\u662f", "5, not 5, ", "$$"]
+)
+def test_announcements_in_long_replies_are_found_fast(unit):
+    for start in ("", "The answer to the question ", "The answer is "):
+        begun = time.monotonic()
+        announced_answer(start + (unit * 100_000)[:100_000])
+        assert time.monotonic() - begun < 5.0
