@@ -50,7 +50,7 @@ def make(size: str, target: str, response: str, data: str) -> ConfigDict:
     base = qwen3.SIZES[size][0].split("/")[1]
     config.report = sections.report(
         f"When {base} gets better at math, what happens to everything else?",
-        "Do SFT on a teacher's replies and RL on verified answers, on one pool of questions, change the rest differently?",
+        "Do SFT on a teacher's replies and RL on checked answers to one pool of questions change the rest differently?",
         LIMITS,
         variant="paper",
     )
