@@ -16,8 +16,9 @@ from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.equivalence import Rules, is_written, same
-from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
+from jaxreason.tasks.latex_answers import read_value, tidy_latex
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
+from jaxreason.tasks.value_sizes import is_gigantic
 
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
