@@ -19,7 +19,7 @@ from jaxreason.tasks.answer_lists import (
 )
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
-from jaxreason.tasks.latex_answers import GROWING, WRONG, read_value, read_whole, without_unit
+from jaxreason.tasks.latex_answers import GAP, GROWING, WRONG, read_value, read_whole, without_unit
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
 
@@ -269,9 +269,9 @@ def same_ratio(gold: str, answer: str) -> bool:
 
 
 def squeeze(text: str) -> str:
-    r"""Returns a text for comparison: `\text{}` unwrapped, no spaces, no bracket around one letter."""
+    r"""Returns a text for comparison: `\text{}` unwrapped, spaces only between digits, no bracket around one letter."""
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\s", "", text).lower().rstrip(".")
+    text = re.sub(r"\s", "", GAP.sub("\0", text)).lower().rstrip(".")
     return re.sub(r"^\(?([a-z])\)$", r"\1", text)
 
 

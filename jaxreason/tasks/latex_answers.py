@@ -32,6 +32,12 @@ INSIDE = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # Braces, nested at most t
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
 ANNOUNCED = r"(?i:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])\s*)"
 ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
+THIN = r"(?<!\\)(?:\\(?:[,;: ]|(?:enspace|thinspace)(?![A-Za-z]))|~)"
+# 1 000 is a number, 1 7 is not.
+THOUSANDS = re.compile(
+    r"(?<![\w.,^}])(?<![\w}] )\d{1,3}(?: \d{3})+(?! ?\d)|\.\d{3}(?: \d{3})* \d{1,3}(?! ?\d)"
+)
+GAP = re.compile(r"(?<=\d)(?<![_^]\d)\s+(?=\d)")  # Not that of \log_2 8.
 DEEPEST = 40  # Nested brackets.
 SIGNS = {
     "\u2264": r"\le ",
@@ -96,7 +102,9 @@ REWRITES = [
         (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
-        (r"(?<!\\)\\(?:!\s*|[,;: ]|(?:enspace|thinspace)(?![A-Za-z])\s*)|(?<!\\)~", ""),
+        # A thin space stays between two digits: 1\,7 is not 17.
+        (rf"(?<=\d)\s*(?:{THIN}\s*|(?<!\\)\\text\s*\{{\s+\}}\s*)+(?=\d)", " "),
+        (rf"(?<!\\)\\!\s*|{THIN}", ""),
         (rf"^\s*{TEXT}({INSIDE})\s*$", unwrapped),
         (rf"^\s*{ANNOUNCED}(?=\S)", ""),
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
@@ -166,6 +174,7 @@ REWRITES = [
         (rf"\s*{TEXT}\{{\s*(?:is|equals)\s*\}}\s*", "="),
         (r"\bUS(?:D|\\?\$)\s*(?=\d)", r"\\$"),
         (r"\s+", " "),
+        (THOUSANDS, lambda match: match[0].replace(" ", "")),
     ]
 ]
 
@@ -259,7 +268,7 @@ def _read(answer: str) -> tuple:
     text = without_currency(without_unit(answer))
     if HEDGE.search("".join(re.findall(WORDS, text))) or re.search(r"_\{?\w+\}?_", text):
         return None, text
-    if not is_balanced(text) or computes_too_much(text):
+    if not is_balanced(text) or GAP.search(without_words(text)) or computes_too_much(text):
         return None, text
     text = normalize_latex(text, LatexExtractionConfig().normalization_config)
     try:
