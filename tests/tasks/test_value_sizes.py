@@ -57,3 +57,10 @@ def test_large_values_and_powers_of_symbols_are_graded_at_once(gold, answer, rig
     found = math.score(Example("", "math", (), gold, "", {}), rf"\boxed{{{answer}}}")
     assert found["accuracy"] == right
     assert time.monotonic() - began < 5  # They took 12 seconds and more; now it is less than one.
+
+
+def test_a_division_by_zero_is_wrong_and_raises_nothing():
+    example = Example("", "math", (), r"\frac{9 \sqrt{2}}{10}", "", {})
+    answer = r"\boxed{\frac{9 \sqrt{2}}{0}}"
+    assert math.score(example, answer)["accuracy"] == 0.0
+    assert math.score_strict(example, answer)["accuracy"] == 0.0
