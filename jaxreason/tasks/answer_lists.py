@@ -9,12 +9,12 @@ NAME = (
 Same = Callable[[str, str], bool]
 
 
-def same_list(gold: str, answer: str, same: Same) -> bool:
-    """Returns whether both lists have the same answers, in any order and equally often; 2,500 may be one or two."""
+def same_list(gold: str, answer: str, same: Same, match: Callable[..., bool] | None = None) -> bool:
+    """Returns whether `match` pairs both lists (by default in any order); 2,500 may be one member or two."""
     wanted = split_list(gold)
     for joined in (answer, re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer)):
         found = split_list(joined)
-        if len(found) == len(wanted) and match_all(wanted, found, same):
+        if len(found) == len(wanted) and (match or match_all)(wanted, found, same):
             return True
     return False
 

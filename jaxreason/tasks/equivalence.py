@@ -6,20 +6,15 @@ times of day, sets written with < and >, and the strict mode, in which the final
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from jaxreason.tasks.answer_lists import (
-    NAME,
-    is_group,
-    match_all,
-    sides_of,
-    split_list,
-    unlabel,
-)
+from jaxreason.tasks.answer_labels import clash, match_named
+from jaxreason.tasks.answer_lists import NAME, is_group, sides_of, split_list, unlabel
 from jaxreason.tasks.answer_sets import is_inequality, same_set
+from jaxreason.tasks.answer_symbols import kept_apart
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
-from jaxreason.tasks.latex_answers import GROWING, WRONG, read_value, read_whole, without_unit
+from jaxreason.tasks.latex_answers import GAP, GROWING, WRONG, read_value, read_whole, without_unit
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
 
@@ -63,11 +58,13 @@ class Rules:
       strict: whether the answer must be written out, exact and in the unit of the gold one.
       question: the question; it shows whether a percentage or another base was asked for.
       unit: the unit of the gold answer if its text does not contain it, or "".
+      origins: the old letters of those that were renamed in both answers (`answer_symbols.py`).
     """
 
     strict: bool = False
     question: str = ""
     unit: str = ""
+    origins: dict[str, str] = field(default_factory=dict)
 
     @property
     def asks_percentage(self) -> bool:
@@ -82,6 +79,16 @@ class Rules:
 
 def same(gold: str, answer: str, rules: Rules) -> bool:
     """Returns whether two tidied answers are equal. Raises what sympy raises."""
+    if gold == answer:
+        return True
+    apart = kept_apart(gold, answer, rules.question)
+    if apart is None:
+        return False
+    return _same(*apart[:2], replace(rules, origins=apart[2]) if apart[2] else rules)
+
+
+def _same(gold: str, answer: str, rules: Rules) -> bool:
+    """Compares two answers whose letters have been kept apart."""
     if squeeze(gold) == squeeze(answer):
         return True
     relations = is_inequality(gold), is_inequality(answer)
@@ -96,7 +103,8 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
         return same_numeral(gold, answer, *numbers, rules)
     lists = members_of(gold), members_of(answer)
     if min(map(len, lists)) > 1:
-        return len(lists[0]) == len(lists[1]) and match_all(*lists, lambda g, a: same(g, a, rules))
+        pairs = match_named(*lists, lambda g, a: _same(g, a, rules), rules.question)
+        return len(lists[0]) == len(lists[1]) and pairs
     return _same_chain(gold, answer, rules)
 
 
@@ -110,7 +118,7 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
     golds, answers = sides_of(gold), sides_of(answer)
     if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
         return True
-    if len(answers) > 1 and contradicts(answers):
+    if len(answers) > 1 and (contradicts(answers) or clash(gold, answer, rules.origins)):
         return False
     value = answers[-1]
     if len(answers) > 1 and re.fullmatch(NAME, value) and is_constant(answers[-2]):
@@ -269,9 +277,9 @@ def same_ratio(gold: str, answer: str) -> bool:
 
 
 def squeeze(text: str) -> str:
-    r"""Returns a text for comparison: `\text{}` unwrapped, no spaces, no bracket around one letter."""
+    r"""Returns a text for comparison: `\text{}` unwrapped, spaces only between digits, no bracket around one letter."""
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\s", "", text).lower().rstrip(".")
+    text = re.sub(r"\s", "", GAP.sub("\0", text)).lower().rstrip(".")
     return re.sub(r"^\(?([a-z])\)$", r"\1", text)
 
 

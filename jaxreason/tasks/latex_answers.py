@@ -4,13 +4,13 @@ If an expression does not parse, math-verify's own search falls back to the firs
 count as 5. Here the parser sees the whole answer. What it cannot read has no value and equals only the same text.
 """
 
-import math
 import re
 import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
 from jaxreason.tasks.answer_units import without_currency
+from jaxreason.tasks.value_sizes import computes_too_much
 
 WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
@@ -32,8 +32,13 @@ INSIDE = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # Braces, nested at most t
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
 ANNOUNCED = r"(?i:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])\s*)"
 ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
+THIN = r"(?<!\\)(?:\\(?:[,;: ]|(?:enspace|thinspace)(?![A-Za-z]))|~)"
+# 1 000 is a number, 1 7 is not.
+THOUSANDS = re.compile(
+    r"(?<![\w.,^}])(?<![\w}] )\d{1,3}(?: \d{3})+(?! ?\d)|\.\d{3}(?: \d{3})* \d{1,3}(?! ?\d)"
+)
+GAP = re.compile(r"(?<=\d)(?<![_^]\d)\s+(?=\d)")  # Not that of \log_2 8.
 DEEPEST = 40  # Nested brackets.
-LARGEST_BITS = 1e6  # A number with more binary digits is not written out.
 SIGNS = {
     "\u2264": r"\le ",
     "\u2265": r"\ge ",
@@ -97,7 +102,9 @@ REWRITES = [
         (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
-        (r"(?<!\\)\\(?:!\s*|[,;: ]|(?:enspace|thinspace)(?![A-Za-z])\s*)|(?<!\\)~", ""),
+        # A thin space stays between two digits: 1\,7 is not 17.
+        (rf"(?<=\d)\s*(?:{THIN}\s*|(?<!\\)\\text\s*\{{\s+\}}\s*)+(?=\d)", " "),
+        (rf"(?<!\\)\\!\s*|{THIN}", ""),
         (rf"^\s*{TEXT}({INSIDE})\s*$", unwrapped),
         (rf"^\s*{ANNOUNCED}(?=\S)", ""),
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
@@ -167,6 +174,7 @@ REWRITES = [
         (rf"\s*{TEXT}\{{\s*(?:is|equals)\s*\}}\s*", "="),
         (r"\bUS(?:D|\\?\$)\s*(?=\d)", r"\\$"),
         (r"\s+", " "),
+        (THOUSANDS, lambda match: match[0].replace(" ", "")),
     ]
 ]
 
@@ -260,7 +268,7 @@ def _read(answer: str) -> tuple:
     text = without_currency(without_unit(answer))
     if HEDGE.search("".join(re.findall(WORDS, text))) or re.search(r"_\{?\w+\}?_", text):
         return None, text
-    if not is_balanced(text):
+    if not is_balanced(text) or GAP.search(without_words(text)) or computes_too_much(text):
         return None, text
     text = normalize_latex(text, LatexExtractionConfig().normalization_config)
     try:
@@ -282,32 +290,3 @@ def is_balanced(text: str) -> bool:
         if not 0 <= depth <= DEEPEST:
             return False
     return depth == 0
-
-
-def is_gigantic(value) -> bool:
-    """Returns whether a sympy object contains a number that is too large to be written out."""
-    return size(value) > LARGEST_BITS
-
-
-def size(value) -> float:
-    """Returns an upper bound on log2 of the magnitudes in a sympy object; infinite if it is far too large."""
-    from sympy import Pow, factorial
-
-    sizes = [size(part) for part in getattr(value, "args", ())]
-    if not sizes:
-        number = getattr(value, "is_Integer", False)
-        return float(abs(int(value)).bit_length() + 1) if number else number_bits(value)
-    if isinstance(value, Pow):
-        return sizes[0] * 2 ** sizes[1] if sizes[1] < 64 else math.inf
-    if isinstance(value, factorial):
-        return sizes[0] * 2 ** sizes[0] if sizes[0] < 64 else math.inf
-    return sum(sizes)
-
-
-def number_bits(value) -> float:
-    """Returns the size of a fraction or a decimal in bits; 1 for a symbol."""
-    if getattr(value, "is_Rational", False):
-        return float(max(abs(value.p).bit_length() - value.q.bit_length(), 0) + 2)
-    if getattr(value, "is_Float", False):
-        return max(math.log2(abs(float(value)) + 1), 0.0) + 1
-    return 1.0

@@ -10,14 +10,17 @@ Metadata read, if present, with OlympiadBench's names: `is_multiple_answer`, `un
 import json
 import logging
 import re
+from functools import partial
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
+from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.equivalence import Rules, is_written, same
-from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
+from jaxreason.tasks.latex_answers import read_value, tidy_latex
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
+from jaxreason.tasks.value_sizes import is_gigantic
 
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
@@ -130,7 +133,8 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
     if tolerance and within_tolerance(gold, answer, float(str(tolerance).split(",")[0]), rules):
         return 1.0
     if metadata.get("is_multiple_answer") in (True, "True", "true"):
-        return float(same_list(gold, answer, lambda a, b: same(a, b, rules)))
+        match = partial(match_named, question=rules.question)
+        return float(same_list(gold, answer, lambda a, b: same(a, b, rules), match))
     return float(same(gold, answer, rules))
 
 

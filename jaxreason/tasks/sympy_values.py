@@ -5,10 +5,11 @@ compared exactly, other numbers by 40 digits, expressions with symbols by such n
 (relations, unions) by math-verify.
 """
 
+import math
 import random
 import re
 
-from jaxreason.tasks.latex_answers import is_gigantic
+from jaxreason.tasks.value_sizes import is_gigantic
 
 DIGITS = 40
 AGREE = 1e-25  # Relative difference of two values that were computed with 40 digits.
@@ -27,9 +28,15 @@ def same_value(gold, answer) -> bool:
 
 
 def _is_undefined(value) -> bool:
-    """Returns whether a value is undefined: a number divided by zero."""
+    """Returns whether a value is undefined, a number divided by zero, or says nothing: 2 + 2 = 4, n = n."""
     from sympy import nan, zoo
+    from sympy.core.relational import Relational
+    from sympy.logic.boolalg import BooleanAtom
 
+    if isinstance(value, (bool, BooleanAtom)):
+        return True
+    if isinstance(value, Relational) and (not value.free_symbols or value.lhs == value.rhs):
+        return True
     return hasattr(value, "has") and value.has(nan, zoo)
 
 
@@ -114,19 +121,20 @@ def same_at_points(gold, answer) -> bool | None:
     """Returns whether two expressions agree wherever both are real; None if there are too few such points.
 
     Half of the points have negative coordinates, so |x| differs from x. A point at which a value or a part of it is not
-    real (sqrt(x) of a negative x) is skipped.
+    real (sqrt(x) of a negative x) is skipped, and so is one at which a value is too large to be computed.
     """
     draw = random.Random(0)
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    powers = _has_symbolic_power(gold) or _has_symbolic_power(answer)
     real = 0
     for number in range(POINTS):
-        widest = 4 if number % 3 else 60
+        widest = 2 if powers else 4 if number % 3 else 60
         point = {
             s: draw.choice((-1, 1)) ** (number % 2) * _coordinate(draw, widest) for s in symbols
         }
-        if any(_leaves_the_reals(value, point) for value in (gold, answer)):
+        if any(_leaves_the_reals(value, point, powers) for value in (gold, answer)):
             continue
-        values = [_evaluated(value.subs(point)) for value in (gold, answer)]
+        values = [_at(value, point, powers) for value in (gold, answer)]
         if None in values or any(abs(value.imag) > AGREE * abs(value) for value in values):
             continue
         real += 1
@@ -135,13 +143,33 @@ def same_at_points(gold, answer) -> bool | None:
     return True if real >= LEAST_POINTS else None
 
 
-def _leaves_the_reals(value, point: dict) -> bool:
+def _has_symbolic_power(value) -> bool:
+    """Returns whether an exponent or a factorial has a symbol, so that exact fractions would grow beyond bounds."""
+    from sympy import Pow, factorial
+
+    return any(power.args[-1].free_symbols for power in value.atoms(Pow, factorial))
+
+
+def _at(value, point: dict, powers: bool):
+    """Returns the value of an expression at a point, or None; `powers`: computed without exact fractions."""
+    exact = {name: float(max(abs(x.p), x.q).bit_length()) for name, x in point.items()}
+    rough = {name: math.log2(abs(x) + 1) for name, x in point.items()}
+    if is_gigantic(value, rough if powers else exact):
+        return None
+    return _evaluated(value, point) if powers else _evaluated(value.subs(point))
+
+
+def _leaves_the_reals(value, point: dict, powers: bool) -> bool:
     """Returns whether a root or a logarithm in an expression has a negative argument at a point."""
     from sympy import Pow, log
 
     inside = [part.args[0] for part in value.atoms(log)]
     inside += [p.args[0] for p in value.atoms(Pow) if not p.args[1].is_Integer]
-    return any(part.subs(point).is_negative for part in inside if part.free_symbols)
+    inside = [part for part in inside if part.free_symbols]
+    if not powers:
+        return any(part.subs(point).is_negative for part in inside)
+    found = [_at(part, point, powers) for part in inside]
+    return any(number is None or number.real < 0 for number in found)
 
 
 def _coordinate(draw: random.Random, widest: int):
@@ -150,15 +178,15 @@ def _coordinate(draw: random.Random, widest: int):
     return Rational(draw.randrange(1, 1000 * widest), 997)
 
 
-def _evaluated(value):
-    """Returns a value as a complex number with 40 digits (mpmath's), or None if it has no value."""
+def _evaluated(value, point: dict | None = None):
+    """Returns a value, at a point, as a complex number with 40 digits (mpmath's), or None if it has no value."""
     try:
-        number = value.evalf(DIGITS)
+        number = value.evalf(DIGITS, subs=point)
         if not number.is_number or not number.is_finite:
             return None
         real, imaginary = number.as_real_imag()
         return _complex(real, imaginary)
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError, NotImplementedError):
+    except (TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError):
         return None
 
 
@@ -178,11 +206,16 @@ def _has_bound(value) -> bool:
 
 
 def _exact(value):
-    """Replaces decimals by fractions: 0.1 is a tenth."""
-    from sympy import Float, Rational
+    """Replaces decimals by fractions: 0.1 is a tenth; and dy/dx, which sympy takes for 0, by a symbol."""
+    from sympy import Derivative, Float, Rational, Symbol
 
-    floats = value.atoms(Float) if hasattr(value, "atoms") else ()
-    return value.xreplace({f: Rational(str(f)) for f in floats}) if floats else value
+    if not hasattr(value, "atoms"):
+        return value
+    new = {f: Rational(str(f)) for f in value.atoms(Float)}
+    for part in value.atoms(Derivative):
+        if part.expr.free_symbols and not part.expr.has(*part.variables):
+            new[part] = Symbol(str(part), real=True)
+    return value.xreplace(new) if new else value
 
 
 def _library(gold, answer) -> bool:

@@ -111,7 +111,8 @@ def _of_factors(factors: list) -> set[str]:
         if isinstance(f, Pow) and f.args[0].is_number and not f.args[1].is_Integer
     ]
     found = {"product"} if len(above) > 1 or len(below) > 1 else set()
-    if above and below and above[0].is_Integer and below[0].is_Integer and above[0] % below[0] == 0:
+    whole = above and below and above[0].is_Integer and below[0].is_Integer and below[0] != 0
+    if whole and above[0] % below[0] == 0:
         found.add("division")
     constants = [f for f in factors if f.is_number and not f.is_Rational]
     if len(roots) > 1 or len(set(constants)) < len(constants):
