@@ -189,10 +189,10 @@ class Tokenizer:
         mask is 1 on the latter two.
 
         Raises:
-          UserError: the last message is not the assistant's or contains a stop token, special or ordinary; it is not clear
-        which part of it is thought; the template does not continue its own generation prompt, drops the reasoning or a
-        part of the reply, takes the reply for a thought, or does not end it; or thinking is True and the reply has
-        none, so that an empty think block would be learned.
+          UserError: the last message is not the assistant's or contains a stop token, special or ordinary; it is not
+            clear which part of it is thought; the template does not continue its own generation prompt, drops the
+            reasoning or a part of the reply, takes the reply for a thought, or does not end it; or thinking is True
+            and the reply has none, so that an empty think block would be learned.
         """
         if not messages or messages[-1]["role"] != "assistant":
             raise UserError("a conversation to learn from must end with an assistant message.")
