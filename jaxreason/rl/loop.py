@@ -94,8 +94,8 @@ def run_rl(
     ):
         # Find out what to train, on which questions and for how long, and whether this folder belongs to the same run.
         model = static_model(model_config)
-        check_rl(config, model, mesh)
         tokenizer = load_tokenizer(model_config.path)
+        check_rl(config, model, mesh, tokenizer)
         data = load_prompts(config, tokenizer)
         prompts = data.prompts
         questions = PromptFeed(prompts, config.prompts_per_batch, seed)
