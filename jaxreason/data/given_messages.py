@@ -63,13 +63,16 @@ def _message(item: Any) -> dict[str, str]:
     if not isinstance(item, dict):
         raise RowError("bad message", f"expected an object, got {type(item).__name__}")
     role = _role(item)
-    content = item.get("content", item.get("value"))
+    content, other = item.get("content"), item.get("value")
+    content = other if is_missing(content) else content
     if role not in _ROLES or not isinstance(content, str):
         raise RowError(
             "bad message", f"expected role and content, got {sorted(item)}, role {role!r}"
         )
     if not content.strip():
         raise RowError("empty", f"content of a message of {role!r}")
+    if isinstance(other, str) and other not in ("", content):
+        raise RowError("bad message", f"content and value of a message of {role!r} differ")
     if name := says_more(item):
         raise RowError("bad message", f"{name} of a message of {role!r} cannot be used")
     reasoning = thoughts_of(item, role)
@@ -83,7 +86,7 @@ def _role(item: dict[str, Any]) -> Any:
     if not is_missing(sender) and not isinstance(sender, str):
         raise RowError("bad message", f"from: expected text, got {type(sender).__name__}")
     meant = _SHAREGPT_ROLES.get(sender) if isinstance(sender, str) else None
-    role = item.get("role", meant)
+    role = meant if is_missing(item.get("role")) else item["role"]
     if meant not in (None, role):
         raise RowError("bad message", f"role {role!r} and from {sender!r} differ")
     return role

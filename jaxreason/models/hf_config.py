@@ -13,7 +13,7 @@ from jaxreason.errors import UserError
 from jaxreason.models.architecture import Architecture
 from jaxreason.models.families import FAMILIES, Family
 from jaxreason.models.hf_rope import read_rope, scaling_to_hf
-from jaxreason.models.setting_values import number, whole_number
+from jaxreason.models.setting_values import number, switch, whole_number
 
 # Keys of a config.json that say nothing about what the network computes, whatever their values: where a file comes from
 # and how transformers holds and shows a model; the tokenizer; and generation, which a recipe's decoding settings decide
@@ -114,7 +114,7 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
         rope_theta=theta,
         rope_scaling=scaling,
         max_position_embeddings=whole_number(values, "max_position_embeddings"),
-        tie_word_embeddings=bool(values["tie_word_embeddings"]),
+        tie_word_embeddings=switch(values, "tie_word_embeddings"),
         attention_bias=bias or family.qkv_bias,
         attention_output_bias=bias,
         qk_norm=family.qk_norm,
@@ -153,7 +153,7 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
 
 def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
     """Whether `attention_bias` puts a bias on q, k, v and o."""
-    bias = bool(values["attention_bias"])
+    bias = switch(values, "attention_bias")
     if bias and not family.bias_setting and not family.qkv_bias:
         raise UserError(f"attention_bias=True: {family.class_name} has no such setting.")
     return bias and family.bias_setting
@@ -167,7 +167,7 @@ def _read_window(family: Family, values: Mapping[str, Any]) -> int | None:
     if not family.has_window and window:
         raise UserError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
     if family.window_by_layer:
-        window = _read_switched_window(values) if values["use_sliding_window"] else None
+        window = _read_switched_window(values) if switch(values, "use_sliding_window") else None
     if layer_types is not None:
         _check_layer_types(layer_types, window)
     return None if window is None else whole_number({"sliding_window": window}, "sliding_window")

@@ -44,6 +44,18 @@ def number(values: Mapping[str, Any], key: str) -> float:
     return float(value)
 
 
+def switch(values: Mapping[str, Any], key: str) -> bool:
+    """Whether a setting is on; null is off.
+
+    Raises:
+      UserError: it is neither on nor off, by name: every text is true in Python, "false" as well.
+    """
+    value = values[key]
+    if value not in (True, False, None):
+        raise UserError(f"{key}={repr(value)[:40]}: expected true or false.")
+    return bool(value)
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that a float can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

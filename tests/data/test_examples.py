@@ -346,6 +346,22 @@ def test_a_name_beside_a_role_must_not_mean_another_role(make_config, tmp_path, 
     assert counts["dropped"] == ({} if good else {"bad message": 1})
 
 
+def test_null_in_one_form_of_a_message_leaves_the_other_form(make_config, tmp_path):
+    user = {"role": None, "content": None, "from": "human", "value": "1+1?"}
+    reply = {"role": "assistant", "content": "2", "from": float("nan"), "value": None}
+    (found,), _ = load_rows(make_config, tmp_path, [user, reply])
+    assert list(found.messages) == [{"role": "user", "content": "1+1?"}, one_reply()[1]]
+
+
+@pytest.mark.parametrize(
+    ("value", "good"), [("2", True), (None, True), ("", True), (0.7, True), ("3", False)]
+)
+def test_a_message_has_one_text(make_config, tmp_path, value, good):
+    kept, counts = load_rows(make_config, tmp_path, one_reply(value=value), one_reply())
+    assert len(kept) == 1 + good
+    assert counts["dropped"] == ({} if good else {"bad message": 1})
+
+
 def test_thinking_of_a_user_is_no_thinking(make_config, tmp_path):
     messages = [{"role": "user", "content": "1+1?", "thinking": "hm"}, one_reply()[1]]
     _, counts = load_rows(make_config, tmp_path, messages, one_reply())

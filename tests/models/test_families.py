@@ -281,6 +281,15 @@ def test_layers_slide_from_the_first_one_on_as_in_transformers(model_type, first
     assert (arch.sliding_window, set(theirs.layer_types)) == (window, {kind})
 
 
+@pytest.mark.parametrize("key", ["tie_word_embeddings", "attention_bias", "use_sliding_window"])
+def test_a_switch_is_true_or_false_and_no_text(key):
+    for value in ("false", "true", [0], {}, 2, 0.5):
+        with pytest.raises(UserError, match=rf"{key}=.*expected true or false"):
+            architecture_from_hf(_config("qwen3", max_window_layers=0) | {key: value})
+    off = [architecture_from_hf(_config("qwen3") | {key: value}) for value in (None, False, 0)]
+    assert off == [architecture_from_hf(_config("qwen3"))] * 3
+
+
 def test_layers_that_do_not_slide_need_no_first_one():
     off = dict(use_sliding_window=False, max_window_layers=None)
     assert architecture_from_hf(_config("qwen2", **off)).sliding_window is None
