@@ -1,7 +1,6 @@
 """Turns a row into the parts of an Example: field map, prompt template, and reasons to drop the row."""
 
 import json
-import math
 import re
 import string
 from collections import Counter
@@ -9,10 +8,11 @@ from typing import Any
 
 from jaxreason.config import nearest
 from jaxreason.data.given_messages import first_user, given_messages, unread
-from jaxreason.data.rows import FIELDS, DatasetConfig, RowError, SourceRow
+from jaxreason.data.rows import FIELDS, DatasetConfig, RowError, SourceRow, is_missing
 from jaxreason.errors import UserError
 
 _CONVERSATION = ("prompt", "system", "response", "reasoning")
+_MOST_LEVELS = 200  # Lists and objects within each other. Some more would end Python's recursion.
 
 
 def check_columns(config: DatasetConfig) -> None:
@@ -160,8 +160,8 @@ def _made_id(row: SourceRow) -> str:
     return f"{row.file.rsplit('/', 1)[-1]}:{row.number}"
 
 
-def _check_text(value: Any) -> None:
-    """Refuses text from bytes that are not UTF-8 (or text with half a surrogate pair)."""
+def _check_text(value: Any, levels: int = _MOST_LEVELS) -> None:
+    """Refuses text from bytes that are not UTF-8 (or text with half a surrogate pair), and values nested too deep."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -169,21 +169,23 @@ def _check_text(value: Any) -> None:
             raise RowError(
                 "not UTF-8", ascii(value[max(0, error.start - 20) : error.end + 20])
             ) from None
-    elif isinstance(value, dict):
-        _check_text([*value.keys(), *value.values()])
-    elif isinstance(value, list):
-        for item in value:
-            _check_text(item)
+    elif isinstance(value, dict | list):
+        if levels == 0:
+            raise RowError("too deep", f"values within more than {_MOST_LEVELS} others")
+        for item in value if isinstance(value, list) else [*value.keys(), *value.values()]:
+            _check_text(item, levels - 1)
 
 
 def _required_text(row: SourceRow, column: str) -> str:
     """Returns the column as text: of a list with one item the item, of a longer one all items joined by ", ".
 
+    Nulls in a list are left out.
+
     Raises:
       RowError: it is absent, null or blank.
     """
     value = row.columns.get(column)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         raise RowError(
             "missing field", f"{column!r} is {'null' if column in row.columns else 'absent'}"
         )
@@ -195,13 +197,15 @@ def _required_text(row: SourceRow, column: str) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(_text(item) for item in value)
+        # A list of nulls within a list leaves nothing either.
+        texts = [(item, _text(item)) for item in value if not is_missing(item)]
+        return ", ".join(text for item, text in texts if text or not isinstance(item, list))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
 def _optional_text(row: SourceRow, column: str | None) -> str:
     value = row.columns.get(column)
-    return "" if value is None else _text(value)
+    return "" if is_missing(value) else _text(value)
 
 
 def _answer(row: SourceRow, config: DatasetConfig) -> str:
@@ -239,7 +243,7 @@ def _reply(row: SourceRow, config: DatasetConfig) -> dict[str, str]:
 
 
 def _fill(row: SourceRow, config: DatasetConfig, prompt: str) -> str:
-    columns = {name: "" if value is None else value for name, value in row.columns.items()}
+    columns = {name: "" if is_missing(value) else value for name, value in row.columns.items()}
     try:
         return config.prompt_template.format_map(columns | {"prompt": prompt})
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:

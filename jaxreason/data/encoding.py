@@ -13,6 +13,19 @@ from jaxreason.errors import UserError
 T = TypeVar("T")
 
 
+def check_vocabulary(subject: str, tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Refuses a tokenizer with ids that the model has no embedding for: the last one would be taken in their place.
+
+    Raises:
+      UserError: begins with `subject`.
+    """
+    if tokenizer.vocab_size > vocab_size:
+        raise UserError(
+            f"{subject} has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size is {vocab_size}; give "
+            "the tokenizer that belongs to the model."
+        )
+
+
 def encode_examples(
     examples: Sequence[Example],
     tokenizer: Tokenizer,

@@ -11,6 +11,7 @@ import io
 import json
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
@@ -159,20 +160,60 @@ def _delimited(
     csv.field_size_limit(sys.maxsize)  # Traces are longer than the module's 128 KiB.
     with _opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True)
+        records = _records(path, reader)
         if "columns" in options:
             names = [name.strip() for name in options["columns"].split(",")]
         else:
-            names = next(reader, [])
-        while True:
-            number = reader.line_num + 1
-            cells = next(reader, None)
-            if cells is None:
-                return
+            names = _header(path, next(records, (1, [])))
+        _check_names(path, names)
+        for number, cells in records:
             yield _table_row(path, number, names, cells)
 
 
-def _table_row(path: epath.Path, number: int, names: list[str], cells: list[str]) -> SourceRow:
+def _records(path: epath.Path, reader: Any) -> Iterator[tuple[int, list[str] | RowError]]:
+    """Yields the number of a record's first line, and its cells or why it has none.
+
+    A quote that is not closed makes one record of several lines, up to the next quote or to the end of the file.
+    """
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            lines = f"lines {number} to {reader.line_num}"
+            if "unexpected end" in str(error):
+                raise UserError(
+                    f"{path}:{number}: a field begins with a quote that is never closed, so that {lines} would be one "
+                    "row; close the quote, or write it twice within quotes."
+                ) from error
+            yield number, RowError("wrong quotes", f"{error} ({lines})")
+            continue
+        if cells is None:
+            return
+        yield number, cells
+
+
+def _header(path: epath.Path, record: tuple[int, list[str] | RowError]) -> list[str]:
+    if isinstance(record[1], RowError):
+        raise UserError(f"{path}: the header cannot be read: {record[1]}.")
+    return record[1]
+
+
+def _check_names(path: epath.Path, names: list[str]) -> None:
+    """Refuses two columns of one name, since only one of them could be read."""
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise UserError(
+            f"{path}: several columns are called {twice[0]!r}; expected different names, so rename all but one."
+        )
+
+
+def _table_row(
+    path: epath.Path, number: int, names: list[str], cells: list[str] | RowError
+) -> SourceRow:
+    if isinstance(cells, RowError):
+        return SourceRow(str(path), number, {}, cells)
     if not cells:
         return _bad(path, number, "empty", "blank line")
     if len(cells) != len(names):
@@ -183,15 +224,42 @@ def _table_row(path: epath.Path, number: int, names: list[str], cells: list[str]
 
 def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     with _opened(path) as file:
-        try:
-            batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
-        except pyarrow.ArrowInvalid as error:
-            raise UserError(f"{path}: not a parquet file ({error}).") from error
-        number = 0
-        for batch in batches:
-            for columns in _text_as_bytes(batch).to_pylist():
+        with _sound(path, "not a parquet file"):
+            source = parquet.ParquetFile(file)
+        _check_names(path, source.schema_arrow.names)
+        batches, number = source.iter_batches(batch_size=_PARQUET_ROWS), 0
+        while True:
+            with _sound(path, "damaged parquet file"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            for columns in _batch_rows(_text_as_bytes(batch)):
                 number += 1
-                yield SourceRow(str(path), number, python_value(columns))
+                if isinstance(columns, RowError):
+                    yield SourceRow(str(path), number, {}, columns)
+                else:
+                    yield SourceRow(str(path), number, python_value(columns))
+
+
+@contextlib.contextmanager
+def _sound(path: epath.Path, otherwise: str) -> Iterator[None]:
+    try:
+        yield
+    except gzip.BadGzipFile:  # An OSError, too.
+        raise
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: {otherwise} ({' '.join(str(error).split())}).") from error
+
+
+def _batch_rows(batch: pyarrow.RecordBatch) -> list[dict[str, Any] | RowError]:
+    """Returns the rows of a batch, one by one if a value that is no Python value spoils all of them."""
+    try:
+        return batch.to_pylist()
+    except ValueError as error:
+        if len(batch) > 1:
+            return [row for i in range(len(batch)) for row in _batch_rows(batch.slice(i, 1))]
+        bytes_ = isinstance(error, UnicodeDecodeError)
+        return [RowError("not UTF-8" if bytes_ else "unreadable", " ".join(str(error).split()))]
 
 
 def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:

@@ -21,6 +21,9 @@ def each(rows: Iterable[SourceRow], flatten: Callable[[Columns], Columns]) -> It
             yield SourceRow(row.file, row.number, flatten(row.columns))
         except RowError as error:
             yield SourceRow(row.file, row.number, {}, error)
+        except RecursionError:
+            problem = RowError("too deep", "more levels of lists and objects than can be read")
+            yield SourceRow(row.file, row.number, {}, problem)
 
 
 def unfold(

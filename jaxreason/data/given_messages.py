@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxreason.data.rows import RowError, SourceRow
+from jaxreason.data.rows import RowError, SourceRow, is_missing
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -62,32 +62,61 @@ def _message(item: Any) -> dict[str, str]:
     """Returns a message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
     if not isinstance(item, dict):
         raise RowError("bad message", f"expected an object, got {type(item).__name__}")
-    role = item.get("role", _SHAREGPT_ROLES.get(item.get("from")))
-    content = item.get("content", item.get("value"))
+    role = _role(item)
+    content, other = item.get("content"), item.get("value")
+    content = other if is_missing(content) else content
     if role not in _ROLES or not isinstance(content, str):
         raise RowError(
             "bad message", f"expected role and content, got {sorted(item)}, role {role!r}"
         )
     if not content.strip():
         raise RowError("empty", f"content of a message of {role!r}")
-    for name in _SAYS_MORE:
-        if _says_something(name, item.get(name)):
-            raise RowError("bad message", f"{name} of a message of {role!r} cannot be used")
-    reasoning = _reasoning(item, role)
+    if isinstance(other, str) and other not in ("", content):
+        raise RowError("bad message", f"content and value of a message of {role!r} differ")
+    if name := says_more(item):
+        raise RowError("bad message", f"{name} of a message of {role!r} cannot be used")
+    reasoning = thoughts_of(item, role)
     message = {"role": role, "content": content}
     return message | {"reasoning_content": reasoning} if reasoning else message
+
+
+def _role(item: dict[str, Any]) -> Any:
+    """Returns `role`, or the role that ShareGPT's `from` means; `from` may have other names beside a role."""
+    sender = item.get("from")
+    if not is_missing(sender) and not isinstance(sender, str):
+        raise RowError("bad message", f"from: expected text, got {type(sender).__name__}")
+    meant = _SHAREGPT_ROLES.get(sender) if isinstance(sender, str) else None
+    role = meant if is_missing(item.get("role")) else item["role"]
+    if meant not in (None, role):
+        raise RowError("bad message", f"role {role!r} and from {sender!r} differ")
+    return role
+
+
+def says_more(item: dict[str, Any]) -> str | None:
+    """Returns the first field of a message that says more than its text and its thinking; None if there is none."""
+    return next((name for name in _SAYS_MORE if _says_something(name, item.get(name))), None)
 
 
 def _says_something(name: str, value: Any) -> bool:
     """Returns whether a field says something: null, empty, a weight of 1 and the permission to train on it do not."""
     if name in ("weight", "train", "loss"):
-        return value is not None and value != 1
-    return value is not None and value is not False and value != "" and value != [] and value != {}
+        return not is_missing(value) and value != 1
+    return not is_missing(value) and value is not False and value not in ("", [], {})
 
 
-def _reasoning(item: dict[str, Any], role: str) -> str:
-    """Returns the thinking of a message, from any of the names; "" for none."""
-    found = {name: item[name] for name in _REASONING if item.get(name) not in (None, "", [], {})}
+def thought_fields(item: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a message that may hold its thinking and hold something."""
+    found = {name: item.get(name) for name in _REASONING}
+    return {k: v for k, v in found.items() if not is_missing(v) and v not in ("", [], {})}
+
+
+def thoughts_of(item: dict[str, Any], role: str) -> str:
+    """Returns the thinking of a message, from any of the names; "" for none.
+
+    Raises:
+      RowError: it is no text, there are two, or the role has none.
+    """
+    found = thought_fields(item)
     texts = list(found.values())
     if not texts:
         return ""

@@ -68,6 +68,20 @@ def _check_content(content: str, reasoning: str, prompt: str, rendered: str) -> 
         )
 
 
+def cuts_reply(reply: dict[str, str], rendered: str, rest: str) -> bool:
+    """Returns whether a part of the reply itself is in `rest`, the end of the template's text for it.
+
+    Args:
+      reply: it has passed `check_reply`.
+      rendered: the template's text for it.
+      rest: the end of that text, as the tokenizer decodes it.
+    """
+    whole, content = _squeezed(rendered), _squeezed(reply["content"])
+    # The template's own beginning of a thought is before `rendered` if it belongs to the prompt.
+    content = content if content in whole else content.removeprefix(_OPEN)
+    return len(_squeezed(rest)) > len(whole.rpartition(content)[2])
+
+
 def check_history(messages: Sequence[dict[str, str]], rendered: str) -> None:
     """Refuses earlier replies that lose more than a thought at their beginning.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -113,6 +114,11 @@ def python_value(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [python_value(item) for item in value]
     return value
+
+
+def is_missing(value: Any) -> bool:
+    """Returns whether a value is null, or the NaN that pandas writes for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def no_split(config: DatasetConfig) -> None:

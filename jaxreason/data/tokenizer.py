@@ -7,6 +7,7 @@ conversation of each reply if all of them are to be learned.
 
 import copy
 import functools
+import logging
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +17,13 @@ import transformers
 from etils import epath
 
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
-from jaxreason.data.reply_checks import check_history, check_reply
+from jaxreason.data.reply_checks import check_history, check_reply, cuts_reply
 from jaxreason.data.thoughts import CLOSE, check_thoughts
 from jaxreason.data.token_text import TokenBytes, TokenDecoder
 from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
 from jaxreason.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
@@ -84,6 +87,8 @@ class Tokenizer:
         self.close_think: tuple[int, ...] = close and (*close, *self.encode_part("\n\n"))
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
+        self._ordinary_stops = {i for i in self.stop_ids if i not in known}
+        self._warn_of_ordinary_stops()
         self.vocab_size: int = max(loaded.get_vocab().values()) + 1
         self.named_pad_id: int | None = loaded.pad_token_id
         self.pad_id, self.pad_token = self._pad()
@@ -184,10 +189,10 @@ class Tokenizer:
         mask is 1 on the latter two.
 
         Raises:
-          UserError: the last message is not the assistant's or contains a stop token; it is not clear which part of it
-            is thought; the template does not continue its own generation prompt, drops the reasoning or a part of the
-            reply, takes the reply for a thought, or does not end it; or thinking is True and the reply has none, so
-            that an empty think block would be learned.
+          UserError: the last message is not the assistant's or contains a stop token, special or ordinary; it is not
+            clear which part of it is thought; the template does not continue its own generation prompt, drops the
+            reasoning or a part of the reply, takes the reply for a thought, or does not end it; or thinking is True
+            and the reply has none, so that an empty think block would be learned.
         """
         if not messages or messages[-1]["role"] != "assistant":
             raise UserError("a conversation to learn from must end with an assistant message.")
@@ -200,7 +205,8 @@ class Tokenizer:
         check_history(messages[:-1], prompt)
         check_reply(messages[-1], prompt, full[len(prompt) :], thinking, self.name)
         prompt_ids = self._encode_rendered(prompt)
-        reply_ids = self._to_turn_end(self._encode_reply(prompt_ids, full, len(prompt)))
+        reply_ids = self._encode_reply(prompt_ids, full, len(prompt))
+        reply_ids = self._to_turn_end(reply_ids, messages[-1], full[len(prompt) :])
         return prompt_ids + reply_ids, [0] * len(prompt_ids) + [1] * len(reply_ids)
 
     def _encode_reply(self, prompt_ids: list[int], full: str, start: int) -> list[int]:
@@ -228,11 +234,30 @@ class Tokenizer:
         tokenizer.add_tokens([mark], special_tokens=True)
         return tokenizer, tokenizer.convert_tokens_to_ids(BREAK)
 
-    def _to_turn_end(self, ids: list[int]) -> list[int]:
-        for index, token in enumerate(ids):
-            if token in self.stop_ids:
-                return ids[: index + 1]
-        raise UserError(f"{self.name}: the chat template ends a reply with no stop token.")
+    def _to_turn_end(self, ids: list[int], reply: dict[str, str], rendered: str) -> list[int]:
+        end = next((i for i, token in enumerate(ids) if token in self.stop_ids), None)
+        if end is None:
+            raise UserError(f"{self.name}: the chat template ends a reply with no stop token.")
+        stop = ids[end]
+        # `_check_stops` has looked for the others.
+        if stop in self._ordinary_stops and cuts_reply(reply, rendered, self.show(ids[end:])):
+            raise UserError(
+                f"the reply contains {self.show([stop])!r} ({stop}), an ordinary token that would end it early; "
+                "correct eos_token_id in the model's config.json and generation_config.json if it ends no reply."
+            )
+        return ids[: end + 1]
+
+    def _warn_of_ordinary_stops(self) -> None:
+        """Warns of stop ids that are often a mistake: a LlamaConfig writes 2 if nobody says otherwise."""
+        for token in self._ordinary_stops:
+            if self.stop_tokens[token] is not None:
+                _LOG.warning(
+                    "%s: every reply ends at %r (%d), an ordinary token: eos_token_id in config.json or "
+                    "generation_config.json names it",
+                    self.name,
+                    self.show([token]),
+                    token,
+                )
 
     def _check_stops(self, reply: dict[str, str]) -> None:
         for token in self._stop_texts:

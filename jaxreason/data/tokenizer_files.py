@@ -11,6 +11,7 @@ from jaxreason.errors import UserError
 from jaxreason.results.checksums import check_regular
 
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+_MOST_IDS = 2**31  # Token ids are signed 32-bit numbers on devices.
 _READ_TOO = ("additional_chat_templates/*.jinja",)  # transformers reads them whenever they exist.
 
 
@@ -105,13 +106,16 @@ def declared_stop_ids(folder: epath.Path, path: str) -> set[int]:
     """Returns the end-of-sequence ids in config.json and generation_config.json; either file may be absent.
 
     Raises:
-      UserError: a file is not a JSON object, or an id is not an integer.
+      UserError: a file is not a JSON object, or an id is no whole number that a token can have.
     """
     ids: set[int] = set()
     for name in ("config.json", "generation_config.json"):
         value = _read(folder / name, path).get("eos_token_id")
         found = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(type(one) is int for one in found):
-            raise UserError(f"{path}: {name}: eos_token_id: expected token ids, got {value!r}.")
+        if not all(type(one) is int and 0 <= one < _MOST_IDS for one in found):
+            shown = repr(value)[:80]
+            raise UserError(
+                f"{path}: {name}: eos_token_id: expected token ids, 0 to {_MOST_IDS - 1}, or null, got {shown}."
+            )
         ids.update(found)
     return ids

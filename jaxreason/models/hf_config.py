@@ -5,13 +5,15 @@ transformers 4) and `rope_parameters` (since transformers 5) are both read.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Architecture
 from jaxreason.models.families import FAMILIES, Family
-from jaxreason.models.rope import ROPE_SCALING, RopeScaling
+from jaxreason.models.hf_rope import read_rope, scaling_to_hf
+from jaxreason.models.setting_values import number, switch, whole_number
 
 # Keys of a config.json that say nothing about what the network computes, whatever their values: where a file comes from
 # and how transformers holds and shows a model; the tokenizer; and generation, which a recipe's decoding settings decide
@@ -50,6 +52,8 @@ _GENERATION = """
     is_assistant compile_config disable_compile continuous_batching_config
     assistant_ensemble_weight max_cache_len speculation_type use_mtp
 """
+# Dropout acts in training alone, where none is used here.
+_DROPOUT = re.compile(r"(\w+_)?(dropout|pdrop)")
 HARMLESS = frozenset(f"{_HOLDING} {_TOKENIZER} {_GENERATION}".split())
 
 _SIZES = (
@@ -74,19 +78,9 @@ _READ = {
 }
 _MUST_BE = {
     "hidden_act": ("silu", "swish"),
-    "pretraining_tp": (1,),
+    "pretraining_tp": (1, None),
+    "is_causal": (True,),
     "partial_rotary_factor": (1, None),
-}
-# More than any model has. A size beyond is a broken or hostile file: it is refused before anything
-# is made of that size, or counted up to it.
-_MOST = {
-    "num_hidden_layers": 10_000,
-    "num_attention_heads": 100_000,
-    "num_key_value_heads": 100_000,
-    "vocab_size": 100_000_000,
-    "hidden_size": 10_000_000,
-    "intermediate_size": 100_000_000,
-    "head_dim": 1_000_000,
 }
 
 
@@ -103,8 +97,8 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
     if missing:
         raise UserError(f"{model_type} config: missing {', '.join(missing)}.")
     values = {**family.absent, **config}
-    sizes = {key: _integer(values, key) for key in _SIZES}
-    theta, scaling = _read_rope(values)
+    sizes = {key: whole_number(values, key) for key in _SIZES}
+    theta, scaling = read_rope(values)
     heads = values["num_attention_heads"]
     bias = _read_bias(family, values)
     return Architecture(
@@ -112,20 +106,20 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
         **sizes,
         num_key_value_heads=heads
         if values["num_key_value_heads"] is None
-        else _integer(values, "num_key_value_heads"),
+        else whole_number(values, "num_key_value_heads"),
         head_dim=values["hidden_size"] // heads
         if values["head_dim"] is None
-        else _integer(values, "head_dim"),
-        rms_norm_eps=_number(values, "rms_norm_eps"),
+        else whole_number(values, "head_dim"),
+        rms_norm_eps=number(values, "rms_norm_eps"),
         rope_theta=theta,
         rope_scaling=scaling,
-        max_position_embeddings=_integer(values, "max_position_embeddings"),
-        tie_word_embeddings=bool(values["tie_word_embeddings"]),
+        max_position_embeddings=whole_number(values, "max_position_embeddings"),
+        tie_word_embeddings=switch(values, "tie_word_embeddings"),
         attention_bias=bias or family.qkv_bias,
         attention_output_bias=bias,
         qk_norm=family.qk_norm,
         sliding_window=_read_window(family, values),
-        initializer_range=_number(values, "initializer_range"),
+        initializer_range=number(values, "initializer_range"),
     )
 
 
@@ -151,31 +145,15 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
                 raise UserError(
                     f"{key}={value!r} cannot be honoured: expected {_MUST_BE[key][0]!r}."
                 )
-        elif value and key not in _READ and key not in HARMLESS:
+        elif value and key not in _READ and key not in HARMLESS and not _DROPOUT.fullmatch(key):
             raise UserError(
                 f"{key}={value!r}: a setting this decoder does not have, so it cannot be honoured."
             )
 
 
-def _integer(values: Mapping[str, Any], key: str) -> int:
-    value = values[key]
-    most = _MOST.get(key, 2**53)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        shown = repr(value)[:40]
-        raise UserError(f"{key}={shown}: expected a whole number from 1 to {most:,}.")
-    return value
-
-
-def _number(values: Mapping[str, Any], key: str) -> float:
-    value = values[key]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
-        raise UserError(f"{key}={repr(value)[:40]}: expected a number, 0 or more.")
-    return float(value)
-
-
 def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
     """Whether `attention_bias` puts a bias on q, k, v and o."""
-    bias = bool(values["attention_bias"])
+    bias = switch(values, "attention_bias")
     if bias and not family.bias_setting and not family.qkv_bias:
         raise UserError(f"attention_bias=True: {family.class_name} has no such setting.")
     return bias and family.bias_setting
@@ -189,10 +167,10 @@ def _read_window(family: Family, values: Mapping[str, Any]) -> int | None:
     if not family.has_window and window:
         raise UserError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
     if family.window_by_layer:
-        window = _read_switched_window(values) if values["use_sliding_window"] else None
+        window = _read_switched_window(values) if switch(values, "use_sliding_window") else None
     if layer_types is not None:
         _check_layer_types(layer_types, window)
-    return None if window is None else _integer({"sliding_window": window}, "sliding_window")
+    return None if window is None else whole_number({"sliding_window": window}, "sliding_window")
 
 
 def _read_switched_window(values: Mapping[str, Any]) -> int | None:
@@ -201,12 +179,16 @@ def _read_switched_window(values: Mapping[str, Any]) -> int | None:
     layer_types, first = values.get("layer_types"), values["max_window_layers"]
     if layer_types is not None:
         return window if "sliding_attention" in layer_types else None
+    if window is None:
+        return None
+    if not isinstance(first, int) or isinstance(first, bool):
+        raise UserError(f"max_window_layers={repr(first)[:40]}: expected a whole number of layers.")
     if window and 0 < first < num_layers:
         raise UserError(
             f"max_window_layers={first} of {num_layers} layers: layers with and without a sliding window "
-            "cannot be mixed; only 0 (all slide) or at least num_hidden_layers (none does)."
+            "cannot be mixed; only 0 or less (all slide) or at least num_hidden_layers (none does)."
         )
-    return window if first == 0 else None
+    return window if first <= 0 else None
 
 
 def _check_names(key: str, value: Any) -> None:
@@ -224,71 +206,6 @@ def _check_layer_types(layer_types: list[str], window: int | None) -> None:
         )
 
 
-def _read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
-    """theta and scaling from `rope_scaling` or `rope_parameters`."""
-    for key in ("rope_scaling", "rope_parameters"):
-        if not isinstance(values.get(key) or {}, Mapping):
-            raise UserError(f"{key}={repr(values[key])[:80]}: expected an object.")
-    settings = dict(values.get("rope_scaling") or values.get("rope_parameters") or {})
-    nested = [key for key, value in settings.items() if isinstance(value, Mapping)]
-    if nested:
-        raise UserError(
-            f"rope_parameters.{nested[0]}: rope settings that differ by layer cannot be honoured."
-        )
-    older = (values.get("rope_parameters") or {}).get("rope_theta", values["rope_theta"])
-    theta = _number({"rope_theta": settings.pop("rope_theta", older)}, "rope_theta")
-    if theta == 0:
-        raise UserError("rope_theta=0: expected a positive number.")
-    if settings.pop("partial_rotary_factor", 1) not in (1, None):
-        raise UserError(
-            "rope_parameters.partial_rotary_factor: rotating a part of each head cannot be honoured."
-        )
-    names = {settings.pop("rope_type", None), settings.pop("type", None)} - {None}
-    if len(names) > 1:
-        raise UserError(f"rope_scaling: rope_type and type disagree: {sorted(names)}.")
-    rope_type = names.pop() if names else "default"
-    if rope_type == "default":
-        return theta, None
-    if rope_type not in ROPE_SCALING:
-        raise UserError(f"rope_type={rope_type!r}: expected default, {', '.join(ROPE_SCALING)}.")
-    return theta, _read_scaling(rope_type, settings, values)
-
-
-def _read_scaling(
-    rope_type: str, settings: dict[str, Any], values: Mapping[str, Any]
-) -> RopeScaling:
-    kind = ROPE_SCALING[rope_type]
-    fields = [field.name for field in dataclasses.fields(kind)]
-    original = values.get("original_max_position_embeddings") or settings.get(
-        "original_max_position_embeddings"
-    )
-    if "original_max_position_embeddings" in fields:
-        settings["original_max_position_embeddings"] = original or values["max_position_embeddings"]
-    if rope_type == "yarn":
-        absent = {
-            "attention_factor": None,
-            "mscale": None,
-            "mscale_all_dim": None,
-            "truncate": True,
-        }
-        settings = absent | settings
-        settings["beta_fast"] = settings.get("beta_fast") or 32
-        settings["beta_slow"] = settings.get("beta_slow") or 1
-        if settings.get("factor") is None:
-            settings["factor"] = (
-                values["max_position_embeddings"] / settings["original_max_position_embeddings"]
-            )
-    unknown = [key for key, value in settings.items() if key not in fields and value]
-    if unknown:
-        raise UserError(
-            f"rope_scaling.{unknown[0]}={settings[unknown[0]]!r}: not a setting of {rope_type!r} ({fields})."
-        )
-    missing = [key for key in fields if key not in settings]
-    if missing:
-        raise UserError(f"rope_scaling.{missing[0]}: missing, needed for {rope_type!r}.")
-    return kind(**{key: settings[key] for key in fields})
-
-
 def architecture_to_hf(arch: Architecture) -> dict[str, Any]:
     """The config.json settings of an architecture, readable by transformers 4 and 5.
 
@@ -301,7 +218,7 @@ def architecture_to_hf(arch: Architecture) -> dict[str, Any]:
     config |= {
         "architectures": [family.class_name],
         "hidden_act": "silu",
-        "rope_scaling": _scaling_to_hf(arch),
+        "rope_scaling": scaling_to_hf(arch.rope_scaling),
     }
     config |= _window_to_hf(family, arch)
     if not family.bias_setting:
@@ -314,20 +231,6 @@ def architecture_to_hf(arch: Architecture) -> dict[str, Any]:
                 f"{field.name}={wanted!r}: a {arch.model_type} config cannot say so (reads as {got!r})."
             )
     return config
-
-
-def _scaling_to_hf(arch: Architecture) -> dict[str, Any] | None:
-    if arch.rope_scaling is None:
-        return None
-    rope_type = next(
-        name for name, kind in ROPE_SCALING.items() if isinstance(arch.rope_scaling, kind)
-    )
-    settings = {
-        key: value
-        for key, value in dataclasses.asdict(arch.rope_scaling).items()
-        if value is not None
-    }
-    return {"rope_type": rope_type, **settings}
 
 
 def _window_to_hf(family: Family, arch: Architecture) -> dict[str, Any]:

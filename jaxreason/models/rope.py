@@ -43,7 +43,9 @@ class Llama3Rope:
         """Scaled frequencies [H/2] and the factor on cos and sin."""
         plain = plain_frequencies(theta, head_dim)
         turns = self.original_max_position_embeddings * plain / (2 * math.pi)
-        kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+        # Equal factors leave nothing in between.
+        width = (self.high_freq_factor - self.low_freq_factor) or 1e-30
+        kept = (turns - self.low_freq_factor) / width
         kept = np.clip(kept, 0.0, 1.0)
         return ((1 - kept) * plain / self.factor + kept * plain).astype(np.float32), 1.0
 

@@ -33,6 +33,7 @@ _IGNORED = re.compile(
     r"(.+\.)?(rotary_emb\.((original_)?inv_freq|(cos|sin)_cached)"
     r"|(self_attn|attn)\.(bias|masked_bias)|position_ids|causal_mask)"
 )
+_PREFIX = "model."  # of the base model's names
 _EMBEDDING, _HEAD = WEIGHTS["embed_tokens.embedding"][0], WEIGHTS["lm_head.kernel"][0]
 _NAMES = [re.compile(re.escape(name).replace(r"\{\}", r"\d+")) for name, _ in WEIGHTS.values()]
 
@@ -50,7 +51,7 @@ class UnexpectedTargetError(LoadError):
 
 
 class SetTwiceError(LoadError):
-    """Two files of the checkpoint hold the same weight."""
+    """Two files of the checkpoint hold the same weight with different values."""
 
 
 class NeverSetError(LoadError):
@@ -214,14 +215,15 @@ def find_sources(
     Raises:
       UnmappedKeyError, UnexpectedTargetError, SetTwiceError, NeverSetError, WrongShapeError: with the key.
     """
-    targets = {WEIGHTS[ours][0].format(layer): (ours, layer) for ours, layer in wanted}
     files, index = open_files(folder, kind), read_index(folder)
     tensors = {name: file.tensors() for name, file in files.items()}
-    targets = _name_tied_head(targets, tensors)
+    targets, embedding = _named_as_stored(wanted, tensors)
     found: dict[tuple[str, int], Source] = {}
     for name, file in files.items():
         for key, (shape, dtype) in tensors[name].items():
-            if _IGNORED.fullmatch(key) or _is_copy_of_embedding(key, file, targets, files):
+            if _IGNORED.fullmatch(key) or _is_stored_tied_head(
+                key, file, embedding, targets, files
+            ):
                 continue
             if key not in targets:
                 if index is not None and key not in index and key != _HEAD:
@@ -230,11 +232,13 @@ def find_sources(
             target = targets[key]
             source = Source(file, key, transposed=WEIGHTS[target[0]][1])
             _check_tensor(f"{folder / name}: {key}", shape, dtype, wanted[target], source)
-            if target in found:
+            # Of two that differ transformers takes the one that is read last, whatever the index says.
+            if target in found and not _same(file, key, found[target].file, key):
                 raise SetTwiceError(
-                    f"{folder / name}: {key}: a file before this one holds it, too."
+                    f"{folder / name}: {key}: a file before this one holds it, too, with other values; "
+                    "expected one, or two that are equal."
                 )
-            found[target] = source
+            found.setdefault(target, source)
     missing = [key for key, target in targets.items() if target not in found]
     if missing:
         raise NeverSetError(f"{folder}: {len(missing)} weight(s) missing: {', '.join(missing[:5])}")
@@ -257,27 +261,52 @@ def _refusal(key: str, where: str) -> LoadError:
     return UnmappedKeyError(f"{where}: no parameter has this name.")
 
 
-def _name_tied_head(
-    targets: dict[str, tuple[str, int]], tensors: Mapping[str, Mapping]
-) -> dict[str, tuple[str, int]]:
-    """Renames a tied head: with tied embeddings a file may hold the one array under the head's name alone."""
+def _named_as_stored(
+    wanted: Mapping[tuple[str, int], Any], tensors: Mapping[str, Mapping]
+) -> tuple[dict[str, tuple[str, int]], str]:
+    """Our weights by the names that these files have for them, and their name of the embedding.
+
+    A file of the base model alone, without the head, lacks the prefix that its names have within the whole model. With
+    tied embeddings a file may hold the one array under the head's name alone.
+    """
     stored = {key for table in tensors.values() for key in table}
-    if _HEAD in targets or _EMBEDDING in stored or _HEAD not in stored:
-        return targets
-    return {_HEAD if key == _EMBEDDING else key: target for key, target in targets.items()}
+    bare = _EMBEDDING.removeprefix(_PREFIX) in stored and not any(
+        key.startswith(_PREFIX) for key in stored
+    )
+    named = {WEIGHTS[ours][0].format(layer): (ours, layer) for ours, layer in wanted}
+    if bare:
+        named = {key.removeprefix(_PREFIX): target for key, target in named.items()}
+    embedding = _EMBEDDING.removeprefix(_PREFIX) if bare else _EMBEDDING
+    if _HEAD not in named and embedding not in stored and _HEAD in stored:
+        named = {_HEAD if key == embedding else key: target for key, target in named.items()}
+    return named, embedding
 
 
-def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, files: Mapping[str, Any]) -> bool:
+def _is_stored_tied_head(
+    key: str, file: Any, embedding: str, targets: Mapping, files: Mapping[str, Any]
+) -> bool:
     """Whether this is the stored head of a model with tied embeddings, equal to the embedding."""
     if key != _HEAD or key in targets:
         return False
-    owner = next((f for f in files.values() if _EMBEDDING in f.tensors()), None)
-    if owner is None or owner.tensors()[_EMBEDDING] != file.tensors()[key]:
+    owner = next((f for f in files.values() if embedding in f.tensors()), None)
+    return owner is not None and _same(file, key, owner, embedding)
+
+
+def _same(file: Any, key: str, other: Any, other_key: str) -> bool:
+    """Whether two tensors have the same shape, dtype and values; a few rows at a time are read."""
+    shape, dtype = file.tensors()[key]
+    if (shape, dtype) != other.tensors()[other_key]:
         return False
-    rows = file.tensors()[key][0][0]
-    starts = range(0, rows, ROWS)
-    blocks = [(slice(start, min(start + ROWS, rows)), slice(None)) for start in starts]
-    return all(np.array_equal(file.read(key, b), owner.read(_EMBEDDING, b)) for b in blocks)
+    return all(
+        np.array_equal(file.read(key, rows), other.read(other_key, rows)) for rows in _blocks(shape)
+    )
+
+
+def _blocks(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """A few rows of a tensor each, all of it together."""
+    starts, others = range(0, shape[0], ROWS) if shape else (), [slice(None)] * (len(shape) - 1)
+    parts = [(slice(start, min(start + ROWS, shape[0])), *others) for start in starts]
+    return parts if shape else [()]
 
 
 def first_not_finite(folder: epath.PathLike) -> str:
@@ -289,22 +318,11 @@ def first_not_finite(folder: epath.PathLike) -> str:
     folder = epath.Path(folder)
     for name, file in open_files(folder).items():
         for key, (shape, _) in file.tensors().items():
-            bad = sum(
-                _not_finite(file, key, shape, start) for start in range(0, _rows(shape), ROWS)
-            )
+            bad = sum(_not_finite(file.read(key, rows)) for rows in _blocks(shape))
             if bad:
                 return f"{folder / name}: {key} holds {bad:,} values that are NaN or infinite"
     return ""
 
 
-def _rows(shape: tuple[int, ...]) -> int:
-    return shape[0] if shape else 1
-
-
-def _not_finite(file, key: str, shape: tuple[int, ...], start: int) -> int:
-    rows = (
-        (slice(start, min(start + ROWS, shape[0])), *(slice(None) for _ in shape[1:]))
-        if shape
-        else ()
-    )
-    return int((~np.isfinite(file.read(key, rows).astype(np.float32))).sum())
+def _not_finite(values: np.ndarray) -> int:
+    return int((~np.isfinite(values.astype(np.float32))).sum())

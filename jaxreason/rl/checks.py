@@ -6,6 +6,8 @@ from typing import Any
 from jax.sharding import Mesh
 
 from jaxreason.config import check_ranges
+from jaxreason.data.encoding import check_vocabulary
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
@@ -24,13 +26,23 @@ ALONE = ("one", "right", "zero")
 NEVER_NEGATIVE = (*ALONE, "best")
 
 
-def check_rl(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
-    """Checks what would otherwise fail, or be wrong, after minutes of compilation; `mesh` is None if it is not known.
+def check_rl(
+    config: RLConfig, model: Model, mesh: Mesh | None, tokenizer: Tokenizer | None = None
+) -> None:
+    """Checks what would otherwise fail, or be wrong, after minutes of compilation.
+
+    Args:
+      config: the recipe's section.
+      model: the one that is trained.
+      mesh: where; None if it is not known.
+      tokenizer: of the model; None where none is read.
 
     Raises:
       UserError: names the field, what was expected and what was given.
     """
     check_ranges(config, "rl")
+    if tokenizer is not None:
+        check_vocabulary("rl: the tokenizer", tokenizer, model.architecture.vocab_size)
     _key("advantage", config.advantage, WEIGHTS)
     _check_samples(config)
     _check_batches(config)

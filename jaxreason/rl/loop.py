@@ -206,8 +206,8 @@ def _prepare(
 ) -> _Job:
     """Reads and checks what a run is made of; the arguments are those of `run_rl`."""
     model = static_model(model_config)
-    check_rl(config, model, mesh)
     tokenizer = load_tokenizer(model_config.path)
+    check_rl(config, model, mesh, tokenizer)
     data = load_prompts(config, tokenizer)
     questions = PromptFeed(data.prompts, config.prompts_per_batch, seed)
     other = reference_model(config, model_config)

@@ -8,21 +8,21 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from etils import epath
 from jaxtyping import Int
 
 from jaxreason.data.encoding import encode_prompts
-from jaxreason.data.examples import Example, load_examples, prompt_messages
+from jaxreason.data.examples import Example, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
-from jaxreason.data.thoughts import CLOSE, has_thoughts, without_thoughts
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import write_json
+from jaxreason.rl.given_replies import REPLIES, GivenReply, given_replies
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import Request
@@ -30,13 +30,6 @@ from jaxreason.sampling.sampling_params import Request
 _LOG = logging.getLogger(__name__)
 
 _ORDER, _EXTRA, _SAMPLING, _GIVEN = 0, 1, 2, 3  # Streams of random numbers that must not overlap.
-
-
-class GivenReply(NamedTuple):
-    """A reply that comes with a question: its tokens, including the end of the turn, and their text."""
-
-    tokens: Int[np.ndarray, " T"]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -159,10 +152,6 @@ def _sampling_seed(*coordinates: int) -> int:
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)  # Fits into a signed 32-bit integer.
 
 
-REPLIES = "replies"  # The column, and its name in the metadata.
-TEXTS = ("content", "reasoning_content")  # The texts of a reply.
-
-
 @dataclass(frozen=True)
 class PromptDataset:
     """The questions whose prompts leave room for a reply.
@@ -218,7 +207,8 @@ def _of_dataset(
     prompts = [TrainingPrompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
     if not config.samples.given:
         return prompts
-    found = [_with_replies(p, tokenizer, config.thinking, longest, counts) for p in prompts]
+    how = (tokenizer, config.thinking, longest, counts)
+    found = [replace(p, replies=given_replies(p.example, len(p.tokens), *how)) for p in prompts]
     for prompt in found:
         if not prompt.replies:
             where = prompt.example.metadata.get("where", prompt.example.id)
@@ -232,78 +222,6 @@ def _of_dataset(
             "or fields.response."
         )
     return found
-
-
-def _with_replies(
-    prompt: TrainingPrompt,
-    tokenizer: Tokenizer,
-    thinking: bool | None,
-    longest: int,
-    counts: Counter,
-) -> TrainingPrompt:
-    """Returns the prompt with the replies of its row that can be used; counts all of them."""
-    found = []
-    for reply in _given(prompt.example):
-        why = _why_unused(reply)
-        if why:
-            counts[why] += 1
-            continue
-        message = {"role": "assistant"} | {name: reply[name] for name in TEXTS if reply.get(name)}
-        try:
-            given = _encode(prompt, message, tokenizer, thinking)
-        except UserError as error:
-            _LOG.debug("%s: a given reply: %s", prompt.example.id, error)
-            counts["not encodable"] += 1
-            continue
-        fits = len(prompt.tokens) + len(given.tokens) <= longest
-        counts["used" if fits else "too long"] += 1
-        counts.update(
-            {"thoughts left out": 1} if fits and _cuts_thoughts(message, thinking) else {}
-        )
-        found += [given] if fits else []
-    return replace(prompt, replies=tuple(found))
-
-
-def _cuts_thoughts(message: dict[str, str], thinking: bool | None) -> bool:
-    """Whether the reply has thoughts that are not learned."""
-    return thinking is False and has_thoughts(message)
-
-
-def _given(example: Example) -> Iterator[dict[str, Any]]:
-    """Yields the replies of the row, each with the fields that it has."""
-    replies = example.metadata.get(REPLIES)
-    if replies is None:
-        last = example.messages[-1]
-        yield from [last] if last["role"] == "assistant" else []
-        return
-    for reply in replies if isinstance(replies, list | tuple) else [replies]:
-        yield reply if isinstance(reply, dict) else {"content": reply}
-
-
-def _why_unused(reply: dict[str, Any]) -> str | None:
-    """Returns why a reply must not be learned by any model; None if it may be.
-
-    Some formats write null for a field that only other replies have; such a field is ignored.
-    """
-    if reply.get("finish_reason") not in (None, "stop"):
-        return "cut off"  # The model would learn to stop there.
-    content, thoughts = (reply.get(name) for name in TEXTS)
-    if not isinstance(content, str) or not isinstance(thoughts, str | None):
-        return "not a text"
-    if not content.rpartition(CLOSE)[2].strip():
-        return "empty"  # The model would learn to say nothing.
-    return None
-
-
-def _encode(
-    prompt: TrainingPrompt, message: dict[str, str], tokenizer: Tokenizer, thinking: bool | None
-) -> GivenReply:
-    if thinking is False:
-        message = without_thoughts(message)
-    conversation = (*prompt_messages(prompt.example), message)
-    tokens, mask = tokenizer.encode_conversation(conversation, thinking)
-    reply = np.asarray([t for t, learned in zip(tokens, mask, strict=True) if learned], np.int32)
-    return GivenReply(reply, tokenizer.decode(reply.tolist()))
 
 
 def _contents(prompts: list[TrainingPrompt]) -> dict:

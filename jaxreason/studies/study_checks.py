@@ -110,6 +110,6 @@ def _check_arm(config, study: StudyConfig, name: str, mesh, models: _Models) -> 
     for dataset in section.datasets.values():
         check_opens(dataset)
     if arm.method == "rl":
-        check_rl(section, model, mesh)
+        check_rl(section, model, mesh, models.tokenizer(origin))
     else:
         check_sft(section, model, models.tokenizer(section.tokenizer or origin), mesh)

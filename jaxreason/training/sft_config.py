@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from jax.sharding import Mesh
 
 from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges, needed
+from jaxreason.data.encoding import check_vocabulary
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
@@ -106,11 +107,7 @@ def check_sft(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh 
     """
     check_ranges(config, "sft")
     arch = model.architecture
-    if tokenizer.vocab_size > arch.vocab_size:
-        raise UserError(
-            f"sft.tokenizer: has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size "
-            f"is {arch.vocab_size}."
-        )
+    check_vocabulary("sft.tokenizer:", tokenizer, arch.vocab_size)
     if config.length > arch.max_position_embeddings:
         raise UserError(
             f"sft.length={config.length}: the model's max_position_embeddings is "

@@ -106,7 +106,7 @@ def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: M
 def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Model | None):
     tokenizer = _check_tokenizer(name, model_config.path, model)
     if model is not None:
-        check_rl(config, model, None)
+        check_rl(config, model, None, tokenizer)
     _check_prompts(name, config, tokenizer, config.sampler.max_length - config.decoding.max_tokens)
 
 

@@ -327,6 +327,41 @@ def test_a_row_whose_messages_say_more_than_is_read_is_dropped_and_counted(
     assert named in counts["first_bad_rows"][0]["detail"]
 
 
+@pytest.mark.parametrize("odd", [["x"], {"a": 1}, [], 5, None])
+def test_a_role_or_a_name_of_any_type_is_a_bad_message(make_config, tmp_path, odd):
+    bad = [{"from": odd, "value": "1+1?"}, one_reply()[1]]
+    bad_role = [{"role": odd, "content": "1+1?"}, one_reply()[1]]
+    kept, counts = load_rows(make_config, tmp_path, bad, bad_role, one_reply())
+    assert len(kept) == 1 and counts["dropped"] == {"bad message": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [("human", True), ("alice", True), (None, True), ("gpt", False), (["x"], False), (5, False)],
+)
+def test_a_name_beside_a_role_must_not_mean_another_role(make_config, tmp_path, name, good):
+    user = {"role": "user", "content": "1+1?", "from": name}
+    kept, counts = load_rows(make_config, tmp_path, [user, one_reply()[1]], one_reply())
+    assert len(kept) == 1 + good
+    assert counts["dropped"] == ({} if good else {"bad message": 1})
+
+
+def test_null_in_one_form_of_a_message_leaves_the_other_form(make_config, tmp_path):
+    user = {"role": None, "content": None, "from": "human", "value": "1+1?"}
+    reply = {"role": "assistant", "content": "2", "from": float("nan"), "value": None}
+    (found,), _ = load_rows(make_config, tmp_path, [user, reply])
+    assert list(found.messages) == [{"role": "user", "content": "1+1?"}, one_reply()[1]]
+
+
+@pytest.mark.parametrize(
+    ("value", "good"), [("2", True), (None, True), ("", True), (0.7, True), ("3", False)]
+)
+def test_a_message_has_one_text(make_config, tmp_path, value, good):
+    kept, counts = load_rows(make_config, tmp_path, one_reply(value=value), one_reply())
+    assert len(kept) == 1 + good
+    assert counts["dropped"] == ({} if good else {"bad message": 1})
+
+
 def test_thinking_of_a_user_is_no_thinking(make_config, tmp_path):
     messages = [{"role": "user", "content": "1+1?", "thinking": "hm"}, one_reply()[1]]
     _, counts = load_rows(make_config, tmp_path, messages, one_reply())
@@ -335,6 +370,7 @@ def test_thinking_of_a_user_is_no_thinking(make_config, tmp_path):
 
 def test_empty_fields_say_nothing_and_others_are_named(make_config, tmp_path, caplog):
     nothing = {"tool_calls": None, "images": [], "refusal": None, "weight": 1, "thinking": ""}
+    nothing |= dict.fromkeys(("train", "prefix", "reasoning", "cot"), float("nan"))
     kept, counts = load_rows(
         make_config, tmp_path, one_reply(**nothing), one_reply(score=3, name="gpt", id="")
     )

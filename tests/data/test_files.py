@@ -160,3 +160,94 @@ def test_a_split_is_refused_where_there_is_none(tmp_path, make_config):
     (tmp_path / "a.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="has no splits"):
         list(read_files(make_config(tmp_path / "a.jsonl", split="train")))
+
+
+def test_two_columns_of_one_name_are_refused_with_the_name(tmp_path, make_config):
+    (tmp_path / "a.csv").write_text("question,answer,answer\nQ,right,wrong\n")
+    (tmp_path / "a.tsv").write_text("question\tanswer\tanswer\nQ\tright\twrong\n")
+    arrays = [pyarrow.array([text]) for text in ("Q", "right", "wrong")]
+    table = pyarrow.Table.from_arrays(arrays, names=["question", "answer", "answer"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    for suffix in (".csv", ".tsv", ".parquet"):
+        with pytest.raises(UserError, match=rf"a{suffix}: .*'answer'"):
+            columns(make_config(tmp_path / f"a{suffix}"))
+    (tmp_path / "a.csv").write_text("Q,right,wrong\n")
+    with pytest.raises(UserError, match="'answer'"):
+        columns(make_config(tmp_path / "a.csv", options={"columns": "question,answer,answer"}))
+
+
+def test_columns_without_a_name_may_be_several(tmp_path, make_config):
+    (tmp_path / "a.csv").write_text("question,answer,,\nQ,A,,\n")
+    (found,) = columns(make_config(tmp_path / "a.csv"))
+    assert (found["question"], found["answer"]) == ("Q", "A")
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_quote_that_is_never_closed_is_refused_with_its_line(tmp_path, make_config, end):
+    (tmp_path / "a.csv").write_text(f'question,answer\nQ0,A0\nQ1,"A1\nQ2,A2\nQ3,A3{end}')
+    with pytest.raises(UserError, match=r"a\.csv:3: .*never closed"):
+        columns(make_config(tmp_path / "a.csv"))
+    (tmp_path / "a.tsv").write_text(f'question\tanswer\nQ0\t"A0{end}')
+    with pytest.raises(UserError, match=r"a\.tsv:2: .*never closed"):
+        columns(make_config(tmp_path / "a.tsv", options={"quoted": 1}))
+    assert columns(make_config(tmp_path / "a.tsv")) == [{"question": "Q0", "answer": '"A0'}]
+
+
+def test_a_quote_that_a_later_one_closes_drops_the_rows_between_and_names_them(
+    tmp_path, make_config
+):
+    text = 'question,answer\nQ0,A0\nQ1,"A1\nQ2,A2\nQ3,"A3"\nQ4,A4\n'
+    (tmp_path / "a.csv").write_text(text)
+    rows = list(read_files(make_config(tmp_path / "a.csv")))
+    assert [row.columns.get("question") for row in rows] == ["Q0", None, "Q4"]
+    bad = rows[1]
+    assert (bad.number, bad.problem.reason) == (3, "wrong quotes")
+    assert "lines 3 to 5" in bad.problem.detail
+
+
+def test_quotes_within_quotes_and_within_words_are_text(tmp_path, make_config):
+    text = 'question,answer\n"He said ""no"".",A\n5" wide,"a, b"\n"",A\n'
+    (tmp_path / "a.csv").write_text(text)
+    assert [row["question"] for row in columns(make_config(tmp_path / "a.csv"))] == [
+        'He said "no".',
+        '5" wide',
+        "",
+    ]
+
+
+def bad_text(kind):
+    """An array of one text that is not UTF-8."""
+    as_bytes = pyarrow.binary() if kind == pyarrow.string() else pyarrow.large_binary()
+    return pyarrow.Array.from_buffers(kind, 1, pyarrow.array([b"u\xff"], as_bytes).buffers())
+
+
+def nested(array, how):
+    offsets = pyarrow.array([0, 1], pyarrow.int32())
+    if how == "list":
+        return pyarrow.ListArray.from_arrays(offsets, array)
+    struct = pyarrow.StructArray.from_arrays([pyarrow.array(["user"]), array], ["role", "content"])
+    return struct if how == "struct" else pyarrow.ListArray.from_arrays(offsets, struct)
+
+
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()], ids=str)
+@pytest.mark.parametrize("how", ["flat", "list", "struct", "messages"])
+def test_bad_utf8_anywhere_in_parquet_spoils_its_own_row_only(tmp_path, make_config, kind, how):
+    bad, good = bad_text(kind), pyarrow.array(["ok"], kind)
+    values = [array if how == "flat" else nested(array, how) for array in (bad, good)]
+    table = pyarrow.table({"question": ["1", "2"], "more": pyarrow.chunked_array(values)})
+    table = table.append_column("answer", pyarrow.array(["A", "B"]))
+    parquet.write_table(table, tmp_path / "a.parquet")
+    config, drops = make_config(tmp_path / "a.parquet"), DropLog()
+    assert [one.answer for one in load_examples(config, drops)] == ["B"]
+    assert drops.to_json()[config.label]["dropped"] == {"not UTF-8": 1}
+
+
+def test_damaged_pages_of_parquet_are_refused_with_the_path(tmp_path, make_config):
+    path = tmp_path / "a.parquet"
+    rows = [{"question": "Q" * 50, "answer": f"A{i}"} for i in range(3000)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path, compression="snappy")
+    data = bytearray(path.read_bytes())
+    data[60:400] = b"\xff" * 340
+    path.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"a\.parquet: damaged"):
+        columns(make_config(path))

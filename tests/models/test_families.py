@@ -3,10 +3,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import tiny_models
 import transformers
 
+from jaxreason.errors import UserError
 from jaxreason.models.families import FAMILIES
 from jaxreason.models.hf_config import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
@@ -140,7 +142,8 @@ def test_an_architecture_survives_the_way_to_hugging_face_and_back(config):
         (dict(num_experts=8), "num_experts"),
         (dict(num_local_experts=8), "num_local_experts"),
         (dict(pretraining_tp=2), "pretraining_tp=2"),
-        (dict(attention_dropout=0.1), "attention_dropout"),
+        (dict(is_causal=False), "is_causal=False"),
+        (dict(is_causal=None), "is_causal=None"),
         (dict(rope_interleaved=True), "rope_interleaved"),
         (dict(partial_rotary_factor=0.5), "partial_rotary_factor"),
         (dict(logit_scale=0.5), "logit_scale"),
@@ -180,12 +183,116 @@ def test_an_architecture_survives_the_way_to_hugging_face_and_back(config):
             ),
             "max_window_layers=2 of 3",
         ),
+        (
+            dict(model_type="qwen2", use_sliding_window=True, max_window_layers=None),
+            "max_window_layers=None: expected a whole number",
+        ),
+        (
+            dict(model_type="qwen3", use_sliding_window=True, max_window_layers="0"),
+            "max_window_layers='0': expected a whole number",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_setting_that_cannot_be_honoured_is_refused_by_its_name(changes, named):
     with pytest.raises(ValueError, match=named.replace("(", r"\(")):
         architecture_from_hf(_config() | changes)
+
+
+ROPES = {
+    "linear": dict(factor=4.0),
+    "llama3": LLAMA_ROPE,
+    "yarn": dict(
+        factor=4.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0, mscale=1.0
+    ),
+}
+POSITIVE = [(kind, name) for kind in ROPES for name in ROPES[kind] if name != "mscale"]
+
+
+@pytest.mark.parametrize(("kind", "name"), POSITIVE)
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "4", [4], True, 10**400])
+def test_a_value_of_the_rope_that_makes_no_angles_is_refused_by_its_name(kind, name, value):
+    scaling = dict(ROPES[kind], rope_type=kind) | {name: value}
+    with pytest.raises(UserError, match=rf"{name}=.*expected a number above 0"):
+        architecture_from_hf(_config(rope_scaling=scaling))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("linear", dict(factor=0)),
+        ("linear", dict(factor=None)),
+        ("llama3", dict(factor=0)),
+        ("llama3", dict(low_freq_factor=None)),
+        ("llama3", dict(high_freq_factor=0.5)),  # Less than the low one.
+        ("yarn", dict(factor=0)),
+        ("yarn", dict(attention_factor="1")),
+        ("yarn", dict(mscale=[1])),
+        ("yarn", dict(mscale_all_dim=float("nan"))),
+        ("yarn", dict(truncate="no")),
+        ("yarn", dict(rope_theta=1)),
+    ],
+)
+def test_values_that_a_rope_cannot_have_are_refused_by_their_name(kind, changes):
+    scaling = dict(ROPES[kind], rope_type=kind) | changes
+    with pytest.raises(UserError, match=f"{next(iter(changes))}=.*expected"):
+        architecture_from_hf(_config(rope_scaling=scaling))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("linear", dict(factor=0.5)),
+        ("linear", dict(original_max_position_embeddings=64)),
+        ("llama3", dict(high_freq_factor=1.0)),
+        ("yarn", dict(finetuned=True)),
+        ("yarn", dict(attention_factor=0)),
+        ("yarn", dict(attention_factor=-1.0)),
+        ("yarn", dict(attention_factor=None, mscale=None)),
+        ("yarn", dict(mscale=-1.0, mscale_all_dim=0.5)),
+        ("yarn", dict(truncate=None)),
+        ("yarn", dict(truncate=0)),
+        ("yarn", dict(beta_fast=None, beta_slow=0)),
+        ("yarn", dict(original_max_position_embeddings=64.0)),
+    ],
+)
+def test_values_that_a_rope_may_have_give_the_angles_of_transformers(kind, changes):
+    pytest.importorskip("torch", reason="transformers computes the angles in torch")
+    from transformers import modeling_rope_utils as rope_utils
+
+    scaling = dict(ROPES[kind], rope_type=kind, rope_theta=1e4) | changes
+    config = _config(rope_parameters=scaling)
+    arch = architecture_from_hf(config)
+    theirs = transformers.LlamaConfig(**{k: v for k, v in config.items() if k != "model_type"})
+    frequencies, factor = rope_utils.ROPE_INIT_FUNCTIONS[kind](theirs, "cpu")
+    ours = arch.rope_scaling.frequencies(arch.rope_theta, arch.head_dim)
+    np.testing.assert_allclose(ours[0], frequencies.numpy(), rtol=1e-5)
+    assert ours[1] == pytest.approx(factor)
+    assert architecture_from_hf(architecture_to_hf(arch)) == arch
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3"])
+@pytest.mark.parametrize(("first", "window"), [(-5, 8), (-1, 8), (0, 8), (3, None), (99, None)])
+def test_layers_slide_from_the_first_one_on_as_in_transformers(model_type, first, window):
+    switch = dict(use_sliding_window=True, sliding_window=8, max_window_layers=first)
+    arch = architecture_from_hf(_config(model_type, **switch))
+    theirs = transformers.AutoConfig.for_model(model_type, **tiny_models.SIZES, **switch)
+    kind = "full_attention" if window is None else "sliding_attention"
+    assert (arch.sliding_window, set(theirs.layer_types)) == (window, {kind})
+
+
+@pytest.mark.parametrize("key", ["tie_word_embeddings", "attention_bias", "use_sliding_window"])
+def test_a_switch_is_true_or_false_and_no_text(key):
+    for value in ("false", "true", [0], {}, 2, 0.5):
+        with pytest.raises(UserError, match=rf"{key}=.*expected true or false"):
+            architecture_from_hf(_config("qwen3", max_window_layers=0) | {key: value})
+    off = [architecture_from_hf(_config("qwen3") | {key: value}) for value in (None, False, 0)]
+    assert off == [architecture_from_hf(_config("qwen3"))] * 3
+
+
+def test_layers_that_do_not_slide_need_no_first_one():
+    off = dict(use_sliding_window=False, max_window_layers=None)
+    assert architecture_from_hf(_config("qwen2", **off)).sliding_window is None
 
 
 def test_settings_that_are_off_are_no_obstacle():
@@ -227,6 +334,12 @@ def test_a_setting_of_generation_says_nothing_of_the_network(key):
         ("chunk_size_feed_forward", 4),
         ("fp16", True),
         ("license", "mit"),
+        ("is_causal", True),
+        ("pretraining_tp", None),
+        ("attention_dropout", 0.1),
+        ("hidden_dropout", 0.1),
+        ("resid_pdrop", 0.1),
+        ("dropout", 0.1),
     ],
 )
 def test_keys_about_files_the_tokenizer_and_generation_are_harmless(key, value):

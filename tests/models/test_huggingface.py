@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from etils import epath
 from tiny_models import (
     SIZES,
     counting,
@@ -184,14 +185,80 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_key(key, folder, mod
         load_params(folder, model, None)
 
 
-def test_a_weight_in_two_files_is_refused_with_the_key(folder, model):
-    first, second = sorted(folder.glob("model-*.safetensors"))[:2]
+@pytest.mark.parametrize("later", [True, False])
+def test_a_weight_in_two_files_is_refused_with_the_key_if_the_two_differ(
+    folder, model, params, later
+):
+    # transformers takes the one of the last file, whatever the index says.
+    files = sorted(folder.glob("model-*.safetensors"))
+    owner, other = (files[0], files[1]) if later else (files[1], files[0])
     (folder / "checksums.json").unlink()
-    tensors = safetensors.numpy.load_file(second)
-    doubled = safetensors.numpy.load_file(first) | dict([next(iter(tensors.items()))])
-    safetensors.numpy.save_file(doubled, first)
-    with pytest.raises(safetensors_reader.SetTwiceError, match=next(iter(tensors))):
+    key, value = next(iter(safetensors.numpy.load_file(owner).items()))
+    tensors = safetensors.numpy.load_file(other)
+    safetensors.numpy.save_file(tensors | {key: value}, other)
+    _assert_same(load_params(folder, model, None), params)
+    safetensors.numpy.save_file(tensors | {key: value + 1}, other)
+    with pytest.raises(safetensors_reader.SetTwiceError, match=key):
         load_params(folder, model, None)
+
+
+def test_two_files_may_hold_the_same_weights_behind_a_network(folder, model):
+    first, second = sorted(folder.glob("model-*.safetensors"))[:2]
+    both = safetensors.numpy.load_file(first) | safetensors.numpy.load_file(second)
+    safetensors.numpy.save_file(both, second)
+    wanted = huggingface.weight_shapes(decoder.abstract_params(model))
+    remote = safetensors_reader.RemoteFile
+    found = safetensors_reader.find_sources(epath.Path(folder), wanted, remote)
+    assert set(found) == set(wanted)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("head", [True, False])
+def test_files_of_the_base_model_have_names_without_its_prefix(tied, head, tmp_path):
+    arch = make_architecture(
+        tie_word_embeddings=tied, attention_bias=False, attention_output_bias=False
+    )
+    model = make_model(arch)
+    params = random_params(decoder.abstract_params(model))
+    save_model(tmp_path / "t", model, params, tokenizer_from=None, max_shard_bytes=20_000)
+
+    def rename(tensors):
+        tensors.setdefault("lm_head.weight", tensors[EMBEDDING].copy())
+        if not head:
+            del tensors["lm_head.weight"]
+        for key in [key for key in tensors if key.startswith("model.")]:
+            tensors[key.removeprefix("model.")] = tensors.pop(key)
+
+    _edit(tmp_path / "t", rename)
+    if not tied and not head:
+        with pytest.raises(safetensors_reader.NeverSetError, match=r"lm_head\.weight"):
+            load_params(tmp_path / "t", model, None)
+        return
+    _assert_same(load_params(tmp_path / "t", model, None), params)
+    tokens = random_tokens((1, 9))
+    ours = run(model, params, tokens, counting(tokens)).logits
+    np.testing.assert_allclose(ours, _logits_of_transformers(tmp_path / "t", tokens), atol=1e-4)
+
+
+def test_names_with_and_without_the_prefix_do_not_mix(folder, model):
+    _edit(folder, lambda t: t.update({"norm.weight": t.pop(NORM)}))
+    with pytest.raises(safetensors_reader.UnmappedKeyError, match=r"norm\.weight"):
+        load_params(folder, model, None)
+
+
+def test_a_head_without_the_prefix_that_differs_from_its_tied_twin_is_refused(tmp_path):
+    model = make_model(make_architecture(tie_word_embeddings=True))
+    params = random_params(decoder.abstract_params(model))
+    save_model(tmp_path / "t", model, params, tokenizer_from=None, max_shard_bytes=10**9)
+
+    def rename(tensors):
+        for key in list(tensors):
+            tensors[key.removeprefix("model.")] = tensors.pop(key)
+        tensors["lm_head.weight"] = tensors["embed_tokens.weight"] + 1
+
+    _edit(tmp_path / "t", rename)
+    with pytest.raises(safetensors_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
+        load_params(tmp_path / "t", model, None)
 
 
 def test_a_bias_that_the_architecture_lacks_is_unexpected(folder, model):

@@ -69,6 +69,16 @@ def found_of(folder, replies, thinking=None, characters="01 ?", template=None):
         ({"content": "0" * 80}, "too long"),
         ({"content": "x"}, "not encodable"),
         ({"content": "0", "finish_reason": None, "reasoning_content": None}, "used"),
+        ({"content": "0", "reasoning": ["1"]}, "not a text"),
+        ({"content": "0", "thinking": "1", "reasoning": "0"}, "not usable"),
+        ({"content": "0", "tool_calls": [{"name": "f"}]}, "not usable"),
+        ({"content": "0", "weight": 0}, "not usable"),
+        ({"content": "0", "train": False}, "not usable"),
+        ({"content": "0", "prefix": True}, "not usable"),
+        ({"content": "0", "role": "user"}, "not usable"),
+        ({"content": "0", "tool_calls": [], "weight": 1, "train": True, "refusal": None}, "used"),
+        ({"content": "0", "role": "assistant", "thinking": "", "reasoning": None}, "used"),
+        ({"content": "0", "finish_reason": float("nan"), "cot": float("nan")}, "used"),
     ],
 )
 def test_every_given_reply_is_used_or_counted_by_why_it_is_not(reply, why, tmp_path):
@@ -82,6 +92,26 @@ THOUGHTS = [
     {"content": "<think>0</think>1"},
     {"content": "1", "reasoning_content": None},
 ]
+
+NAMES = ["reasoning_content", "reasoning", "thinking", "thought", "cot"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_thoughts_of_a_given_reply_are_read_under_every_name_that_messages_have(name, tmp_path):
+    counts, texts = found_of(
+        tmp_path, [{"content": "1", name: "0"}], None, "01 ?<>/think", THINKING
+    )
+    assert texts == ["<think>0</think>1"]
+    assert counts == {"used": 1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_thoughts_left_out_are_counted_under_every_name(name, tmp_path):
+    counts, texts = found_of(
+        tmp_path, [{"content": "1", name: "0"}], False, "01 ?<>/think", THINKING
+    )
+    assert texts == ["1"]
+    assert counts == {"used": 1, "thoughts left out": 1}
 
 
 def test_thinking_false_leaves_thoughts_out_wherever_they_stand_as_in_sft(tmp_path):
