@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,8 +132,9 @@ def _choose_some(
 ) -> Iterator[EvalReply]:
     task = TASKS[next(iter(one.job.graders))]
     choices = [task.choices(one.job.items[place].example) for place in places]
+    # With some tokenizers white space at a prompt's end is scored with the choices.
     pairs = [
-        (one.job.prompts[place], tokenizer.encode_part(one.job.delimiter + choice))
+        tokenizer.encode_after(one.job.prompts[place], one.job.delimiter + choice)
         for place, texts in zip(places, choices, strict=True)
         for choice in texts
     ]
@@ -141,12 +142,12 @@ def _choose_some(
     encoded = iter(pairs)
     for place, texts in zip(places, choices, strict=True):
         found = [next(scores) for _ in texts]
-        tokens = [next(encoded)[1] for _ in texts]
+        scored = [next(encoded) for _ in texts]
         error = next((score.error for score in found if score.error is not None), None)
         best = 0 if error else int(np.argmax([score.logprob for score in found]))
         logprobs = [score.logprob for score in found] if not error else []
         reason = f"error: {error}" if error else "choice"
         told = {"choices": list(texts), "choice_logprobs": logprobs}
         for sample in np.flatnonzero(one.mask[place]).tolist():
-            made = one.reply(place, sample, tokens[best], texts[best], reason, **told)
-            yield made
+            made = one.reply(place, sample, scored[best][1], texts[best], reason, **told)
+            yield replace(made, prompt_tokens=scored[best][0])
