@@ -13,8 +13,8 @@ from jaxreason.evaluation.eval_jobs import EvalJob
 from jaxreason.evaluation.grading import EvalReply
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.reply_text import cut_at
 
 CHOOSE_AT_ONCE = 128  # Questions whose continuations are scored before their lines are written.
 
@@ -108,7 +108,7 @@ def _generate(
         one, place = asked[completion.id]
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
-            text = cut_at(tokenizer.decode(list(tokens)), decoding.stop)
+            text = before_stop(tokens, decoding.stop, tokenizer.decode)
             yield one.job, one.reply(place, completion.sample, tokens, text, reason)
 
 
