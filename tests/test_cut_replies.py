@@ -49,9 +49,7 @@ def a_job():
 def test_an_evaluated_reply_ends_before_its_stop_string(tokenizer, text, read):
     made = Completion("own/q", 0, tuple(tokenizer.encode_part(text)), (), "stop")
     engine = SimpleNamespace(
-        generate=lambda requests, *_, **__: [
-            Completion(requests[0].id, 0, made.tokens, (), "stop")
-        ]
+        generate=lambda requests, *_, **__: [Completion(requests[0].id, 0, made.tokens, (), "stop")]
     )
     wanted = [WantedSamples(a_job(), np.ones((1, 1), bool))]
     ((_, reply),) = make_replies(engine, tokenizer, wanted, DECODING, 0, lambda: None)
