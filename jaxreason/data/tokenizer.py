@@ -18,6 +18,7 @@ from etils import epath
 
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
 from jaxreason.data.reply_checks import check_history, check_reply, cuts_reply
+from jaxreason.data.text_parts import TextParts
 from jaxreason.data.thoughts import CLOSE, check_thoughts
 from jaxreason.data.token_text import TokenBytes, TokenDecoder
 from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
@@ -83,8 +84,12 @@ class Tokenizer:
         self.bos_id: int | None = loaded.bos_token_id
         self.eos_id: int | None = loaded.eos_token_id
         self.begin: tuple[int, ...] = self._begin()
+        self._parts = TextParts(self.encode_part, self.show, self.token_bytes, self.begin)
         close = self._single(CLOSE)
-        self.close_think: tuple[int, ...] = close and (*close, *self.encode_part("\n\n"))
+        self.close_think: tuple[int, ...] = close and (
+            *close,
+            *self.encode_after(close, "\n\n")[1],
+        )
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self._ordinary_stops = {i for i in self.stop_ids if i not in known}
@@ -120,8 +125,24 @@ class Tokenizer:
         return ids if tuple(ids[:1]) == self.begin else [*self.begin, *ids]
 
     def encode_part(self, text: str) -> list[int]:
-        """Encodes a text that continues another one: no special tokens are added."""
+        """Encodes without the special tokens that the tokenizer puts around a text.
+
+        Llama 2's and similar tokenizers still put a space before it. See `encode_after`.
+        """
         return self._ids(self._hf, text)
+
+    def encode_after(self, context: Sequence[int], text: str) -> tuple[list[int], list[int]]:
+        """Encodes a text that continues another one; returns the tokens before it, and its own.
+
+        If the tokenizer puts a space before a text, the tokens are those of the whole, and white space at the end of
+        the context moves to the text (as in lm-evaluation-harness). Other tokenizers encode the text by itself.
+        """
+        return self._parts.after(context, text)
+
+    @property
+    def adds_space(self) -> bool:
+        """Whether the tokenizer puts a space before a text (Llama 2, Mistral)."""
+        return self._parts.adds_space
 
     def encode_framed(self, text: str) -> list[int]:
         """Encodes with everything that the tokenizer's settings add before and after a text, even a second BOS.
@@ -217,10 +238,17 @@ class Tokenizer:
         whole = self._encode_rendered(full)
         if whole[: len(prompt_ids)] == prompt_ids:
             return whole[len(prompt_ids) :]
-        return self._encode_rendered(full[start:])
+        return self._encode_rendered(full[start:], follows=True)
 
-    def _encode_rendered(self, text: str) -> list[int]:
-        """Returns tokens of a rendered text: a mark with `BREAK` inside is ordinary text, and `BREAK` is no token."""
+    def _encode_rendered(self, text: str, follows: bool = False) -> list[int]:
+        """Returns tokens of a rendered text: a mark with `BREAK` inside is ordinary text, and `BREAK` is no token.
+
+        With `follows` the text continues another one.
+        """
+        if self.adds_space:  # What follows `BREAK` must not get a space.
+            first, *rest = text.split(BREAK)
+            begun = self._parts.alone(first) if follows else self.encode_part(first)
+            return [*begun, *(token for part in rest for token in self._parts.alone(part))]
         if BREAK not in text:
             return self.encode_part(text)
         tokenizer, mark = self._breaking

@@ -17,7 +17,8 @@ from jaxreason.sampling.sampling_params import SamplingParams
 MAY_PASS = (408, 409, 425, 429)  # And all from 500 on.
 NO_WAY_IN = (401, 403, 404, 405)  # Every call would get one of these.
 LONGEST_WAIT_S = 60.0
-REASONING = ("reasoning_content", "reasoning")
+# Where several have a text, the first counts: it is the one that most servers have for the thought itself.
+REASONING = ("reasoning_content", "reasoning", "thinking")
 SHOWN = 300  # Characters of a server's message that are shown.
 
 
@@ -202,7 +203,7 @@ def read_answer(response: httpx.Response) -> Answer:
         raise _PassingError(f"the answer is no JSON ({error}): {response.text[:SHOWN]!r}") from None
     choice = _first(_get(value, "choices", list))
     message = _get(choice, "message", dict)
-    reasoning = next((message[n] for n in REASONING if isinstance(message.get(n), str)), None)
+    reasoning = _reasoning(message)
     if not isinstance(message.get("content"), str) and not reasoning:
         raise _PassingError(f"the answer has no text in choices[0].message: {message!r:.{SHOWN}}")
     usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
@@ -213,6 +214,12 @@ def read_answer(response: httpx.Response) -> Answer:
         _get(choice, "finish_reason", str),
         tokens if type(tokens) is int and tokens >= 0 else None,
     )
+
+
+def _reasoning(message: dict[str, Any]) -> str | None:
+    """Returns the thought; a server may send other names of it with nothing in them."""
+    texts = (message.get(name) for name in REASONING)
+    return next((text for text in texts if isinstance(text, str) and text.strip()), None)
 
 
 def _get(value: Any, name: str, kind: type) -> Any:

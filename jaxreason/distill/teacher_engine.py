@@ -16,7 +16,7 @@ from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import Completion, Request
-from jaxreason.tasks.reply_text import cut_at
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.tracking.metric_logger import ProgressBar
 
 SEED_BITS = 64
@@ -108,7 +108,7 @@ def _line(
 ) -> dict[str, Any]:
     place, sample = map(int, completion.id.split())
     tokens = list(completion.tokens)
-    text = cut_at(tokenizer.decode(tokens), one.decoding.stop)
+    text = before_stop(tokens, one.decoding.stop, tokenizer.decode)
     # If the prompt ends with the opening mark, the reply starts inside a thought; put the mark back.
     if tokenizer.show(one.prompts[place][-8:]).rstrip().endswith(OPEN):
         text = f"{OPEN}\n{text}"

@@ -148,6 +148,9 @@ def plan_jobs(
         head = common | job.key._asdict() | {"prompts": prompts_identity(ids)}
         head |= {"num_questions": len(job.items), "num_samples": job.num_samples}
         head["decoding_settings"] = to_dict(job.decoding)
+        if job.kind == "choose" and tokenizer.adds_space:
+            # Older files of such a tokenizer have likelihoods of other tokens, so they are not continued.
+            head["choices"] = "encoded after the prompt"
         jobs.append(replace(job, prompts=prompts, head=head, problems=problems))
     return jobs
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from jaxreason.evaluation.eval_jobs import EvalJob
 from jaxreason.evaluation.grading import EvalReply
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.reply_text import cut_at
 
 CHOOSE_AT_ONCE = 128  # Questions whose continuations are scored before their lines are written.
 
@@ -108,7 +108,7 @@ def _generate(
         one, place = asked[completion.id]
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
-            text = cut_at(tokenizer.decode(list(tokens)), decoding.stop)
+            text = before_stop(tokens, decoding.stop, tokenizer.decode)
             yield one.job, one.reply(place, completion.sample, tokens, text, reason)
 
 
@@ -132,8 +132,9 @@ def _choose_some(
 ) -> Iterator[EvalReply]:
     task = TASKS[next(iter(one.job.graders))]
     choices = [task.choices(one.job.items[place].example) for place in places]
+    # With some tokenizers white space at a prompt's end is scored with the choices.
     pairs = [
-        (one.job.prompts[place], tokenizer.encode_part(one.job.delimiter + choice))
+        tokenizer.encode_after(one.job.prompts[place], one.job.delimiter + choice)
         for place, texts in zip(places, choices, strict=True)
         for choice in texts
     ]
@@ -141,12 +142,12 @@ def _choose_some(
     encoded = iter(pairs)
     for place, texts in zip(places, choices, strict=True):
         found = [next(scores) for _ in texts]
-        tokens = [next(encoded)[1] for _ in texts]
+        scored = [next(encoded) for _ in texts]
         error = next((score.error for score in found if score.error is not None), None)
         best = 0 if error else int(np.argmax([score.logprob for score in found]))
         logprobs = [score.logprob for score in found] if not error else []
         reason = f"error: {error}" if error else "choice"
         told = {"choices": list(texts), "choice_logprobs": logprobs}
         for sample in np.flatnonzero(one.mask[place]).tolist():
-            made = one.reply(place, sample, tokens[best], texts[best], reason, **told)
-            yield made
+            made = one.reply(place, sample, scored[best][1], texts[best], reason, **told)
+            yield replace(made, prompt_tokens=scored[best][0])

@@ -21,6 +21,7 @@ from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import GIVEN, RolloutGroup, Sample, group_rewards, group_scores
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Completion
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.validation import StoppedError
 
@@ -199,7 +200,7 @@ class Collector:
         decoding = self._config.decoding
         try:
             for completion in self._engine.generate(wanted, decoding, check=self._check):
-                text = self._tokenizer.decode(completion.tokens)
+                text = before_stop(completion.tokens, decoding.stop, self._tokenizer.decode)
                 replies[int(completion.id)].append((completion, text))
         except StoppedError:
             return False

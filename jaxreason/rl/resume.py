@@ -28,6 +28,7 @@ from jaxreason.rl.rollouts import GIVEN, rollout_lines
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.sampling_params import Completion
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.training.run_folder import saved_steps
 
 _LOG = logging.getLogger(__name__)
@@ -63,10 +64,15 @@ def _lines(waiting: UngradedReplies | None) -> list[dict]:
 
 
 def fetch(
-    workdir: epath.Path, step: int, num_prompts: int, num_samples: int, tokenizer: Tokenizer
+    workdir: epath.Path,
+    step: int,
+    num_prompts: int,
+    num_samples: int,
+    tokenizer: Tokenizer,
+    stop: tuple[str, ...],
 ) -> UngradedReplies | None:
     """Reads the replies that `keep` wrote, without those given by rows; None if no reply
-    waited. Every process calls it.
+    waited. Every process calls it. Their texts end before the stop string that ended them.
 
     Raises:
       UserError: the file is missing, or does not hold `num_samples` complete replies to each of `num_prompts` prompts.
@@ -90,7 +96,8 @@ def fetch(
             tuple(line["logprobs"]),
             line["finish_reason"],
         )
-        replies[line["prompt"]].append((completion, tokenizer.decode(completion.tokens)))
+        text = before_stop(completion.tokens, stop, tokenizer.decode)
+        replies[line["prompt"]].append((completion, text))
     return UngradedReplies(replies, lines[0]["staleness"])
 
 
@@ -164,7 +171,8 @@ def resume_ahead(
     """
     # 1. Replies exist: the step begins with them, as it would have without the stop. 2. The file says that none waited,
     #   as after the last step of a shorter run: the step samples by itself. 3. There is no file: `fetch` refuses.
-    found = fetch(workdir, step, config.prompts_per_batch, config.sampled, tokenizer)
+    sizes = config.prompts_per_batch, config.sampled
+    found = fetch(workdir, step, *sizes, tokenizer, config.decoding.stop)
     if found is not None:
         collector.take_up(step, found)
     elif step < config.num_steps:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from jaxreason.config import LEARNED, above, at_least, check_ranges, needed, within
+from jaxreason.config import LEARNED, at_least, check_ranges, needed, within
 from jaxreason.errors import UserError
+
+# Logits that are multiplied or divided by more would not stay numbers in float32.
+MOST = 1e6
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class SamplingParams:
         ValueError: a field is out of range; the message names it.
     """
 
-    temperature: Annotated[float, at_least(0), LEARNED]
+    temperature: Annotated[float, within(0, MOST), LEARNED]
     """Divides the logits; 0 means greedy."""
     top_k: Annotated[int, at_least(0), LEARNED] = 0
     """Only the k most likely tokens may be drawn (ties with the k-th stay); 0 is off."""
@@ -29,7 +32,7 @@ class SamplingParams:
     """Strings that end a reply, at the token that completes one of them."""
     min_p: Annotated[float, within(0, 1), LEARNED] = 0.0
     """Only tokens at least this times as likely as the most likely token may be drawn; 0 is off."""
-    repetition_penalty: Annotated[float, above(0), LEARNED] = 1.0
+    repetition_penalty: Annotated[float, within(1 / MOST, MOST), LEARNED] = 1.0
     """Divides the positive logits of tokens that occur in the prompt or the reply, and multiplies the negative ones
     (CTRL, arXiv 1909.05858); 1 is off.
     """

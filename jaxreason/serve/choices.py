@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxreason.sampling.stopping import special_stop
+from jaxreason.sampling.stopping import MARGIN, special_stop
+from jaxreason.serve.token_texts import TokenTexts
 
 LEAST_LOGPROB = -9999.0  # Stands for minus infinity, which JSON does not have.
 # A decoder returns this for a character whose bytes have not all arrived.
@@ -15,12 +16,13 @@ CUT = "\N{REPLACEMENT CHARACTER}"
 class TokenLogprob(NamedTuple):
     """A token with its log-probability, and the most likely tokens at its place in order.
 
-    The first token of a prompt has no log-probability.
+    The first token of a prompt has no log-probability. `place` is where its text begins in the choice's text.
     """
 
     token: int
     logprob: float | None
     top: tuple[tuple[int, float], ...]
+    place: int = 0
 
 
 class ChoiceDelta(NamedTuple):
@@ -51,20 +53,11 @@ class ChoiceWriter:
     Args:
       chat: whether the choices are messages (chat) or texts.
       logprobs: how many of the most likely tokens are shown at each place; None shows no log-probabilities.
-      show: converts token ids to text, special tokens included.
-      spell: converts a token to its bytes, which may be a part of a character.
+      texts: the texts of tokens.
     """
 
-    def __init__(
-        self,
-        chat: bool,
-        logprobs: int | None,
-        show: Callable[[list[int]], str],
-        spell: Callable[[int], bytes],
-    ):
-        self._chat, self._logprobs, self._show, self._spell = chat, logprobs, show, spell
-        # For each choice, the place of its next token in the text.
-        self._offsets: dict[int, int] = {}
+    def __init__(self, chat: bool, logprobs: int | None, texts: TokenTexts):
+        self._chat, self._logprobs, self._texts = chat, logprobs, texts
 
     def object_name(self, chunk: bool) -> str:
         """Returns the value of `object`."""
@@ -88,7 +81,7 @@ class ChoiceWriter:
         else:
             message = {"role": "assistant", "content": delta.text, "refusal": None}
             content = {"message": message}
-        logprobs = None if self._logprobs is None else self._table(index, delta.tokens)
+        logprobs = None if self._logprobs is None else self._table(delta.tokens)
         return {
             "index": index,
             **content,
@@ -96,19 +89,14 @@ class ChoiceWriter:
             "finish_reason": delta.finish_reason,
         }
 
-    def _table(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def _table(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
         if self._chat:
             return {"content": [self._entry(one) for one in tokens], "refusal": None}
-        texts = [self._show([one.token]) for one in tokens]
-        offsets = [self._offsets.get(index, 0)]
-        for text in texts:
-            offsets.append(offsets[-1] + len(text))
-        self._offsets[index] = offsets.pop()
         return {
-            "tokens": texts,
+            "tokens": [self._texts.text(one.token) for one in tokens],
             "token_logprobs": [_finite(one.logprob) for one in tokens],
             "top_logprobs": [self._top_texts(one) for one in tokens] if self._logprobs else None,
-            "text_offset": offsets,
+            "text_offset": [one.place for one in tokens],
         }
 
     def _top_texts(self, shown: TokenLogprob) -> dict[str, float] | None:
@@ -117,7 +105,7 @@ class ChoiceWriter:
         found: dict[str, float] = {}
         for token, logprob in shown.top[: self._logprobs]:
             # Two tokens may have the same text; the more likely one comes first and is shown.
-            found.setdefault(self._show([token]), _finite(logprob))
+            found.setdefault(self._texts.text(token), _finite(logprob))
         return found
 
     def _entry(self, shown: TokenLogprob) -> dict[str, Any]:
@@ -125,8 +113,8 @@ class ChoiceWriter:
         return {**self._named(shown.token, shown.logprob), "top_logprobs": top}
 
     def _named(self, token: int, logprob: float | None) -> dict[str, Any]:
-        spelled = list(self._spell(token))
-        return {"token": self._show([token]), "logprob": _finite(logprob), "bytes": spelled}
+        spelled = list(self._texts.spell(token))
+        return {"token": self._texts.text(token), "logprob": _finite(logprob), "bytes": spelled}
 
 
 def _finite(logprob: float | None) -> float | None:
@@ -141,10 +129,19 @@ class TextStream:
     Args:
       decode: converts token ids to text.
       stop: stop strings. The first one that occurs ends the text and is not part of it.
+      before: the tokens that the reply continues, if its leading space counts; () leaves this to `decode`.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str], stop: tuple[str, ...]):
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        stop: tuple[str, ...],
+        before: Sequence[int] = (),
+    ):
         self._decode, self._stop = decode, stop
+        # A reply gets no part of a character that began before it.
+        before = list(before[-MARGIN:])
+        self._before = [] if decode(before).endswith(CUT) else before
         # Decoding all tokens for each new one would cost the square of the reply's length. Tokens before `_context` are
         # not decoded again. Those from there to `_read` are, since a token's text may depend on the one before it (a
         # leading space); their text is cut off the front of the new one.
@@ -163,8 +160,9 @@ class TextStream:
         return text
 
     def _new_text(self, tokens: Sequence[int], final: bool) -> str:
-        before = self._decode(list(tokens[self._context : self._read]))
-        text = self._decode(list(tokens[self._context :]))
+        lead = [] if self._read else self._before
+        before = self._decode([*lead, *tokens[self._context : self._read]])
+        text = self._decode([*lead, *tokens[self._context :]])
         if len(text) <= len(before) or (text.endswith(CUT) and not final):
             return ""
         self._context, self._read = self._read, len(tokens)

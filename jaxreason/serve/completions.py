@@ -16,11 +16,13 @@ from fastapi.responses import StreamingResponse
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.sampling_params import Completion, Request
+from jaxreason.sampling.stopping import MARGIN
 from jaxreason.serve.api_errors import ApiError
 from jaxreason.serve.choices import ChoiceDelta, ChoiceWriter, TextStream, TokenLogprob, Usage
 from jaxreason.serve.engine_thread import EngineThread, QueuedPrompt
 from jaxreason.serve.preprocess import GenerationJob
 from jaxreason.serve.prompt_logprobs import PromptLogprobs
+from jaxreason.serve.token_texts import ReplyPlaces, TokenTexts, prompt_places
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -56,7 +58,7 @@ async def _respond(
     model_name: str,
     watch: asyncio.Task,
 ) -> Response:
-    writer = ChoiceWriter(job.chat, job.logprobs, tokenizer.show, tokenizer.token_bytes)
+    writer = ChoiceWriter(job.chat, job.logprobs, running.token_texts)
     head = {
         "id": running.id,
         "object": writer.object_name(job.stream),
@@ -171,11 +173,24 @@ class RunningJob:
         self.id = f"{'chatcmpl' if job.chat else 'cmpl'}-{uuid.uuid4().hex}"
         self._mailbox = Mailbox()
         stop = job.decoding.stop if job.decoding is not None else ()
-        self._texts = [TextStream(tokenizer.decode, stop) for _ in range(job.sequences)]
+        self.token_texts = TokenTexts(tokenizer.decode, tokenizer.token_bytes)
+        self._texts: list[TextStream] = []
+        self._places: list[ReplyPlaces] = []
+        for choice in range(job.sequences):
+            self._begin_text(choice // job.samples, stop)
         self._given = [0] * job.sequences  # For each choice, the number of tokens already returned.
         self._reply_tokens = 0
         self._prompts = [self._queued_prompt(index) for index in range(len(job.prompts))]
         engine_thread.submit(self._prompts)
+
+    def _begin_text(self, index: int, stop: tuple[str, ...]) -> None:
+        """Begins the text of one reply to prompt `index`. A message does not continue a text, a completion does."""
+        before = () if self._job.chat else self._job.prompts[index]
+        decode = self._tokenizer.decode
+        start = len(self._job.echoes[index]) if self._job.echoes else 0
+        first = not decode(list(before[-MARGIN:]))
+        self._texts.append(TextStream(decode, stop, before))
+        self._places.append(ReplyPlaces(self.token_texts, start, first))
 
     def _queued_prompt(self, index: int) -> QueuedPrompt:
         job = self._job
@@ -190,7 +205,7 @@ class RunningJob:
             request,
             post=lambda key, value: self._mailbox.put((index, key), value),
             streams=job.stream,
-            wants_logprobs=job.echo and job.logprobs is not None,
+            wants_logprobs=bool(job.echoes) and job.logprobs is not None,
             wants_replies=job.decoding is not None,
         )
 
@@ -216,10 +231,10 @@ class RunningJob:
         """
         unfinished = self._job.sequences
         try:
-            if self._job.echo and self._job.logprobs is None:
-                for index, tokens in enumerate(self._job.prompts):
+            if self._job.logprobs is None:
+                for index, text in enumerate(self._job.echoes):
                     for choice in self._choices_of(index):
-                        yield choice, ChoiceDelta(self._tokenizer.show(tokens), (), None)
+                        yield choice, ChoiceDelta(text, (), None)
             while unfinished:
                 for (index, key), value in (await self._mailbox.take()).items():
                     for choice, delta in self._grow(index, key, value):
@@ -236,14 +251,15 @@ class RunningJob:
     def _grow(self, index: int, key: Any, value: Any) -> list[tuple[int, ChoiceDelta]]:
         choices = self._choices_of(index)
         if key == "prompt":
-            delta = self._prompt_delta(self._job.prompts[index], value)
+            delta = self._prompt_delta(index, value)
             return [(choice, delta) for choice in choices]
         return [(choices[key], self._reply_delta(choices[key], value))]
 
-    def _prompt_delta(self, tokens: tuple[int, ...], found: PromptLogprobs) -> ChoiceDelta:
-        first = TokenLogprob(tokens[0], None, ())
-        rest = map(TokenLogprob, tokens[1:], found.logprobs, found.top)
-        return ChoiceDelta(self._tokenizer.show(tokens), (first, *rest), None)
+    def _prompt_delta(self, index: int, found: PromptLogprobs) -> ChoiceDelta:
+        tokens, text = self._job.prompts[index], self._job.echoes[index]
+        places = prompt_places(self.token_texts, tokens, text)
+        shown = map(TokenLogprob, tokens, (None, *found.logprobs), ((), *found.top), places)
+        return ChoiceDelta(text, tuple(shown), None)
 
     def _reply_delta(self, choice: int, completion: Completion) -> ChoiceDelta:
         reason = completion.finish_reason
@@ -261,7 +277,8 @@ class RunningJob:
             return ()
         tokens, logprobs = completion.tokens[start:], completion.logprobs[start:]
         top = completion.top_logprobs[start:] or [()] * len(tokens)
-        return tuple(map(TokenLogprob, tokens, logprobs, top))
+        places = self._places[choice].take(tokens)
+        return tuple(map(TokenLogprob, tokens, logprobs, top, places))
 
 
 def _engine_error(finish_reason: str) -> ApiError:

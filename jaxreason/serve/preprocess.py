@@ -46,7 +46,7 @@ class GenerationJob:
       stream: whether chunks are wanted.
       include_usage: whether the last chunk should count tokens.
       logprobs: how many of the most likely tokens are shown at each place; None for no log-probabilities.
-      echo: whether the prompt is part of the text.
+      echoes: the text of each prompt, if it is to be part of the choices' texts; else ().
     """
 
     chat: bool
@@ -57,7 +57,7 @@ class GenerationJob:
     stream: bool
     include_usage: bool
     logprobs: int | None
-    echo: bool
+    echoes: tuple[str, ...]
 
     @property
     def sequences(self) -> int:
@@ -95,7 +95,7 @@ class Preprocessor:
             prompts,
             request.max_tokens,
             least=0 if request.echo else 1,
-            echo=request.echo,
+            echoes=tuple(map(self._shown, request.prompts)) if request.echo else (),
             logprobs=request.logprobs,
         )
 
@@ -129,7 +129,7 @@ class Preprocessor:
         *,
         logprobs: int | None,
         least: int = 1,
-        echo: bool = False,
+        echoes: tuple[str, ...] = (),
         chat: bool = False,
     ) -> GenerationJob:
         seed = request.seed
@@ -145,7 +145,7 @@ class Preprocessor:
             stream=request.stream,
             include_usage=request.stream_options.include_usage,
             logprobs=logprobs,
-            echo=echo,
+            echoes=echoes,
         )
 
     def _check_request(self, request: GenerationRequest, prompts: int) -> None:
@@ -177,6 +177,10 @@ class Preprocessor:
             message = f"prompt: a token id is outside the vocabulary of {self._vocab_size}"
             raise ApiError(400, message, "prompt")
         return ids
+
+    def _shown(self, prompt: str | list[int]) -> str:
+        """Returns a prompt's text as the client sent it, without the BOS that the tokenizer adds."""
+        return prompt if isinstance(prompt, str) else self._tokenizer.show(prompt)
 
     def _tokenize(self, name: str, encode: Callable, *arguments: Any) -> tuple[int, ...]:
         try:

@@ -60,9 +60,8 @@ from jaxreason.results.drift_files import (
 )
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
-from jaxreason.sampling.stopping import completing_token
+from jaxreason.sampling.stopping import before_stop, completing_token
 from jaxreason.sharding import check_rows
-from jaxreason.tasks.reply_text import cut_at
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ def _line(asked: CrossQuestions, found: Patched, row: int, place: int) -> dict[s
     reason = "stop" if ended else "length"
     if not np.isfinite(found.js[row, : len(tokens)]).all():
         reason = "error: non-finite logits"
-    text = cut_at(tokenizer.decode(tokens), part.decoding.stop)
+    text = before_stop(tokens, part.decoding.stop, tokenizer.decode)
     extra = {"shifts": _shifts(found, row, len(tokens))}
     reply = EvalReply(part.items[place], 0, part.prompts[place], tokens, text, reason, extra)
     return sample_line(part.key.benchmark, reply)

@@ -162,7 +162,7 @@ def test_a_waiting_reply_that_is_not_whole_is_refused(tmp_path, change):
     whole["finish_reason"] = "stop"
     write_in_flight(tmp_path, 2, [whole | change], [])
     with pytest.raises(UserError, match=r"in_flight/2\.jsonl: expected 1 replies to each of 1 "):
-        fetch(tmp_path, 2, 1, 1, None)
+        fetch(tmp_path, 2, 1, 1, None, ())
 
 
 def test_a_run_that_goes_on_without_waiting_replies_says_so(tmp_path, inputs, caplog):

@@ -268,6 +268,11 @@ def test_seeds_of_more_than_32_bits_give_sequences_of_their_own():
         ("min_p", -0.1),
         ("min_p", 1.1),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 1e39),
+        ("repetition_penalty", 1e-50),
+        ("repetition_penalty", float("nan")),
+        ("temperature", 1e39),
+        ("temperature", float("inf")),
         ("think_budget", -1),
     ],
 )
@@ -275,6 +280,23 @@ def test_options_out_of_range_are_refused_by_name(field, value):
     good = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 5, "stop": ()}
     with pytest.raises(ValueError, match=f"decoding.{field}"):
         sampling_params.SamplingParams(**(good | {field: value}))
+
+
+@pytest.mark.parametrize("penalty", [1e-6, 1e6])
+@pytest.mark.parametrize("temperature", [0.0, 1e-30, 1.0, 1e6])
+def test_the_largest_and_the_smallest_numbers_that_are_taken_leave_logits_numbers(
+    penalty, temperature
+):
+    sampling_params.SamplingParams(temperature, max_tokens=5, repetition_penalty=penalty)
+    logits = jnp.asarray([[0.0, -1e4, 1e4, 5.0, -jnp.inf]] * 4)
+    seen = jnp.asarray([sampler.token_bits([0, 1, 2], 5)] * 4)
+    rules = rule(4, temperature=temperature, penalty=penalty)
+    chosen = sampler.sample_tokens(logits, rules, jnp.arange(4), seen)
+    assert chosen.finite.all() and not np.isnan(np.asarray(chosen.logprob)).any()
+    changed = {1e-6: 2, 1e6: 3}[penalty]  # A penalty of 1e6 makes 0.01 of 1e4.
+    if temperature < 1e6:
+        assert chosen.token.tolist() == [changed] * 4
+    assert 4 not in chosen.token.tolist()
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-20, 1e-30])

@@ -100,7 +100,7 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
             "--config.rl.group_size=1",
             "rl.group_size=1: expected at least 2, since replies are compared",
         ),
-        ("--config.rl.decoding.temperature=-1", "temperature: expected at least 0, got -1.0"),
+        ("--config.rl.decoding.temperature=-1", "temperature: expected from 0 to 1e+06, got -1.0"),
         ("--config.rl.policy_loss.dual_clip=0.5", "dual_clip: expected more than 1, or 0, got 0.5"),
         ("--config.rl.rewards.timeout_s=0", "rewards.timeout_s: expected more than 0, got 0.0"),
         ("--config.eval.confidence=1", "eval.confidence: expected between 0 and 1"),
