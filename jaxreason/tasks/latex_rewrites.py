@@ -1,0 +1,133 @@
+r"""Rewrites notations of LaTeX and Unicode that the parser does not know; `latex_answers.py` applies them in order."""
+
+import re
+import unicodedata
+
+from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
+
+PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
+ANNOUNCED = r"(?i:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])\s*)"
+ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
+SIGNS = {
+    "\u2264": r"\le ",
+    "\u2265": r"\ge ",
+    "\u2260": r"\ne ",
+    "\u221e": r"\infty ",
+    "\u222a": r"\cup ",
+}
+SIGNS |= {"\u2229": r"\cap ", "\u2208": r"\in ", "\u211d": r"\mathbb{R}", "\u2205": r"\emptyset "}
+
+
+def half_braced(match: re.Match) -> str:
+    r"""Returns `\frac\pi{12}` and `\frac{3}4` with both braces."""
+    parts = (part if part.startswith("{") else f"{{{part}}}" for part in match.groups())
+    return r"\frac" + "".join(parts)
+
+
+def ungrouped(match: re.Match) -> str:
+    r"""Returns `{20,000}` in `\frac{2469}{20,000}` without commas of thousands, which the parser takes for a list."""
+    return match[0].replace(",", "")
+
+
+def unwrapped(match: re.Match) -> str:
+    r"""Returns `\mathbf{12.0}` and `\text{The answer is 5}` without their command; words stay."""
+    inside = match[1][1:-1]
+    bare = re.sub(r"\\[A-Za-z]+", "", inside)
+    return inside if re.match(ANNOUNCED, inside) or not re.search(r"[A-Za-z]", bare) else match[0]
+
+
+REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"\\[hv]?phantom\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s{}\\])|\\hspace\*?\s*\{[^{}]*\}", ""),
+        (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
+        (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
+        (r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}", ""),
+        (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
+        (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
+        (r"(?<!\\)\\(?:!\s*|[,;: ]|(?:enspace|thinspace)(?![A-Za-z])\s*)|(?<!\\)~", ""),
+        (rf"^\s*{TEXT}({INSIDE})\s*$", unwrapped),
+        (rf"^\s*{ANNOUNCED}(?=\S)", ""),
+        (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
+        (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
+        (r"\{,\}|\\text\s*\{,\}", ","),
+        (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),
+        (r"\{:\}|\\colon(?![A-Za-z])", ":"),
+        (
+            r"\\(?:text|mbox|mathrm)\s*\{\s*(?:percent|per\s+cent)\s*\}|\s*\b(?:percent|per cent)\b",
+            r"\%",
+        ),
+        (r"(?<!\\)%", r"\%"),
+        (r"[\u2010-\u2014\u2212\ufe63\uff0d]|(?:\\(?:text|mathrm)\s*)?\{\s*-\s*\}", "-"),
+        (r"^\s*<([^<>]*,[^<>]*)>\s*$", r"(\1)"),
+        (r"\\langle(?![A-Za-z])\s*", "("),
+        (r"\s*\\rangle(?![A-Za-z])", ")"),
+        (r"\u221a\s*(\d+|[A-Za-z])", r"\\sqrt{\1}"),
+        (r"\u221a\s*(?=\()", r"\\sqrt"),
+        (r"\u00b2", "^2"),
+        (r"\u00b3", "^3"),
+        (r"_\s*\{\s*\\text\s*\{\s*base\s*\}?\s*(\w+)\s*\}?\s*\}", r"_{\1}"),
+        (r"[\u00b0\u00ba]|\\degree(?![A-Za-z])", r"^\\circ "),
+        (r"\(\s*([0-9A-Z]+)\s*\)\s*_(?=\s*\{?\w)", r"\1_"),
+        (
+            rf"(?<=\w)\s*(?:{TEXT}\{{)?\s*\b(?:in\s+)?base[\s-]*\}}?\s*(\w+)\s*\}}?\s*$",
+            r"_{\\text{\1}}",
+        ),
+        (
+            r"\\(?:bf|it|rm|(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|checkmark|blacksquare)"
+            r"(?![A-Za-z])",
+            "",
+        ),
+        (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
+        (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
+        (r"\\varnothing", r"\\emptyset"),
+        (rf"^\s*(?:{TEXT}\{{\s*)?[Nn]o\s+(?:real\s+)?solutions?\s*\}}?\.?\s*$", r"\\emptyset"),
+        (
+            rf"^\s*(?:{TEXT}\{{\s*)?[Aa]ll\s+(?:reals|real\s+numbers)\s*\}}?\.?\s*$",
+            r"(-\\infty,\\infty)",
+        ),
+        (r"(?<=[A-Za-z])(?=\\mathrm)", " "),
+        (r"\\(?:mathrm|operatorname)\s*\{\s*(e|i|\\pi)\s*\}", r"\1"),
+        (rf"\\(?:approx|sim(?:eq)?)(?![A-Za-z])\s*(?=-?[\d.,]+\s*(?:{WORDS})?\s*$)", ""),
+        (r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])", r"\\frac"),
+        (r"(\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?", r"\1\\overline{\2\3\4}"),
+        (r"(\.\d*)\\(?:bar|overline)\s*(?:\{\s*(\d+)\s*\}|(\d))", r"\1\\overline{\2\3}"),
+        (r"^(-?\d*\.)\((\d+)\)$", r"\1\\overline{\2}"),
+        (
+            r"(\.\d*?)(?:(\d{2,20}?)\2+|(\d)\3\3+)\s*(?:\\[lc]?dots|\.\.\.|\u2026)",
+            r"\1\\overline{\2\3}",
+        ),
+        (r"\\sqrt\s*(\[[^\[\]]*\])?\s*\(((?:[^()]|\([^()]*\))*)\)", r"\\sqrt\1{\2}"),
+        (rf"\\frac\s*(?!\{{)({PART})\s*({PART})", half_braced),
+        (rf"\\frac\s*(?=\{{)({INSIDE})\s*(?!\{{)({PART})", half_braced),
+        (r"(?<![\d./^])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
+        (r"(\w|\))!\^", r"{\1!}^"),
+        # Otherwise it would be a mixed number.
+        (r"(?<![A-Za-z_^])(\d+|\))\s*\((?=-?[\d.]+\))", r"\1\\cdot ("),
+        (
+            rf"^\s*{TEXT}\{{(?:[^{{}}\d]*(?:\b(?:is|are|equals)|[:=])"
+            r"|\s*(?i:so|thus|hence|therefore|exactly|approximately|about)\s*,?)\s*\}\s*(?=\S)",
+            "",
+        ),
+        (r"^\s*[a-z](\([^()]*\])\s*$", r"\1"),
+        (r"^\s*(\*{1,2}|`|['\"])([^*`'\"]+)\1\s*$", r"\2"),
+        (rf"(?<=\d)\s*{TEXT}\{{\s*to\s*\}}\s*(?=\d)", ":"),
+        (rf"\s*{TEXT}\{{\s*(?:is|equals)\s*\}}\s*", "="),
+        (r"\bUS(?:D|\\?\$)\s*(?=\d)", r"\\$"),
+        (r"\s+", " "),
+    ]
+]
+
+
+def without_unicode(answer: str) -> str:
+    r"""Replaces signs such as \u2264 and \u00bd by LaTeX."""
+    for sign, command in SIGNS.items():
+        answer = answer.replace(sign, command)
+    return re.sub("[\u00bc-\u00be\u2150-\u215e]", fraction_sign, answer)
+
+
+def fraction_sign(match: re.Match) -> str:
+    """Returns the fraction that a single character stands for."""
+    above, _, below = unicodedata.normalize("NFKC", match[0]).partition("\u2044")
+    return rf"\frac{{{above}}}{{{below}}}"
