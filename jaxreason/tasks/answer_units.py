@@ -13,8 +13,9 @@ Unit = tuple[tuple[tuple[str, int], ...], Fraction]
 WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{([^{}]*)\}"
 # Kind -> names -> size. A name of one letter is a unit in \text{} only.
 SIZES: dict[str, dict[str, str]] = {
-    "dollar": {"dollar usd": "1", "cent \u00a2": "1/100"},
+    "dollar": {"dollar usd buck \u7f8e\u5143": "1", "cent \u00a2": "1/100"},
     "euro": {"euro \u20ac": "1"},
+    "yuan": {"yuan rmb \u5143": "1"},
     # These words are money or a weight; both are allowed.
     "pound": {"pound lb \u00a3 gbp": "1", "ounce oz": "1/16", "pence": "1/100"},
     "yen": {"yen \u00a5": "1"},
@@ -25,26 +26,51 @@ SIZES: dict[str, dict[str, str]] = {
         "dm decimeter decimetre": "1/10",
         "m meter metre": "1",
         "km kilometer kilometre": "1000",
-        "inch inches": "127/5000",
+        "inch inches in": "127/5000",
+        "\u5398\u7c73": "1/100",
+        "\u7c73": "1",
+        "\u5343\u7c73 \u516c\u91cc": "1000",
         "foot feet ft": "381/1250",
         "yard yd": "1143/1250",
         "mile mi": "201168/125",
+        "nm": "1/1000000000",
+        "\u00b5m": "1/1000000",
     },
     "time": {
-        "s sec second": "1",
-        "min minute": "60",
-        "h hr hour": "3600",
-        "day": "86400",
+        "ms millisecond": "1/1000",
+        "s sec second \u79d2": "1",
+        "min minute \u5206\u949f": "60",
+        "h hr hour \u5c0f\u65f6": "3600",
+        "day \u5929": "86400",
         "week": "604800",
     },
-    "mass": {"mg milligram": "1/1000", "g gram": "1", "kg kilogram": "1000"},
+    "mass": {
+        "mg milligram": "1/1000",
+        "g gram \u514b": "1",
+        "kg kilogram \u5343\u514b \u516c\u65a4": "1000",
+        "tonne": "1000000",
+    },
+    "ton": {"ton": "1"},  # Metric, short or long.
     "volume": {"ml milliliter millilitre": "1/1000", "l liter litre": "1"},
     "us volume": {"gallon": "16", "quart": "4", "pint": "2", "cup": "1"},
     "calendar": {"month": "1", "year yr": "12", "decade": "120", "century centurie": "1200"},
-    "angle": {"degree \u00b0": "1"},
+    "angle": {"degree deg \u00b0 \u5ea6": "1"},
     "radian": {"radian rad": "1"},
+    "land": {"acre": "1"},
+    "hectare": {"hectare": "1"},
+    "power": {"watt": "1", "kw kilowatt": "1000", "megawatt": "1000000"},
+    "voltage": {"volt": "1", "kv kilovolt": "1000"},
+    "current": {"amp ampere": "1"},
+    "force": {"newton": "1", "kn kilonewton": "1000"},
+    "energy": {"joule": "1", "kj kilojoule": "1000"},
+    "pressure": {"pascal": "1", "kpa kilopascal": "1000"},
+    "frequency": {"hz hertz": "1", "khz kilohertz": "1000", "mhz megahertz": "1000000"},
+    "resistance": {"ohm": "1"},
 }
 CURRENCIES = {r"\$": "dollar", r"\euro": "euro", r"\pounds": "gbp"}
+# Names whose capitals count: 5 mW is not 5 MW.
+CAPITALS = {"W": "watt", "V": "volt", "A": "amp", "N": "newton", "J": "joule", "Pa": "pascal"}
+CAPITALS |= {"MW": "megawatt", "mW": "", "MHz": "mhz", "mHz": "", "MJ": "", "mJ": "", "mA": "", "mV": ""}
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 UNITS = {
     name: (kind, Fraction(size))

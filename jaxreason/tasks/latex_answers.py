@@ -12,18 +12,32 @@ from functools import lru_cache
 from jaxreason.tasks.answer_units import without_currency
 from jaxreason.tasks.answer_words import TEXT, WORDS
 from jaxreason.tasks.latex_rewrites import REWRITES, without_unicode
-from jaxreason.tasks.number_words import SCALES, SPELLED, spelled
+from jaxreason.tasks.number_words import SCALES, SMALL, TENS, in_digits
 
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
+NUMBER_WORD = rf"(?:{'|'.join(SMALL[1:] + TENS)}|hundred|thousand|million|billion)"
 WRONG = "wrong|incorrect|false|invalid|mistaken?"
 GROWING = (
-    "dozen|score|squared|cubed|hundreds?|thousands?|half|halves|thirds|fourths|fifths|sixths|eighths"
-    "|tenths?|hundredths?|thousandths?|[mbtrMBTR]r?illi(?:onen|arden?)|lakhs?|crores?"
+    "dozen|score|squared|cubed|hundreds?|thousands?|half|halves|thirds|fourths|fifths|sixths|sevenths|eighths"
+    "|ninths|tenths?|hundredths?|thousandths?|[mbtrMBTR]r?illi(?:onen|arden?)|lakhs?|crores?|factorial"
+    "|(?:at|the)\\s+(?:least|most)|below\\s+(?:zero|freezing)|to\\s+the\\s+(?:power|\\w+th|third)"
+    "|out\\s+of|(?:or|and)\\s+(?:more|less|fewer|greater|higher|lower|above|below|under|over|so|up|larger|smaller"
+    f"|another)|(?:or|and|but|not|nor|to|by|plus|minus|times|over)\\s+(?:a\\s+)?{NUMBER_WORD}"
+    f"|(?:more|less|fewer|greater)\\s+than\\s+{NUMBER_WORD}"
+    f"|{NUMBER_WORD}\\s+(?:inch|inches|feet|foot|cents?|hours?|minutes?|seconds?|days?|ounces?|cm|mm|meters?)"
 )  # Words that change a number.
 # "or 6" in a unit is a second answer and not a unit; "(wrong)" is not a unit either.
 HEDGE = re.compile(
-    rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
+    rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d"
+    rf"|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
     r"|\band (?:a |one )?(?:half|third|quarter)\b|\{\s*k\s*\}"
+)
+# What stands behind a number and is not its unit: "5 or so", "5 minus x", "5 feet 6 inches". The 2 in "cm^2", "multiples
+# of 7" and "3-digit numbers" are harmless.
+NO_UNIT = re.compile(
+    r"\{\s*(?:(?:or|and|plus|minus|but|not|nor|divided|multiplied|raised|mod(?:ulo)?|choose|versus|vs|through)\b"
+    r"|(?:more|less|fewer)\s+than\s*(?:\w\s*)?\})"
+    r"|(?<![\w^.\-])(?<!\^\{)(?<!\bof )(?<!\bfrom )(?<!\bin )(?<!\bfor )\d(?!\w*-[a-z]|\d*(?:st|nd|rd|th)\b)"
 )
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 DEEPEST = 40  # Nested brackets.
@@ -41,8 +55,8 @@ def tidy_latex(answer: str) -> str:
     for pattern, replacement in REWRITES:
         answer = pattern.sub(replacement, answer)
     answer = REPEATING.sub(repeating, answer)
-    answer = SPELLED.sub(lambda m: spelled(m[1]) + m[2].lower(), answer)
-    answer = re.sub(rf"({TEXT}\{{\s*)({'|'.join(SCALES)})\s+(?=[a-z])", r"\2 \1", answer)
+    answer = in_digits(answer)
+    answer = re.sub(rf"({TEXT}\{{\s*)({'|'.join(SCALES)})\s+(?=[a-z])", r" \2 \1", answer)
     scale = rf"(\d)\s*(?:\\text\s*\{{\s*)?\b({'|'.join(SCALES)})\b(?:\s*\}})?"
     answer = re.sub(scale, lambda m: rf"{m[1]} \cdot {SCALES[m[2]]}", answer)
     answer = re.sub(r"_\s*\{?\\text\s*\{\s*(\w+)\s*\}\}?", base, answer)
@@ -63,11 +77,20 @@ def repeating(match: re.Match) -> str:
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
+def is_hedged(answer: str) -> bool:
+    """Returns whether an answer has words that change its value, or words behind it that are no unit."""
+    words = re.findall(WORDS, answer)
+    last = words[-1] if words and re.search(rf"\w[^\w=]*(?:{WORDS})$", answer) else ""
+    return HEDGE.search("".join(words)) is not None or NO_UNIT.search(last) is not None
+
+
 def without_unit(answer: str) -> str:
     r"""Returns an answer without `\text{...}` at its end, which is a unit if something precedes it."""
     for _ in range(4):  # m/s, square cm
         match = re.search(rf"^(.*?\S)\s*(?:/\s*)?({UNIT})\s*(?:\^\s*\{{?-?\d\}}?)?$", answer)
-        if match is None or HEDGE.search(match[2]) or not re.search(r"\w", without_words(match[1])):
+        if match is None or not re.search(r"\w", without_words(match[1])):
+            return answer
+        if HEDGE.search(match[2]) or NO_UNIT.search(match[2]):
             return answer
         answer = match[1]
     return answer
@@ -98,7 +121,7 @@ def _read(answer: str) -> tuple:
     from math_verify.parser import LatexExtractionConfig, parse_latex_cached
 
     text = without_currency(without_unit(answer))
-    if HEDGE.search("".join(re.findall(WORDS, text))) or re.search(r"_\{?\w+\}?_", text):
+    if is_hedged(text) or re.search(r"_\{?\w+\}?_", text):
         return None, text
     if not is_balanced(text):
         return None, text

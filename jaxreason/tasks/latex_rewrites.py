@@ -29,11 +29,34 @@ def ungrouped(match: re.Match) -> str:
     return match[0].replace(",", "")
 
 
+# Words before the only number of a text. Others ("more than", "not") may change what it says.
+LEAD = (
+    r"(?i:(?:(?:so|thus|hence|therefore)\b,?\s*)?(?:there\s+(?:is|are|were|will\s+be)(?:\s+(?:only|exactly))?\b"
+    r"|(?:(?:a|the|in)\s+)?total(?:\s+(?:of|is|number))?\b:?|it\s+(?:is|takes|costs|will\s+take)\b|exactly\b)\s*)"
+)
+QUANTITY = re.compile(
+    rf"\s*(?:{LEAD})?((?:\\?\$\s*)?-?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+|\s*/\s*\d+)?)(?:\\[ ,;]|~)?"
+    r"(\s*(?:[A-Za-z]{2,}|(?<=\s)[mghsLlNJWVACF](?![A-Za-z]))[A-Za-z\s/^²³'.-]*?(?:\^?[23])?)[\s.]*"
+)
+FORMULA = re.compile(r"[=+^_\\/]|(?<=\w)\s*-\s*\w|\d")
+
+
 def unwrapped(match: re.Match) -> str:
-    r"""Returns `\mathbf{12.0}` and `\text{The answer is 5}` without their command; words stay."""
-    inside = match[1][1:-1]
-    bare = re.sub(r"\\[A-Za-z]+", "", inside)
-    return inside if re.match(ANNOUNCED, inside) or not re.search(r"[A-Za-z]", bare) else match[0]
+    r"""Returns `\mathbf{12.0}` and `\text{The answer is 5}` without their command, and `\text{5 cm}` as `5\text{ cm}`.
+
+    Letters in `\mathbf{x+1}` are symbols; words in `\text{}` stay.
+    """
+    inside = match["inside"][1:-1]
+    bare = re.sub(r"\\[A-Za-z]+|\b(?:and|or)\b", "", inside)
+    if quantity := QUANTITY.fullmatch(inside):
+        return rf"{quantity[1]}\text{{{quantity[2]}}}{match['power'] or ''}"
+    if match["power"]:
+        return match[0]
+    if re.match(ANNOUNCED, inside) or not re.search(r"[A-Za-z]", bare):
+        return inside
+    symbols = match["command"].startswith(r"\math") or re.match(r"\s*[A-Za-z]\s*=", inside)
+    is_formula = symbols and FORMULA.search(inside) and not re.search(r"(?<!\\)\b[A-Za-z]{3}", bare)
+    return inside if is_formula else match[0]
 
 
 REWRITES = [
@@ -43,11 +66,23 @@ REWRITES = [
         (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
         (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
         (r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}", ""),
-        (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
-        (r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
+        (
+            r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}",
+            r"\1",
+        ),
+        (
+            r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}",
+            r"\1",
+        ),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         (r"(?<!\\)\\(?:!\s*|[,;: ]|(?:enspace|thinspace)(?![A-Za-z])\s*)|(?<!\\)~", ""),
-        (rf"^\s*{TEXT}({INSIDE})\s*$", unwrapped),
+        (r"\\(?:mathbf|mathrm|mathit|mathsf|boldsymbol|bm)\s+(?=\d+\s*$|[A-Za-z]\s*$)", ""),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (
+            rf"^\s*(?P<command>{TEXT})(?P<inside>{INSIDE})(?P<power>\s*\^\s*\{{?[23]\}}?)?\s*$",
+            unwrapped,
+        ),
+        (rf"=\s*{TEXT}\{{\s*(-?[\d.,]+)\s*\}}", r"=\1"),
         (rf"^\s*{ANNOUNCED}(?=\S)", ""),
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
         (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),

@@ -1,11 +1,13 @@
-"""Numbers that are written in words."""
+r"""Numbers that are written in words: `\text{one hundred twenty}`, `\text{two-thirds}`, `\text{three ways}`."""
 
 import re
+from fractions import Fraction
 
 from jaxreason.tasks.answer_words import TEXT
 
 SCALES = {"dozen": "12", "hundred": "10^{2}", "thousand": "10^{3}", "million": "10^{6}"}
 SCALES |= {"billion": "10^{9}", "trillion": "10^{12}"}
+SIZES = {"dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 SMALL = [
     "zero",
     "one",
@@ -22,18 +24,72 @@ SMALL = [
     "twelve",
     "thirteen",
     "fourteen",
-    "fifteen",
 ]
-SMALL += ["sixteen", "seventeen", "eighteen", "nineteen"]
+SMALL += ["fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+# Parts of a whole; "second" is not one of them, and "quarter" is a fourth.
+PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6}
+PARTS |= {"seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12}
+
+_LOW = rf"(?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{'|'.join(SMALL[1:10])})\b)?|{'|'.join(reversed(SMALL))})\b"
+_HIGH = rf"{_LOW}(?:[\s-]+hundred\b(?:(?:\s+and)?\s+{_LOW})?)?"
+_WHOLE = rf"{_HIGH}(?:\s+(?:{'|'.join(SIZES)})\b(?:,?(?:\s+and)?\s+{_HIGH})?){{0,4}}"
+_PART = rf"(?:(?P<above>an?|{_LOW})[\s-]+)?(?P<below>{'|'.join(PARTS)})(?P<many>s?)\b"
+# "three of them", "one to one" and "two point five" are no numbers of things.
+_NO_THING = rf"of|to|or|and|at|in|by|on|plus|minus|times|point|more|less|{'|'.join(SMALL + TENS)}"
+_THINGS = rf"(?P<things>(?:\s+(?!(?:{_NO_THING})\b)[A-Za-z]{{2,}}){{0,2}})"
 SPELLED = re.compile(
-    rf"(?i)^\s*(?:{TEXT}\{{\s*)?((?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{'|'.join(SMALL[1:10])}))?|{'|'.join(SMALL)}))"
-    rf"((?:\s+(?:{'|'.join(SCALES)}))?)\s*\}}?[\s.]*$"
+    rf"(?i)^\s*(?:{TEXT}\{{\s*)?(?P<sign>(?:negative|minus)\s+)?"
+    rf"(?:{_PART}|(?P<whole>{_WHOLE})(?:\s+and\s+{_PART.replace('?P<', '?P<more_')})?)"
+    rf"{_THINGS}\s*\}}?[\s.]*$"
+)
+SIGNED = re.compile(
+    rf"^\s*(?:{TEXT}\{{\s*)?(?:[Nn]egative|[Mm]inus)\b\s*\}}?\s*(?=[\d.]|\\(?:frac|sqrt|pi|infty)(?![A-Za-z]))"
 )
 
 
-def spelled(words: str) -> str:
-    """Returns a number up to 99 that is written in words, in digits."""
-    tens, _, one = words.lower().replace("-", " ").rpartition(" ")
-    number = SMALL.index(one) if one in SMALL else 10 * TENS.index(one) + 20
-    return str(number + (10 * TENS.index(tens) + 20 if tens else 0))
+def in_digits(answer: str) -> str:
+    """Returns an answer that is a number in words, with a name of things or without, in digits; others unchanged."""
+    answer = SIGNED.sub("-", answer)
+    found = SPELLED.match(answer)
+    value = _value(found) if found else None
+    if value is None:
+        return answer
+    things = rf" \text{{{found['things']}}}" if found["things"] else ""
+    sign = "-" if found["sign"] else ""
+    if value.denominator == 1:
+        return f"{sign}{value}{things}"
+    return rf"{sign}\frac{{{value.numerator}}}{{{value.denominator}}}{things}"
+
+
+def _value(found: re.Match) -> Fraction | None:
+    """Returns the value of the words that were found, or None for an ordinal, `one-third` and not `two third`."""
+    if found["whole"] is None:
+        return _part(found["above"], found["below"], found["many"])
+    whole = Fraction(_whole(found["whole"]))
+    if found["more_below"] is None:
+        return whole
+    part = _part(found["more_above"], found["more_below"], found["more_many"])
+    return None if part is None else whole + part
+
+
+def _part(above: str | None, below: str, many: str) -> Fraction | None:
+    """Returns a part of a whole; only a half needs no number before it."""
+    size = PARTS[below.lower()]
+    if above is None:
+        return Fraction(1, 2) if size == 2 and not many else None
+    number = 1 if above.lower() in ("a", "an") else _whole(above)
+    return Fraction(number, size) if (number == 1) == (not many) else None
+
+
+def _whole(words: str) -> int:
+    """Returns the value of a whole number in words."""
+    total = current = 0
+    for word in re.findall("[a-z]+", words.lower()):
+        if word in SIZES:
+            total, current = total + current * SIZES[word], 0
+        elif word == "hundred":
+            current *= 100
+        elif word != "and":
+            current += SMALL.index(word) if word in SMALL else 10 * TENS.index(word) + 20
+    return total + current
