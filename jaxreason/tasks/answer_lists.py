@@ -3,9 +3,8 @@ r"""Lists of answers: `1, (2, 3)`, `\{1, 2\}`, `x=1 \text{ or } x=2`, `1 \pm 2`.
 import re
 from collections.abc import Callable
 
-NAME = (
-    r"(?:\\angle\s*)?[A-Za-z](?:[A-Za-z\s]|_\{[^{}]*\}|_\w)*(?:\([A-Za-z](?:\s*,\s*[A-Za-z])*\))?"
-)
+from jaxreason.tasks.answer_names import NAME, is_name
+
 Same = Callable[[str, str], bool]
 
 
@@ -78,5 +77,6 @@ def sides_of(text: str) -> list[str]:
 
 
 def unlabel(text: str) -> str:
-    """Returns `f(x)=2x` and `m_{max}=2x` without the name; other texts are unchanged."""
-    return re.sub(rf"^{NAME}\s*=\s*(?=[^=]+$)", "", text)
+    r"""Returns `f(x)=2x`, `m_{max}=2x` and `|AB|=5` without the name; other texts are unchanged."""
+    sides = sides_of(text)
+    return sides[1] if len(sides) == 2 and sides[1] and is_name(*sides) else text

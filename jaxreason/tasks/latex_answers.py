@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from jaxreason.tasks.answer_units import without_currency
 from jaxreason.tasks.answer_words import TEXT, WORDS
+from jaxreason.tasks.degree_angles import in_radians
 from jaxreason.tasks.latex_rewrites import REWRITES, without_unicode
 from jaxreason.tasks.number_words import SCALES, SMALL, TENS, in_digits
 
@@ -32,12 +33,13 @@ HEDGE = re.compile(
     rf"|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
     r"|\band (?:a |one )?(?:half|third|quarter)\b|\{\s*k\s*\}"
 )
-# What stands behind a number and is not its unit: "5 or so", "5 minus x", "5 feet 6 inches". The 2 in "cm^2", "multiples
-# of 7" and "3-digit numbers" are harmless.
+# What stands behind a number and is not its unit: "5 or so", "5 minus x", "5 feet 6 inches". The 2 in "cm^2",
+# "multiples of 7" and "3-digit numbers" are harmless.
 NO_UNIT = re.compile(
-    r"\{\s*(?:(?:or|and|plus|minus|but|not|nor|divided|multiplied|raised|mod(?:ulo)?|choose|versus|vs|through)\b"
+    r"\{\s*(?:(?:or|and|plus|minus|but|not|nor|divided|multiplied|raised|mod(?:ulo)?|choose|vs|through)\b"
     r"|(?:more|less|fewer)\s+than\s*(?:\w\s*)?\})"
-    r"|(?<![\w^.\-])(?<!\^\{)(?<!\bof )(?<!\bfrom )(?<!\bin )(?<!\bfor )\d(?!\w*-[a-z]|\d*(?:st|nd|rd|th)\b)"
+    r"|(?<![\w^.\-])(?<!\^\{)(?<!\bof )(?<!\bfrom )(?<!\bin )(?<!\bfor )"
+    r"\d(?!\w*-[a-z]|\d*(?:st|nd|rd|th)\b)"
 )
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 DEEPEST = 40  # Nested brackets.
@@ -121,6 +123,7 @@ def _read(answer: str) -> tuple:
     from math_verify.parser import LatexExtractionConfig, parse_latex_cached
 
     text = without_currency(without_unit(answer))
+    text = in_radians(text)
     if is_hedged(text) or re.search(r"_\{?\w+\}?_", text):
         return None, text
     if not is_balanced(text):

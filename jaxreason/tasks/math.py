@@ -15,7 +15,10 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_lists import same_list, unlabel
-from jaxreason.tasks.equivalence import Rules, is_written, same
+from jaxreason.tasks.answer_names import with_variable_of
+from jaxreason.tasks.answer_units import unit_of, units_clash
+from jaxreason.tasks.compound_quantities import single_quantities
+from jaxreason.tasks.equivalence import Rules, gold_unit, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
@@ -124,6 +127,7 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
     if len(answer) > MOST_CHARACTERS + 3 * len(gold):
         return 0.0
     gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
+    answer = with_variable_of(gold, answer)
     metadata = example.metadata
     rules = Rules(strict, asked(example), str(metadata.get("unit") or ""))
     tolerance = metadata.get("error")
@@ -131,7 +135,17 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
         return 1.0
     if metadata.get("is_multiple_answer") in (True, "True", "true"):
         return float(same_list(gold, answer, lambda a, b: same(a, b, rules)))
-    return float(same(gold, answer, rules))
+    return float(same_answer(gold, answer, rules))
+
+
+def same_answer(gold: str, answer: str, rules: Rules) -> bool:
+    """Returns whether two tidied answers are equal; 2 hours 30 minutes are 2.5 hours and 150 minutes."""
+    if rules.strict and units_clash(gold, answer):
+        return False
+    golds, answers = single_quantities(gold), single_quantities(answer)
+    if not (golds or answers) or (rules.strict and not (golds and answers)):
+        return same(gold, answer, rules)
+    return any(same(g, a, rules) for g in golds or [gold] for a in answers or [answer])
 
 
 def asked(example: Example) -> str:
@@ -142,10 +156,16 @@ def asked(example: Example) -> str:
 
 def within_tolerance(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
     """Returns whether both are numbers (a unit or per cent sign may follow) that differ by at most `tolerance`."""
-    found = [number_of(unlabel(text)) for text in (gold, answer)]
-    if None in found or abs(found[0] - found[1]) > tolerance * (1 + 1e-9):
+    numbers = [number_of(unlabel(text)) for text in (gold, answer)]
+    if None in numbers:
         return False
-    return is_written(gold, answer, rules)
+    units = gold_unit(gold, answer, rules), unit_of(answer)
+    if None not in units and units[0] != units[1]:
+        if rules.strict or units[0][0] != units[1][0]:
+            return False
+        numbers[1] *= float(units[1][1] / units[0][1])
+    close = abs(numbers[0] - numbers[1]) <= tolerance * (1 + 1e-9)
+    return close and is_written(gold, answer, rules)
 
 
 def number_of(answer: str) -> float | None:
