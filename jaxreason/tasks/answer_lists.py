@@ -32,9 +32,13 @@ def match_all(wanted: list[str], found: list[str], same: Same) -> bool:
 def split_list(text: str) -> list[str]:
     r"""Returns the members of a list; a single answer is a list with one member."""
     text = re.sub(
-        r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad", ",", text
+        r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad|\\&", ",", text
     )
-    text = re.sub(rf"^{NAME}\s*(?:\\in|=)\s*(?=\\\{{)", "", text.strip())
+    if "=" in text:
+        text = re.sub(r"\\(?:lor|vee)(?![A-Za-z])", ",", text)  # x=1 or x=2, and not p or q
+    text = re.sub(
+        rf"^(?:{NAME}|\([a-z](?:,\s*[a-z])+\))\s*(?:\\in|=)\s*(?=\\\{{)", "", text.strip()
+    )
     if text.startswith(r"\{") and text.endswith(r"\}"):
         text = text[2:-2]
     members = [member for part in split_outside(text, ",") for member in both_signs(part)]

@@ -12,7 +12,8 @@ from functools import lru_cache
 from jaxreason.tasks.answer_units import without_currency
 from jaxreason.tasks.answer_words import TEXT, WORDS
 from jaxreason.tasks.degree_angles import in_radians
-from jaxreason.tasks.latex_rewrites import REWRITES, without_unicode
+from jaxreason.tasks.foreign_notations import ASIAN_CHANGE, without_unicode
+from jaxreason.tasks.latex_rewrites import REWRITES
 from jaxreason.tasks.number_words import SCALES, SMALL, TENS, in_digits
 
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
@@ -31,7 +32,7 @@ GROWING = (
 HEDGE = re.compile(
     rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d"
     rf"|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
-    r"|\band (?:a |one )?(?:half|third|quarter)\b|\{\s*k\s*\}"
+    rf"|\band (?:a |one )?(?:half|third|quarter)\b|\{{\s*k\s*\}}|{ASIAN_CHANGE}"
 )
 # What stands behind a number and is not its unit: "5 or so", "5 minus x", "5 feet 6 inches". The 2 in "cm^2",
 # "multiples of 7" and "3-digit numbers" are harmless.

@@ -1,21 +1,16 @@
 r"""Rewrites notations of LaTeX and Unicode that the parser does not know; `latex_answers.py` applies them in order."""
 
 import re
-import unicodedata
 
 from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
+from jaxreason.tasks.foreign_notations import FOREIGN_ANNOUNCED, FOREIGN_REWRITES
 
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
-ANNOUNCED = r"(?i:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])\s*)"
+ANNOUNCED = (
+    r"(?i:(?:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])"
+    rf"|{FOREIGN_ANNOUNCED})\s*)"
+)
 ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
-SIGNS = {
-    "\u2264": r"\le ",
-    "\u2265": r"\ge ",
-    "\u2260": r"\ne ",
-    "\u221e": r"\infty ",
-    "\u222a": r"\cup ",
-}
-SIGNS |= {"\u2229": r"\cap ", "\u2208": r"\in ", "\u211d": r"\mathbb{R}", "\u2205": r"\emptyset "}
 
 
 def half_braced(match: re.Match) -> str:
@@ -46,7 +41,7 @@ def unwrapped(match: re.Match) -> str:
 
     Letters in `\mathbf{x+1}` are symbols; words in `\text{}` stay.
     """
-    inside = match["inside"][1:-1]
+    inside = re.sub(r"^\s*(?:negative|minus)\s+(?=[\d.\\])", "-", match["inside"][1:-1])
     bare = re.sub(r"\\[A-Za-z]+|\b(?:and|or)\b", "", inside)
     if quantity := QUANTITY.fullmatch(inside):
         return rf"{quantity[1]}\text{{{quantity[2]}}}{match['power'] or ''}"
@@ -59,11 +54,41 @@ def unwrapped(match: re.Match) -> str:
     return inside if is_formula else match[0]
 
 
+# Names whose order in a list says nothing; "True and False" may be answers to two questions.
+LISTED = (
+    r"(?:[IVX]+|[A-Z]|(?!(?:Yes|No|True|False|Even|Odd|Both|Neither|None|All|Only)\b)[A-Z][a-z]+)"
+)
+
+
+def word_list(match: re.Match) -> str:
+    r"""Returns `\text{I and III}` as `\text{I}, \text{III}`."""
+    return ", ".join(rf"\text{{{name}}}" for name in re.split(r",?\s+(?:and|or)\s+|,\s*", match[1]))
+
+
+def joined_lines(match: re.Match) -> str:
+    r"""Returns the lines of `aligned`: a chain of equations as one, several values of one name as a list."""
+    lines = [line.replace("&", " ").strip() for line in re.split(r"\\\\", match[1])]
+    lines = [line for line in lines if line]
+    names = {line.partition("=")[0].strip() for line in lines}
+    if len(names) == 1 and "" not in names:
+        return ", ".join(lines)
+    chain = all(line.startswith("=") for line in lines[1:])
+    return " ".join(lines) if chain else match[1]
+
+
+def abbreviated(match: re.Match) -> str:
+    r"""Returns `\$5\text{M}` as 5 millions; without a currency the letter may be something else."""
+    power = {"k": 3, "m": 6, "b": 9}[match[2].lower()]
+    return rf"{match[1]} \cdot 10^{{{power}}}"
+
+
 REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"\\[hv]?phantom\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s{}\\])|\\hspace\*?\s*\{[^{}]*\}", ""),
+        (rf"\\begin\s*\{{(?:{ENVIRONMENTS})\}}(.*?)\\end\s*\{{(?:{ENVIRONMENTS})\}}", joined_lines),
         (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
+        (r"\\(?:tag\*?|label)\s*\{[^{}]*\}|\\(?:left|right)\s*\.", ""),
         (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
         (r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}", ""),
         (
@@ -78,12 +103,25 @@ REWRITES = [
         (r"(?<!\\)\\(?:!\s*|[,;: ]|(?:enspace|thinspace)(?![A-Za-z])\s*)|(?<!\\)~", ""),
         (r"\\(?:mathbf|mathrm|mathit|mathsf|boldsymbol|bm)\s+(?=\d+\s*$|[A-Za-z]\s*$)", ""),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"(?<![\\A-Za-z])[Ii]nfinity(?![A-Za-z])", r"\\infty "),
+        (r"(?<![\\A-Za-z])sqrt\s*(?=[({\d])", r"\\sqrt"),
+        (r"\\lg(?![A-Za-z])", r"\\log_{10} "),
+        (
+            rf"\^\s*(?:\{{\s*)?(?:{TEXT}\{{\s*)(st|nd|rd|th)\s*\}}\s*\}}?$|\^\s*\{{(st|nd|rd|th)\}}$",
+            r"\\text{th}",
+        ),
+        (
+            rf"^\s*{TEXT}\{{\s*({LISTED}(?:,\s*{LISTED})*,?\s+(?:and|or)\s+{LISTED})\s*\}}\s*\.?$",
+            word_list,
+        ),
+        (r"^\s*[A-Za-z]\s*\\approx\s*(?=-?[\d.])", ""),
         (
             rf"^\s*(?P<command>{TEXT})(?P<inside>{INSIDE})(?P<power>\s*\^\s*\{{?[23]\}}?)?\s*$",
             unwrapped,
         ),
         (rf"=\s*{TEXT}\{{\s*(-?[\d.,]+)\s*\}}", r"=\1"),
-        (rf"^\s*{ANNOUNCED}(?=\S)", ""),
+        (rf"^\s*(?:{TEXT}\{{\s*{ANNOUNCED}\}}\s*|{ANNOUNCED})(?=\S)", ""),
+        *FOREIGN_REWRITES,
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
         (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
         (r"\{,\}|\\text\s*\{,\}", ","),
@@ -150,19 +188,7 @@ REWRITES = [
         (rf"(?<=\d)\s*{TEXT}\{{\s*to\s*\}}\s*(?=\d)", ":"),
         (rf"\s*{TEXT}\{{\s*(?:is|equals)\s*\}}\s*", "="),
         (r"\bUS(?:D|\\?\$)\s*(?=\d)", r"\\$"),
+        (rf"(\\\$\s*\d[\d.,]*)\s*(?:{TEXT}\{{\s*)?([KkMB])\s*\}}?\s*$", abbreviated),
         (r"\s+", " "),
     ]
 ]
-
-
-def without_unicode(answer: str) -> str:
-    r"""Replaces signs such as \u2264 and \u00bd by LaTeX."""
-    for sign, command in SIGNS.items():
-        answer = answer.replace(sign, command)
-    return re.sub("[\u00bc-\u00be\u2150-\u215e]", fraction_sign, answer)
-
-
-def fraction_sign(match: re.Match) -> str:
-    """Returns the fraction that a single character stands for."""
-    above, _, below = unicodedata.normalize("NFKC", match[0]).partition("\u2044")
-    return rf"\frac{{{above}}}{{{below}}}"

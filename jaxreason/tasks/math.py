@@ -25,6 +25,8 @@ from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
 
+RESIDUE = re.compile(r"^(?:[a-z]\s*\\equiv\s*)?(\d+)\s*\\pmod\s*(?:\{\s*\w+\s*\}|\w)$")
+
 
 def load_libraries() -> None:
     """Imports math-verify and parses an answer in advance, so that no item pays for it."""
@@ -140,7 +142,10 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 
 def same_answer(gold: str, answer: str, rules: Rules) -> bool:
     """Returns whether two tidied answers are equal; 2 hours 30 minutes are 2.5 hours and 150 minutes."""
-    if rules.strict and units_clash(gold, answer):
+    if r"\pmod" not in gold:
+        answer = RESIDUE.sub(r"\1", answer)
+    quarters = re.search(r"\bquarters\b", answer) and "quarter" not in gold + rules.question.lower()
+    if quarters or (rules.strict and units_clash(gold, answer)):
         return False
     golds, answers = single_quantities(gold), single_quantities(answer)
     if not (golds or answers) or (rules.strict and not (golds and answers)):

@@ -44,7 +44,8 @@ SPELLED = re.compile(
     rf"{_THINGS}\s*\}}?[\s.]*$"
 )
 SIGNED = re.compile(
-    rf"^\s*(?:{TEXT}\{{\s*)?(?:[Nn]egative|[Mm]inus)\b\s*\}}?\s*(?=[\d.]|\\(?:frac|sqrt|pi|infty)(?![A-Za-z]))"
+    rf"^\s*(?:{TEXT}\{{\s*(?:[Nn]egative|[Mm]inus)\s*\}}|(?:[Nn]egative|[Mm]inus)\b)\s*"
+    r"(?=[\d.]|\\(?:frac|sqrt|pi|infty)(?![A-Za-z]))"
 )
 
 

@@ -1,6 +1,7 @@
-"""Ways in which answers are written, by topic: `==` right, `=.` right but not for a reward, `!=` wrong."""
+"""Words, units and names in answers, by topic."""
 
 import pytest
+from answer_tables import example, wrong_rows
 
 from jaxreason.data.examples import Example
 from jaxreason.tasks.verify import VerifierPool
@@ -243,7 +244,6 @@ x=\frac{1}{\sin 10^\circ} =. \frac{1}{\cos 80^\circ}
 \cos x^\circ == \cos x^\circ
 \cos x^\circ != \cos x
 """
-MARKS = {" == ": [1.0, 1.0], " =. ": [1.0, 0.0], " != ": [0.0, 0.0]}
 
 
 @pytest.fixture(scope="module")
@@ -252,20 +252,9 @@ def pool():
         yield pool
 
 
-def example(gold: str, asked: str = "") -> Example:
-    return Example(gold, "math", (), gold, "", {"question": asked})
-
-
 @pytest.mark.parametrize("topic", TOPICS)
 def test_an_answer_counts_in_each_way_of_writing_that_says_the_same(topic, pool):
-    rows, items = TOPICS[topic].strip().split("\n"), []
-    for row in rows:
-        gold, _, answer = row.partition(next(mark for mark in MARKS if mark in row))
-        items.append((example(gold), rf"\boxed{{{answer}}}"))
-    verdicts = [pool.score(task, items) for task in ("math", "math_strict")]
-    found = [[v.scores.get("accuracy", v.error) for v in pair] for pair in zip(*verdicts)]
-    wanted = [MARKS[next(mark for mark in MARKS if mark in row)] for row in rows]
-    assert [w for w in zip(rows, found, wanted) if w[1] != w[2]] == []
+    assert wrong_rows(pool, TOPICS[topic]) == []
 
 
 TOLERANT = [  # gold answer, its unit, the reply, whether it is right for `math` and for `math_strict`
@@ -284,3 +273,10 @@ def test_a_tolerance_is_that_of_the_gold_answers_unit(pool):
         item = Example("1", "math", (), gold, "", {"error": "1e-2", "unit": unit})
         found = [pool.score(t, [(item, rf"\boxed{{{reply}}}")])[0] for t in ("math", "math_strict")]
         assert [v.scores.get("accuracy", v.error) for v in found] == wanted, (gold, unit, reply)
+
+
+def test_quarters_are_coins_if_the_question_is_about_them_and_fourths_if_not(pool):
+    items = [
+        (example("5", asked), r"\boxed{5\text{ quarters}}") for asked in ("How many quarters?", "")
+    ]
+    assert [v.scores["accuracy"] for v in pool.score("math", items)] == [1.0, 0.0]
