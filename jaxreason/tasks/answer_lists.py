@@ -4,7 +4,12 @@ import re
 from collections.abc import Callable
 
 from jaxreason.tasks.answer_names import NAME, is_name
+from jaxreason.tasks.answer_words import WORDS
 
+JOINING = re.compile(
+    r"(?P<joins>\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|;|\\quad|\\&)"
+    rf"|{WORDS}|(?P<word>\b(?:and|or)\b)"
+)
 Same = Callable[[str, str], bool]
 
 
@@ -31,9 +36,7 @@ def match_all(wanted: list[str], found: list[str], same: Same) -> bool:
 
 def split_list(text: str) -> list[str]:
     r"""Returns the members of a list; a single answer is a list with one member."""
-    text = re.sub(
-        r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad|\\&", ",", text
-    )
+    text = JOINING.sub(_comma, text)
     if "=" in text:
         text = re.sub(r"\\(?:lor|vee)(?![A-Za-z])", ",", text)  # x=1 or x=2, and not p or q
     text = re.sub(
@@ -43,6 +46,11 @@ def split_list(text: str) -> list[str]:
         text = text[2:-2]
     members = [member for part in split_outside(text, ",") for member in both_signs(part)]
     return [member for member in members if member]
+
+
+def _comma(match: re.Match) -> str:
+    """Returns a comma for a joining word; other words, `\\text{ or more}`, stay."""
+    return "," if match["joins"] or match["word"] else match[0]
 
 
 def split_outside(text: str, mark: str) -> list[str]:

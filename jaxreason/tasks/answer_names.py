@@ -54,6 +54,19 @@ def _symbols(text: str) -> set[str]:
     )
 
 
+def gives_another_value(gold: str, answer: str) -> bool:
+    """Returns whether an answer gives the value of `-x`, `2x` or `x^2` where the gold answer gives that of `x`."""
+    name, value, *_ = [*map(str.strip, gold.split("=")), ""]
+    left, *right = map(str.strip, answer.split("="))
+    if not value or len(right) != 1 or not re.fullmatch("[A-Za-z]", name) or left == name:
+        return False
+    numbers = re.fullmatch(
+        r"(?:[-+*/^|(){}.\d\s]|\\(?:frac|sqrt|cdot|left|right)(?![A-Za-z]))+",
+        left.replace(name, ""),
+    )
+    return name in re.sub(r"\\[A-Za-z]+", "", left) and numbers is not None
+
+
 def with_variable_of(gold: str, answer: str) -> str:
     """Returns an answer `f(t)=t+1` with the variable of the gold answer, `f(x)=x+1`; others are unchanged."""
     wanted, found = ({*FUNCTION.findall(text)} for text in (gold, answer))

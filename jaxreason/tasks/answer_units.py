@@ -110,7 +110,9 @@ def units_clash(gold: str, answer: str) -> bool:
     units = unit_of(gold), unit_of(answer)
     if (units[0] is None) == (units[1] is None):
         return False
-    words = _words_behind(gold if units[0] is None else answer) or ""
+    words = (_words_behind(gold if units[0] is None else answer) or "").replace(
+        r"\circ", " degree "
+    )
     named = [word for word in re.findall("[A-Za-z]{2,}", words) if not re.fullmatch(FILLERS, word)]
     return bool(named) and not any(_known(word) for word in named)
 

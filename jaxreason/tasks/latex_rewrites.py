@@ -50,6 +50,8 @@ def unwrapped(match: re.Match) -> str:
     if re.match(ANNOUNCED, inside) or not re.search(r"[A-Za-z]", bare):
         return inside
     symbols = match["command"].startswith(r"\math") or re.match(r"\s*[A-Za-z]\s*=", inside)
+    if match["command"].startswith(r"\math") and re.match(r"[^{}]*\\(?:text|mbox|begin)\b", inside):
+        return inside
     is_formula = symbols and FORMULA.search(inside) and not re.search(r"(?<!\\)\b[A-Za-z]{3}", bare)
     return inside if is_formula else match[0]
 

@@ -15,16 +15,18 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_lists import same_list, unlabel
-from jaxreason.tasks.answer_names import with_variable_of
+from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
 from jaxreason.tasks.answer_units import unit_of, units_clash
+from jaxreason.tasks.answer_words import TEXT
 from jaxreason.tasks.compound_quantities import single_quantities
-from jaxreason.tasks.equivalence import Rules, gold_unit, is_written, same
+from jaxreason.tasks.equivalence import Rules, equal, gold_unit, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
 
+NEGATED = re.compile(rf"\s*(?:{TEXT}\{{\s*)?(?:not|never|neither)\b")
 RESIDUE = re.compile(r"^(?:[a-z]\s*\\equiv\s*)?(\d+)\s*\\pmod\s*(?:\{\s*\w+\s*\}|\w)$")
 
 
@@ -145,8 +147,11 @@ def same_answer(gold: str, answer: str, rules: Rules) -> bool:
     if r"\pmod" not in gold:
         answer = RESIDUE.sub(r"\1", answer)
     quarters = re.search(r"\bquarters\b", answer) and "quarter" not in gold + rules.question.lower()
-    if quarters or (rules.strict and units_clash(gold, answer)):
+    negated = NEGATED.match(answer) and not NEGATED.match(gold)
+    if negated or quarters or (rules.strict and units_clash(gold, answer)):
         return False
+    if gives_another_value(gold, answer):
+        return equal(gold, answer, rules)
     golds, answers = single_quantities(gold), single_quantities(answer)
     if not (golds or answers) or (rules.strict and not (golds and answers)):
         return same(gold, answer, rules)

@@ -7,6 +7,31 @@ from jaxreason.data.examples import Example
 from jaxreason.tasks.verify import VerifierPool
 
 TOPICS = {}
+TOPICS["refusals and other equations"] = r"""
+x=\frac{1}{67} != -x=\frac{1}{67}
+x=\frac{1}{67} != 2x=\frac{1}{67}
+x=4 != x^2=4
+x=4 != |x|=4
+x=4 == x=4
+x=4 == 4
+x=4 == x_1=4
+x=4 == y=4
+x=4 == x=2+2=4
+4 == 2x=4
+y=2x+1 == y-2x=1
+y=2x+1 == 2x-y+1=0
+r = 6.2 != \text{not }r=6.2
+1,2 != \text{not }1, 2
+1,2 != 1, 2 \text{ or more}
+1,2,4 != 1, 2, \text{ and } 4 \text{ or more}
+1,2,4 == 1, 2, \text{ and } 4
+1,2 == 1 or 2
+1,2 == 1 \text{ or } 2
+\begin{pmatrix} 3 \\ 1 \end{pmatrix} == \mathbf{\begin{pmatrix} 3 \\ 1 \end{pmatrix}}
+9\text{ min} == \mathbf{9\text{ min}}
+\text{odd} == \mathbf{\text{odd}}
+810^\circ == 810^\circ \text{ units}
+"""
 TOPICS["numbers with words inside one command"] = r"""
 12 == \text{12 cm}
 12 == \textbf{12 apples}
