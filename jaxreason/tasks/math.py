@@ -21,6 +21,7 @@ from jaxreason.tasks.answer_words import TEXT
 from jaxreason.tasks.compound_quantities import single_quantities
 from jaxreason.tasks.equivalence import Rules, equal, gold_unit, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
+from jaxreason.tasks.number_words import in_digits
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
 # An answer may have this many characters more than three times those of the gold one.
@@ -132,6 +133,8 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
         return 0.0
     gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
     answer = with_variable_of(gold, answer)
+    if re.search(r"\d", gold):
+        answer = in_digits(answer, things=True)
     metadata = example.metadata
     rules = Rules(strict, asked(example), str(metadata.get("unit") or ""))
     tolerance = metadata.get("error")

@@ -49,18 +49,23 @@ SIGNED = re.compile(
 )
 
 
-def in_digits(answer: str) -> str:
-    """Returns an answer that is a number in words, with a name of things or without, in digits; others unchanged."""
+def in_digits(answer: str, things: bool = False) -> str:
+    """Returns an answer that is a number in words in digits; others unchanged.
+
+    Args:
+      answer: the text.
+      things: whether a name may follow, as in "three ways". "Two lines" may also be the kind of a curve and no number.
+    """
     answer = SIGNED.sub("-", answer)
     found = SPELLED.match(answer)
     value = _value(found) if found else None
-    if value is None:
+    if value is None or (found["things"] and not things):
         return answer
-    things = rf" \text{{{found['things']}}}" if found["things"] else ""
+    name = rf" \text{{{found['things']}}}" if found["things"] else ""
     sign = "-" if found["sign"] else ""
     if value.denominator == 1:
-        return f"{sign}{value}{things}"
-    return rf"{sign}\frac{{{value.numerator}}}{{{value.denominator}}}{things}"
+        return f"{sign}{value}{name}"
+    return rf"{sign}\frac{{{value.numerator}}}{{{value.denominator}}}{name}"
 
 
 def _value(found: re.Match) -> Fraction | None:

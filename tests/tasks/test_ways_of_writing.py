@@ -128,6 +128,10 @@ TOPICS["numbers in words"] = r"""
 5 != \text{five sixths}
 3 != \text{three quarters}
 1 != \text{one to one}
+\text{two lines} == \text{two lines}
+\text{two lines} == x = \text{two lines}
+\text{two lines} != \text{two parabolas}
+\text{two lines} != 2
 1 != \text{one of them}
 2 != \text{two point five}
 3 != \text{third}
