@@ -94,6 +94,9 @@ def unit_of(answer: str) -> Unit | None:
 
 def _words_behind(answer: str) -> str | None:
     r"""Returns the words behind a number, without `\text{}`. A letter outside of it is a symbol and no unit."""
+    answer = re.sub(
+        r"\\(?!text|mbox|math|circ|euro|pounds)[A-Za-z]+", "0", answer
+    )  # \pi is no word
     found = re.search(
         rf"[\w)}}]\s*((?:{WORDS}|\\circ\b|[A-Za-z\u00a2\u20ac\u00a3\u00a5\u20b9. ]|\^\s*\{{?-?\d\}}?|\^|/)+)$",
         answer,

@@ -150,6 +150,10 @@ TOPICS["units"] = r"""
 5\text{ N} == 5\text{ newtons}
 5\text{ acres} != 5\text{ hectares}
 5\text{ apples} == 5\text{ fruits}
+164 \pi \mbox{ square feet} != 164 \pi \mbox{ square inches}
+2\sqrt{3} \text{ cm} != 2\sqrt{3} \text{ m}
+164 \pi \mbox{ square feet} == 164\pi
+\pi\text{ hours} =. 60\pi\text{ minutes}
 5\text{ hours} == 5\text{ hours long}
 5\text{ years} == 5\text{ years old}
 20^\circ\text{C} == 20 \text{ degrees Celsius}
