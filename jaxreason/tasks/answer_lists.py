@@ -3,8 +3,12 @@ r"""Lists of answers: `1, (2, 3)`, `\{1, 2\}`, `x=1 \text{ or } x=2`, `1 \pm 2`.
 import re
 from collections.abc import Callable
 
-NAME = (
-    r"(?:\\angle\s*)?[A-Za-z](?:[A-Za-z\s]|_\{[^{}]*\}|_\w)*(?:\([A-Za-z](?:\s*,\s*[A-Za-z])*\))?"
+from jaxreason.tasks.answer_names import NAME, is_name
+from jaxreason.tasks.answer_words import WORDS
+
+JOINING = re.compile(
+    r"(?P<joins>\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|;|\\quad|\\&)"
+    rf"|{WORDS}|(?P<word>\b(?:and|or)\b)"
 )
 Same = Callable[[str, str], bool]
 
@@ -32,14 +36,21 @@ def match_all(wanted: list[str], found: list[str], same: Same) -> bool:
 
 def split_list(text: str) -> list[str]:
     r"""Returns the members of a list; a single answer is a list with one member."""
+    text = JOINING.sub(_comma, text)
+    if "=" in text:
+        text = re.sub(r"\\(?:lor|vee)(?![A-Za-z])", ",", text)  # x=1 or x=2, and not p or q
     text = re.sub(
-        r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad", ",", text
+        rf"^(?:{NAME}|\([a-z](?:,\s*[a-z])+\))\s*(?:\\in|=)\s*(?=\\\{{)", "", text.strip()
     )
-    text = re.sub(rf"^{NAME}\s*(?:\\in|=)\s*(?=\\\{{)", "", text.strip())
     if text.startswith(r"\{") and text.endswith(r"\}"):
         text = text[2:-2]
     members = [member for part in split_outside(text, ",") for member in both_signs(part)]
     return [member for member in members if member]
+
+
+def _comma(match: re.Match) -> str:
+    """Returns a comma for a joining word; other words, `\\text{ or more}`, stay."""
+    return "," if match["joins"] or match["word"] else match[0]
 
 
 def split_outside(text: str, mark: str) -> list[str]:
@@ -78,5 +89,6 @@ def sides_of(text: str) -> list[str]:
 
 
 def unlabel(text: str) -> str:
-    """Returns `f(x)=2x` and `m_{max}=2x` without the name; other texts are unchanged."""
-    return re.sub(rf"^{NAME}\s*=\s*(?=[^=]+$)", "", text)
+    r"""Returns `f(x)=2x`, `m_{max}=2x` and `|AB|=5` without the name; other texts are unchanged."""
+    sides = sides_of(text)
+    return sides[1] if len(sides) == 2 and sides[1] and is_name(*sides) else text

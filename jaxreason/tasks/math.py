@@ -17,13 +17,21 @@ from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
-from jaxreason.tasks.equivalence import Rules, is_written, same
+from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
+from jaxreason.tasks.answer_units import unit_of, units_clash
+from jaxreason.tasks.answer_words import TEXT
+from jaxreason.tasks.compound_quantities import single_quantities
+from jaxreason.tasks.equivalence import Rules, equal, gold_unit, is_written, same
 from jaxreason.tasks.latex_answers import read_value, tidy_latex
+from jaxreason.tasks.number_words import in_digits
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 from jaxreason.tasks.value_sizes import is_gigantic
 
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
+
+NEGATED = re.compile(rf"\s*(?:{TEXT}\{{\s*)?(?:not|never|neither)\b")
+RESIDUE = re.compile(r"^(?:[a-z]\s*\\equiv\s*)?(\d+)\s*\\pmod\s*(?:\{\s*\w+\s*\}|\w)$")
 
 
 def load_libraries() -> None:
@@ -127,6 +135,9 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
     if len(answer) > MOST_CHARACTERS + 3 * len(gold):
         return 0.0
     gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
+    answer = with_variable_of(gold, answer)
+    if re.search(r"\d", gold):
+        answer = in_digits(answer, things=True)
     metadata = example.metadata
     rules = Rules(strict, asked(example), str(metadata.get("unit") or ""))
     tolerance = metadata.get("error")
@@ -135,7 +146,23 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
     if metadata.get("is_multiple_answer") in (True, "True", "true"):
         match = partial(match_named, question=rules.question)
         return float(same_list(gold, answer, lambda a, b: same(a, b, rules), match))
-    return float(same(gold, answer, rules))
+    return float(same_answer(gold, answer, rules))
+
+
+def same_answer(gold: str, answer: str, rules: Rules) -> bool:
+    """Returns whether two tidied answers are equal; 2 hours 30 minutes are 2.5 hours and 150 minutes."""
+    if r"\pmod" not in gold:
+        answer = RESIDUE.sub(r"\1", answer)
+    quarters = re.search(r"\bquarters\b", answer) and "quarter" not in gold + rules.question.lower()
+    negated = NEGATED.match(answer) and not NEGATED.match(gold)
+    if negated or quarters or (rules.strict and units_clash(gold, answer)):
+        return False
+    if gives_another_value(gold, answer):
+        return equal(gold, answer, rules)
+    golds, answers = single_quantities(gold), single_quantities(answer)
+    if not (golds or answers) or (rules.strict and not (golds and answers)):
+        return same(gold, answer, rules)
+    return any(same(g, a, rules) for g in golds or [gold] for a in answers or [answer])
 
 
 def asked(example: Example) -> str:
@@ -146,10 +173,16 @@ def asked(example: Example) -> str:
 
 def within_tolerance(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
     """Returns whether both are numbers (a unit or per cent sign may follow) that differ by at most `tolerance`."""
-    found = [number_of(unlabel(text)) for text in (gold, answer)]
-    if None in found or abs(found[0] - found[1]) > tolerance * (1 + 1e-9):
+    numbers = [number_of(unlabel(text)) for text in (gold, answer)]
+    if None in numbers:
         return False
-    return is_written(gold, answer, rules)
+    units = gold_unit(gold, answer, rules), unit_of(answer)
+    if None not in units and units[0] != units[1]:
+        if rules.strict or units[0][0] != units[1][0]:
+            return False
+        numbers[1] *= float(units[1][1] / units[0][1])
+    close = abs(numbers[0] - numbers[1]) <= tolerance * (1 + 1e-9)
+    return close and is_written(gold, answer, rules)
 
 
 def number_of(answer: str) -> float | None:

@@ -1,52 +1,101 @@
-"""Numbers in English words: "one hundred and twenty-five", "fifteen hundred", "minus two thousand"."""
+r"""Numbers that are written in words: `\text{one hundred twenty}`, `\text{two-thirds}`, `\text{three ways}`."""
 
 import re
+from fractions import Fraction
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
+from jaxreason.tasks.answer_words import TEXT
+
+SCALES = {"dozen": "12", "hundred": "10^{2}", "thousand": "10^{3}", "million": "10^{6}"}
+SCALES |= {"billion": "10^{9}", "trillion": "10^{12}"}
+SIZES = {"dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SMALL = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+]
+SMALL += ["fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+# Parts of a whole; "second" is not one of them, and "quarter" is a fourth.
+PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6}
+PARTS |= {"seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12}
+
+_LOW = rf"(?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{'|'.join(SMALL[1:10])})\b)?|{'|'.join(reversed(SMALL))})\b"
+_HIGH = rf"{_LOW}(?:[\s-]+hundred\b(?:(?:\s+and)?\s+{_LOW})?)?"
+_WHOLE = rf"{_HIGH}(?:\s+(?:{'|'.join(SIZES)})\b(?:,?(?:\s+and)?\s+{_HIGH})?){{0,4}}"
+_PART = rf"(?:(?P<above>an?|{_LOW})[\s-]+)?(?P<below>{'|'.join(PARTS)})(?P<many>s?)\b"
+# "three of them", "one to one" and "two point five" are no numbers of things.
+_NO_THING = rf"of|to|or|and|at|in|by|on|plus|minus|times|point|more|less|{'|'.join(SMALL + TENS)}"
+_THINGS = rf"(?P<things>(?:\s+(?!(?:{_NO_THING})\b)[A-Za-z]{{2,}}){{0,2}})"
+SPELLED = re.compile(
+    rf"(?i)^\s*(?:{TEXT}\{{\s*)?(?P<sign>(?:negative|minus)\s+)?"
+    rf"(?:{_PART}|(?P<whole>{_WHOLE})(?:\s+and\s+{_PART.replace('?P<', '?P<more_')})?)"
+    rf"{_THINGS}\s*\}}?[\s.]*$"
 )
-ONES = {word: value for value, word in enumerate(_ONES.split())}
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-TENS = {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
-SCALES = {"thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
-_ONE = "|".join(ONES)
-_TEN = "|".join(TENS)
-# Any word that is a number, or a part of one, without what stands before and after it.
-NUMBER_WORD = rf"(?:{_ONE}|{_TEN}|hundred|thousand|million|billion|dozen|half|quarter|third)"
-_SMALL = rf"(?:(?:{_TEN})(?:[-\s]+(?:{_ONE}))?|{_ONE})"
-_MIDDLE = rf"(?:(?:{_SMALL}|an?)\s+hundred(?:\s+(?:and\s+)?{_SMALL})?|{_SMALL})"
-_GREAT = "".join(rf"(?:(?:{_MIDDLE}|an?)\s+{scale}\b\s*(?:and\s+)?)?" for scale in reversed(SCALES))
-# Words that may follow as a unit; those that make another number of it are left out.
-_UNIT = (
-    rf"(?!{NUMBER_WORD}|(?:or|and|to|point|times|by|over|plus|minus|less|more|of|squared|cubed"
-    r"|percent|halves|thirds|[a-z]+ths?|dozens|couple)\b)[a-z]+"
+SIGNED = re.compile(
+    rf"^\s*(?:{TEXT}\{{\s*(?:[Nn]egative|[Mm]inus)\s*\}}|(?:[Nn]egative|[Mm]inus)\b)\s*"
+    r"(?=[\d.]|\\(?:frac|sqrt|pi|infty)(?![A-Za-z]))"
 )
-SPOKEN = re.compile(
-    rf"\s*(minus\s+|negative\s+)?({_GREAT}(?:{_MIDDLE})?)\b(?:\s+{_UNIT}){{0,2}}\s*[.!]?\s*",
-    re.IGNORECASE,
-)
-LONGEST = 120  # Characters that are read.
 
 
-def spoken_number(text: str) -> str | None:
-    """Returns the number of a text that is only a number in words, perhaps with a unit; None for any other text."""
-    match = SPOKEN.fullmatch(text) if len(text) <= LONGEST else None
-    words = re.findall(r"[a-z]+", match[2].lower()) if match else []
-    if match is None or not words:
-        return None
-    value = _value(words)
-    return f"-{value}" if match[1] and value else str(value)
+def in_digits(answer: str, things: bool = False) -> str:
+    """Returns an answer that is a number in words in digits; others unchanged.
+
+    Args:
+      answer: the text.
+      things: whether a name may follow, as in "three ways". "Two lines" may also be the kind of a curve and no number.
+    """
+    answer = SIGNED.sub("-", answer)
+    found = SPELLED.match(answer)
+    value = _value(found) if found else None
+    if value is None or (found["things"] and not things):
+        return answer
+    name = rf" \text{{{found['things']}}}" if found["things"] else ""
+    sign = "-" if found["sign"] else ""
+    if value.denominator == 1:
+        return f"{sign}{value}{name}"
+    return rf"{sign}\frac{{{value.numerator}}}{{{value.denominator}}}{name}"
 
 
-def _value(words: list[str]) -> int:
-    """Returns the value of words in the order in which numbers are spoken."""
-    total = part = 0
-    for word in words:
-        if word == "hundred":
-            part *= 100
-        elif word in SCALES:
-            total, part = total + part * SCALES[word], 0
-        else:
-            part += 1 if word in ("a", "an") else ONES.get(word, TENS.get(word, 0))
-    return total + part
+def _value(found: re.Match) -> Fraction | None:
+    """Returns the value of the words that were found, or None for an ordinal, `one-third` and not `two third`."""
+    if found["whole"] is None:
+        return _part(found["above"], found["below"], found["many"])
+    whole = Fraction(_whole(found["whole"]))
+    if found["more_below"] is None:
+        return whole
+    part = _part(found["more_above"], found["more_below"], found["more_many"])
+    return None if part is None else whole + part
+
+
+def _part(above: str | None, below: str, many: str) -> Fraction | None:
+    """Returns a part of a whole; only a half needs no number before it."""
+    size = PARTS[below.lower()]
+    if above is None:
+        return Fraction(1, 2) if size == 2 and not many else None
+    number = 1 if above.lower() in ("a", "an") else _whole(above)
+    return Fraction(number, size) if (number == 1) == (not many) else None
+
+
+def _whole(words: str) -> int:
+    """Returns the value of a whole number in words."""
+    total = current = 0
+    for word in re.findall("[a-z]+", words.lower()):
+        if word in SIZES:
+            total, current = total + current * SIZES[word], 0
+        elif word == "hundred":
+            current *= 100
+        elif word != "and":
+            current += SMALL.index(word) if word in SMALL else 10 * TENS.index(word) + 20
+    return total + current

@@ -6,8 +6,8 @@ it open ("5 or more") make the place worth nothing, since a reply must not earn 
 
 import re
 
-from jaxreason.tasks.number_words import NUMBER_WORD, spoken_number
 from jaxreason.tasks.numbers_in_text import NUMBER, VULGAR, clean, plain_notation
+from jaxreason.tasks.spoken_numbers import NUMBER_WORD, spoken_number
 
 # Decoration around the number of a marked place.
 DRESS = re.compile(

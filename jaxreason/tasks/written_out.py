@@ -42,7 +42,7 @@ def is_written_out(gold: str, answer: str) -> bool:
 
 def operations(answer: str) -> set[str]:
     """Returns the kinds of operations that a tidied answer leaves to do; empty if it is written out."""
-    text = SCIENTIFIC.sub("7", re.sub(r"\s*\^\s*\{?\\circ\}?", "", answer))
+    text = SCIENTIFIC.sub("7", re.sub(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)", "", answer))
     found = {match[1] or "abs" for match in COMMAND.finditer(text)}
     if any(
         int(m[2] or m[4]) and int(m[1] or m[3]) % int(m[2] or m[4]) == 0 for m in fractions(text)

@@ -1,0 +1,80 @@
+r"""What stands before an equals sign in an answer: names such as `x`, `f^{-1}(x)`, `|AB|`, `P(X=2)`, `\cos\theta`."""
+
+import re
+
+NAME = (
+    r"(?:\\angle\s*)?[A-Za-z](?:[A-Za-z\s]|_\{[^{}]*\}|_\w)*(?:\([A-Za-z](?:\s*,\s*[A-Za-z])*\))?"
+)
+_GREEK = (
+    r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|vartheta|kappa|lambda|mu|nu|xi|rho|sigma|tau"
+    r"|phi|varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Sigma|Phi|Psi|Omega|ell)(?![A-Za-z])"
+)
+_INDEX = r"(?:\s*_\s*(?:\{[^{}]*\}|\w|\\\w+))?"
+_LETTER = rf"(?:[A-Za-z]|{_GREEK}){_INDEX}"
+_LETTERS = r"\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\)"
+_PRIMES = r"(?:'{1,3}|\^\s*\{?\s*(?:\\prime\s*){1,3}\}?|\^\s*\{\s*(?:-1|\(\d\))\s*\})"
+_BRACKETS = r"(?:\((?:[^()]|\([^()]*\))*\)|\[(?:[^\[\]]|\[[^\[\]]*\])*\])"
+_POINTS = r"[A-Z](?:[A-Z]|_\w|_\{\w+\}|'|\s){0,8}"
+_ACCENT = (
+    r"\\(?:bar|hat|tilde|vec|overline|overrightarrow|widehat|widetilde|mathbf|mathcal|dot|ddot)"
+)
+# These name a value whatever it is.
+PLAIN = re.compile(
+    rf"{NAME}|{_GREEK}{_INDEX}|{_LETTER}\s*{_PRIMES}\s*(?:{_LETTERS})?"
+    r"|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)|[A-Z]\s*(?=\()"
+    + _LETTERS
+    + r"|\(\s*[a-z]\s*\\circ\s*[a-z]\s*\)\s*\([a-z]\)"
+    rf"|(?:f|g|h|p|q|F|G|H)\s*(?:{_PRIMES})?\s*\(\s*-?\d+\s*\)"
+    rf"|\|\s*{_POINTS}\||\[\s*{_POINTS}\]|{_ACCENT}\s*(?:\{{\s*\w{{1,3}}\s*\}}|\w)|(?:m\s*)?\\angle\s*{_POINTS}"
+)
+# These are names too, unless the other side has a letter of theirs: then it is an equation, `|x| = -x`.
+OPERATIONS = re.compile(
+    rf"\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\^\s*\{{?\s*\d\s*\}}?\s*)?(?:\d\s*)?(?:{_LETTER}|\(\s*{_LETTER}\s*\)|\\angle\s*{_POINTS})"
+    rf"|(?:P|E|Pr|Var|\\Pr|\\(?:mathbb|mathrm|operatorname|text)\s*\{{\s*(?:P|E|Pr|Var)\s*\}})\s*{_BRACKETS}"
+    rf"|\\(?:max|min|sup|inf|det|deg|dim|arg)\s*{_INDEX}\s*{_LETTER}(?:\([a-z]\))?"
+    rf"|\|\s*{_LETTER}\s*\||\\frac\s*\{{\s*{_POINTS}\}}\s*\{{\s*{_POINTS}\}}"
+)
+LIMIT = re.compile(r"\\lim(?![A-Za-z])\s*_\s*\{[^{}]*\}[^,;]*")
+FUNCTION = re.compile(rf"(?<![A-Za-z\\])([A-Za-z](?:{_PRIMES})?)\s*\(\s*([A-Za-z])\s*\)\s*(?==)")
+
+
+def is_name(left: str, right: str) -> bool:
+    """Returns whether the left side of an equation names a value, so that the right side alone answers too."""
+    left = left.strip()
+    if PLAIN.fullmatch(left) or LIMIT.fullmatch(left):
+        return True
+    return OPERATIONS.fullmatch(left) is not None and not _symbols(left) & _symbols(right)
+
+
+def _symbols(text: str) -> set[str]:
+    """Returns the letters and Greek letters of a text."""
+    words = re.sub(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}", " ", text)
+    return set(re.findall(_GREEK, words)) | set(
+        re.findall("[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", words))
+    )
+
+
+def gives_another_value(gold: str, answer: str) -> bool:
+    """Returns whether an answer gives the value of `-x`, `2x` or `x^2` where the gold answer gives that of `x`."""
+    name, value, *_ = [*map(str.strip, gold.split("=")), ""]
+    left, *right = map(str.strip, answer.split("="))
+    if not value or len(right) != 1 or not re.fullmatch("[A-Za-z]", name) or left == name:
+        return False
+    numbers = re.fullmatch(
+        r"(?:[-+*/^|(){}.\d\s]|\\(?:frac|sqrt|cdot|left|right)(?![A-Za-z]))+",
+        left.replace(name, ""),
+    )
+    return name in re.sub(r"\\[A-Za-z]+", "", left) and numbers is not None
+
+
+def with_variable_of(gold: str, answer: str) -> str:
+    """Returns an answer `f(t)=t+1` with the variable of the gold answer, `f(x)=x+1`; others are unchanged."""
+    wanted, found = ({*FUNCTION.findall(text)} for text in (gold, answer))
+    if len({name for _, name in wanted}) != 1 or {f for f, _ in wanted} != {f for f, _ in found}:
+        return answer
+    ((_, new), *_), variables = wanted, {name for _, name in found}
+    old = variables.pop()
+    if variables or old == new or new in _symbols(answer) or old in _symbols(gold):
+        return answer
+    parts = re.compile(rf"\\(?:text|mathrm|mbox)\s*\{{[^{{}}]*\}}|\\[A-Za-z]+|{old}")
+    return parts.sub(lambda match: new if match[0] == old else match[0], answer)

@@ -1,0 +1,186 @@
+"""Notations of other languages, of numbers, of lists and of sets, by topic."""
+
+import pytest
+from answer_tables import wrong_rows
+
+from jaxreason.tasks.verify import VerifierPool
+
+TOPICS = {}
+TOPICS["other languages"] = r"""
+5 == 5元
+5 == 5个
+5 == 5 个
+5 == 5円
+5 == 5개
+5 == 5\text{元}
+5 == \text{5元}
+5 != 5万
+5 != 5\text{万}
+5 != 5亿元
+5 != 5百
+5 != 5以上
+5 != 5\text{以上}
+5 != 5左右
+5 != 5多
+5 != 5半
+5 != 5或6
+5,6 == 5或6
+5\text{ m} == 5米
+5\text{ m} != 5千米
+5\text{ m} != 5厘米
+5 \text{ km} == 5千米
+5\text{ kg} == 5千克
+\$5 == 5美元
+\$5 != 5元
+90^\circ == 90度
+5 == 答案：5
+5 == 答案是5
+5 == 答案为5。
+5 == 所以答案是5
+5 == \text{答案是}5
+5 == \text{答案：}5
+5 != 答案不是5
+5 == 五
+12 == 十二
+20 == 二十
+35 == 三十五
+5 != 六
+1,2 == 1，2
+1,2 == 1、2
+1,2 == 1和2
+1,2 == 1 和 2
+1 != 1和2
+(1,2) == （1，2）
+(1,2) != （2，1）
+(-\infty,1] == (-\infty，1]
+1,2 == x=1 \text{或} x=2
+1,2 == x=1或x=2
+1,2 == 1 \text{ und } 2
+1,2 == 1 \text{ y } 2
+1,2 == 1 \text{ et } 2
+1,2 == 1 \text{ ou } 2
+1 != 1 \text{ et } 2
+5 == \text{La respuesta es } 5
+5 == La respuesta es 5
+5 == Die Antwort ist 5
+5 != La respuesta no es 5
+50\% == 50％
+"""
+TOPICS["notations of numbers"] = r"""
+0.0025 == 2.5e-3
+0.0025 != 2.5e3
+300000000 == 3e8
+300000000 == 3.0E8
+300000000 == 3E+8
+300000000\text{ m/s} == 3e8\text{ m/s}
+100 == 1e2
+100 == 1.0e2
+-100 == -1e2
+2e == 2e
+2e^3 == 2e^3
+2e+3 == 2e + 3
+2e-3 == 2e - 3
+2e-3 != 0.002
+0.000001 == 1e-6
+0.00002 == 2e-05
+300000000 == 3 × 10⁸
+3000 != 3 × 10⁸
+300000000 == 3·10⁸
+0.003 == 3 × 10⁻³
+x^{12} == x¹²
+a_1 == a₁
+52_8 == 52₈
+6 =. 2 × 3
+6 =. 12 ÷ 2
+1000000 == 1'000'000
+1000000 == 1.000.000
+1000 != 1.000
+1.5 != 1.500.000
+5' 6'' == 5'6''
+4\pi == 4 pi
+4\pi == 4pi
+\frac{\pi}{2} == pi/2
+2\sqrt{3} == 2sqrt(3)
+2\sqrt{3} == 2 sqrt{3}
+\sqrt{x+1} == sqrt(x+1)
+\lg 5 == \log_{10} 5
+\lg 5 == \frac{\ln 5}{\ln 10}
+\lg 5 != \ln 5
+\infty == \text{infinity}
+\infty == infinity
+-\infty == -infinity
+-\infty == \text{negative infinity}
+\infty != \text{negative infinity}
+-5 == \text{negative 5}
+5 == x\approx5
+5 != x\approx 5.2
+5.2 == x\approx 5.2
+5 == 5\pmod 7
+5 == 5 \pmod{7}
+5 == x \equiv 5 \pmod{7}
+5 != 12\pmod 7
+5 \pmod 7 != 5 \pmod 8
+5 \pmod 7 == 5 \pmod{7}
+5000000 == \$5\text{M}
+5000000 == \$5M
+5000000 == \$5\text{ million}
+5 != \$5\text{M}
+5 == 5\tag{1}
+5 == \left.5\right.
+0.5 != \left.5\right.
+\frac{1}{2} == \left.\frac{1}{2}\right.
+(1,2] == \left(1,2\right].
+5 == 5^{\text{th}}
+5 == 5^\text{th}
+5 == 5^{th}
+5 != 5^{t}
+"""
+TOPICS["lists and sets"] = r"""
+1,2 == x=1 \lor x=2
+1,2 == x=1 \vee x=2
+1 != x=1 \lor x=2
+p \lor q == p \lor q
+1,2 == 1 \& 2
+1,2 == \begin{aligned} x&=1 \\ x&=2 \end{aligned}
+5 == \begin{aligned} x&=2+3 \\ &=5 \end{aligned}
+5 != \begin{aligned} x&=2+3 \\ &=6 \end{aligned}
+5 != \begin{aligned} x&=5 \\ y&=6 \end{aligned}
+5 == \begin{aligned} x&=5 \end{aligned}
+(0,\infty) == ]0,\infty[
+(0,1) == ]0;1[
+[0,1) == [0,1[
+(0,1] == ]0,1]
+(0,1) != ]0,1]
+[0,1] != ]0,1[
+(0,1)\cup(2,3) == ]0,1[ \cup ]2,3[
+[0,1]\cup[2,3) == [0,1] \cup [2,3[
+(0,1) == x \in ]0,1[
+[0,1],[2,3] == [0,1],[2,3]
+(1,2),(3,4) == (x,y)\in\{(1,2),(3,4)\}
+(1,2),(3,4) != (x,y)\in\{(1,2),(4,3)\}
+\text{I and III} == \text{III and I}
+\text{I and III} == \text{I, III}
+\text{I and III} != \text{I and II}
+\text{I and III} != \text{I}
+\text{I, II, and III} == \text{III, II and I}
+\text{Alice and Bob} == \text{Bob and Alice}
+\text{Alice and Bob} != \text{Alice}
+\text{Yes and No} != \text{No and Yes}
+\text{True and False} != \text{False and True}
+A, C == \text{A and C}
+A, C != \text{A and B}
+5 != 5 \text{ quarters}
+B == \text{(B)}
+\text{salt and pepper} == \text{salt and pepper}
+"""
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with VerifierPool(1, 60.0) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_an_answer_counts_in_each_way_of_writing_that_says_the_same(topic, pool):
+    assert wrong_rows(pool, TOPICS[topic]) == []
