@@ -84,6 +84,7 @@ def _chain(text: str):
         value = read_value(side)
         if abs(number - where) != 1 or not getattr(value, "is_number", False):
             return None
+        value = value.doit()  # Per cent is left to be computed.
         if value.is_extended_real is False:  # An inequality with i has no meaning.
             return None
         sign = signs[min(number, where)]
@@ -113,7 +114,7 @@ def _parts(numbers) -> list | None:
         if isinstance(part, Union):  # The parser nests unions.
             left += part.args
             continue
-        if isinstance(part, FiniteSet):
+        if isinstance(part, FiniteSet) and all(point.is_number for point in part.args):
             found += [Interval(point, point) for point in part.args]
         elif isinstance(part, Interval):
             found.append(part)

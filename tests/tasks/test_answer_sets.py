@@ -33,3 +33,8 @@ def test_sets_are_the_same_by_their_ends():
     assert not same_set("(0, 1)", r"0 < x < 1 \text{ or } x > 5")
     assert not same_set("(0, 1)", "0 < x, y < 1")
     assert same_set(r"(0, 1) \cup \{2\}", r"0 < x < 1 \text{ or } 2 \le x \le 2")
+
+
+def test_bounds_in_per_cent_are_numbers_and_a_set_of_equations_is_none_of_numbers():
+    assert same_set(r"x \ge 2\%", r"x \ge 0.02") and not same_set(r"x \ge 2", r"x \ge 2\%")
+    assert not same_set(r"\{a=2, a=3\}", r"a \ne 2, a \ne 3")
