@@ -14,9 +14,15 @@ class TokenTexts:
 
     def __init__(self, decode: Callable[[Sequence[int]], str], spell: Callable[[int], bytes]):
         self._decode, self.spell = decode, spell
+        self._known: dict[int, str] = {}  # A request has most tokens several times.
 
     def text(self, token: int) -> str:
         """Returns the text of a token, special ones included; U+FFFD for a part of a character."""
+        if token not in self._known:
+            self._known[token] = self._text(token)
+        return self._known[token]
+
+    def _text(self, token: int) -> str:
         shown = self._decode.with_special([token])
         try:
             spelled = self.spell(token).decode()
