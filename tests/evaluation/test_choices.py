@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sentence_pieces import KINDS, write_pieces
-from tiny_evaluation import GREEDY
+from tiny_evaluation import GREEDY, eval_config
+from tiny_qwen3 import model_config
 
 from jaxreason.data.examples import Example
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.evaluation.benchmarks import EvalItem
-from jaxreason.evaluation.eval_jobs import EvalJob
+from jaxreason.evaluation.eval_jobs import EvalJob, plan_jobs
 from jaxreason.evaluation.eval_requests import WantedSamples, make_replies
+from jaxreason.evaluation.eval_settings import BenchmarkRun
 from jaxreason.results.sample_files import SampleKey
 from jaxreason.sampling.scoring import Score
 
@@ -70,3 +72,16 @@ def test_choices_are_scored_by_the_tokens_that_they_have_after_the_prompt(
         "Paris",
         [-len(pairs[0][1]), -len(pairs[1][1])],
     )
+
+
+def test_likelihoods_of_an_older_version_are_not_continued(pieces, model_folder, tmp_path):
+    (tmp_path / "general").mkdir()
+    rows = "It was 2 today.\tHow long?\t2 days\tyes\tx\n"
+    (tmp_path / "general" / "mc_taco_test.tsv").write_text(rows)
+    runs = {"mc_taco": BenchmarkRun(0, {"greedy": 1})}
+    config = eval_config({}, runs, data_folder=str(tmp_path))
+    source = SimpleNamespace(identity={}, name="m", config=model_config(model_folder))
+    (job,) = plan_jobs(config, source, pieces, 0)
+    assert job.head["choices"] == "encoded after the prompt"
+    (job,) = plan_jobs(config, source, load_tokenizer(model_folder), 0)
+    assert "choices" not in job.head  # Those of other tokenizers have not changed.
