@@ -72,7 +72,7 @@ def _value(found: re.Match) -> Fraction | None:
     """Returns the value of the words that were found, or None for an ordinal, `one-third` and not `two third`."""
     if found["whole"] is None:
         return _part(found["above"], found["below"], found["many"])
-    whole = Fraction(_whole(found["whole"]))
+    whole = Fraction(whole_number(found["whole"]))
     if found["more_below"] is None:
         return whole
     part = _part(found["more_above"], found["more_below"], found["more_many"])
@@ -84,18 +84,20 @@ def _part(above: str | None, below: str, many: str) -> Fraction | None:
     size = PARTS[below.lower()]
     if above is None:
         return Fraction(1, 2) if size == 2 and not many else None
-    number = 1 if above.lower() in ("a", "an") else _whole(above)
+    number = whole_number(above)
     return Fraction(number, size) if (number == 1) == (not many) else None
 
 
-def _whole(words: str) -> int:
-    """Returns the value of a whole number in words."""
+def whole_number(words: str) -> int:
+    """Returns the value of a whole number in words, such as `a hundred and two`."""
     total = current = 0
     for word in re.findall("[a-z]+", words.lower()):
         if word in SIZES:
             total, current = total + current * SIZES[word], 0
         elif word == "hundred":
             current *= 100
+        elif word in ("a", "an"):
+            current += 1
         elif word != "and":
             current += SMALL.index(word) if word in SMALL else 10 * TENS.index(word) + 20
     return total + current
