@@ -109,9 +109,9 @@ def _give_back(libc: ctypes.CDLL) -> None:
 def _look(libc: ctypes.CDLL, given: int) -> int:
     """Looks once. Takes and returns the bytes of holes that have no memory any more, as far as is known."""
     most, own = max(LEAST, 4 * available_memory()), _own_memory()
-    if (
-        own <= most
-    ):  # All of it would not be enough; the heap, whose sizes take long to add up, need not be asked.
+    # Without a shortage the heap is not asked, whose sizes take long to add up. Then holes may be filled again, so the
+    # next shortage begins anew.
+    if own <= most:
         return 0
     unused = _unused(libc, own)
     if unused - given <= most:

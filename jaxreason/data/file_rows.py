@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
 from collections import Counter
@@ -160,38 +161,56 @@ def _delimited(
     csv.field_size_limit(sys.maxsize)  # Traces are longer than the module's 128 KiB.
     with _opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True)
-        records = _records(path, reader)
+        records = _records(path, text, {"delimiter": delimiter, "quoting": quoting, "strict": True})
         if "columns" in options:
             names = [name.strip() for name in options["columns"].split(",")]
+            _check_names("options.columns", names)
         else:
             names = _header(path, next(records, (1, [])))
-        _check_names(path, names)
+            _check_names(str(path), names)
         for number, cells in records:
             yield _table_row(path, number, names, cells)
 
 
-def _records(path: epath.Path, reader: Any) -> Iterator[tuple[int, list[str] | RowError]]:
+def _records(
+    path: epath.Path, text: Iterable[str], form: dict[str, Any]
+) -> Iterator[tuple[int, list[str] | RowError]]:
     """Yields the number of a record's first line, and its cells or why it has none.
 
-    A quote that is not closed makes one record of several lines, up to the next quote or to the end of the file.
+    A quote that is not closed makes one record of several lines, up to the next quote or to the end of the file. Blanks
+    between a closing quote and the delimiter are left out.
     """
+    taken: list[str] = []
+    reader = csv.reader((taken.append(line) or line for line in text), **form)
     while True:
         number = reader.line_num + 1
+        taken.clear()
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            lines = f"lines {number} to {reader.line_num}"
+            last = reader.line_num
+            lines = f"line {number}" if last == number else f"lines {number} to {last}"
             if "unexpected end" in str(error):
                 raise UserError(
                     f"{path}:{number}: a field begins with a quote that is never closed, so that {lines} would be one "
                     "row; close the quote, or write it twice within quotes."
                 ) from error
-            yield number, RowError("wrong quotes", f"{error} ({lines})")
+            cells = _without_blanks(taken, form)
+            yield number, cells or RowError("wrong quotes", f"{error} ({lines})")
             continue
         if cells is None:
             return
         yield number, cells
+
+
+def _without_blanks(lines: list[str], form: dict[str, Any]) -> list[str] | None:
+    """Returns the cells of a line whose only fault are blanks after closing quotes, else None."""
+    after = rf'"[ \t]+(?={re.escape(form["delimiter"])}|\s*$)'
+    try:
+        (cells,) = csv.reader([re.sub(after, '"', line) for line in lines], **form)
+    except (csv.Error, ValueError):
+        return None
+    return cells if len(lines) == 1 else None
 
 
 def _header(path: epath.Path, record: tuple[int, list[str] | RowError]) -> list[str]:
@@ -200,12 +219,12 @@ def _header(path: epath.Path, record: tuple[int, list[str] | RowError]) -> list[
     return record[1]
 
 
-def _check_names(path: epath.Path, names: list[str]) -> None:
-    """Refuses two columns of one name, since only one of them could be read."""
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+def _check_names(where: str, names: list[str]) -> None:
+    """Refuses two columns of one name, since only one of them could be read; "_" and "" are no names."""
+    twice = [name for name, count in Counter(names).items() if count > 1 and name.strip("_")]
     if twice:
         raise UserError(
-            f"{path}: several columns are called {twice[0]!r}; expected different names, so rename all but one."
+            f"{where}: several columns are called {twice[0]!r}; expected different names, so rename all but one."
         )
 
 
@@ -226,7 +245,7 @@ def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     with _opened(path) as file:
         with _sound(path, "not a parquet file"):
             source = parquet.ParquetFile(file)
-        _check_names(path, source.schema_arrow.names)
+        _check_names(str(path), source.schema_arrow.names)
         batches, number = source.iter_batches(batch_size=_PARQUET_ROWS), 0
         while True:
             with _sound(path, "damaged parquet file"):
@@ -248,6 +267,8 @@ def _sound(path: epath.Path, otherwise: str) -> Iterator[None]:
     except gzip.BadGzipFile:  # An OSError, too.
         raise
     except (pyarrow.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # The system's: nothing is wrong with the file.
         raise UserError(f"{path}: {otherwise} ({' '.join(str(error).split())}).") from error
 
 
@@ -255,7 +276,7 @@ def _batch_rows(batch: pyarrow.RecordBatch) -> list[dict[str, Any] | RowError]:
     """Returns the rows of a batch, one by one if a value that is no Python value spoils all of them."""
     try:
         return batch.to_pylist()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         if len(batch) > 1:
             return [row for i in range(len(batch)) for row in _batch_rows(batch.slice(i, 1))]
         bytes_ = isinstance(error, UnicodeDecodeError)

@@ -62,7 +62,7 @@ def _message(item: Any) -> dict[str, str]:
     """Returns a message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
     if not isinstance(item, dict):
         raise RowError("bad message", f"expected an object, got {type(item).__name__}")
-    role = _role(item)
+    role = role_of(item)
     content, other = item.get("content"), item.get("value")
     content = other if is_missing(content) else content
     if role not in _ROLES or not isinstance(content, str):
@@ -80,8 +80,12 @@ def _message(item: Any) -> dict[str, str]:
     return message | {"reasoning_content": reasoning} if reasoning else message
 
 
-def _role(item: dict[str, Any]) -> Any:
-    """Returns `role`, or the role that ShareGPT's `from` means; `from` may have other names beside a role."""
+def role_of(item: dict[str, Any]) -> Any:
+    """Returns `role`, or the role that ShareGPT's `from` means; `from` may have other names beside a role.
+
+    Raises:
+      RowError: `from` is no text, or the two differ.
+    """
     sender = item.get("from")
     if not is_missing(sender) and not isinstance(sender, str):
         raise RowError("bad message", f"from: expected text, got {type(sender).__name__}")
@@ -99,15 +103,21 @@ def says_more(item: dict[str, Any]) -> str | None:
 
 def _says_something(name: str, value: Any) -> bool:
     """Returns whether a field says something: null, empty, a weight of 1 and the permission to train on it do not."""
+    if name == "loss" and isinstance(value, float):
+        return value == 0  # Another number was measured.
     if name in ("weight", "train", "loss"):
         return not is_missing(value) and value != 1
     return not is_missing(value) and value is not False and value not in ("", [], {})
 
 
 def thought_fields(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields of a message that may hold its thinking and hold something."""
+    """Returns the fields of a message that may hold its thinking and hold something; `thinking: true` is a switch."""
     found = {name: item.get(name) for name in _REASONING}
-    return {k: v for k, v in found.items() if not is_missing(v) and v not in ("", [], {})}
+    return {
+        name: value
+        for name, value in found.items()
+        if not is_missing(value) and not isinstance(value, bool) and value not in ("", [], {})
+    }
 
 
 def thoughts_of(item: dict[str, Any], role: str) -> str:
@@ -125,7 +135,7 @@ def thoughts_of(item: dict[str, Any], role: str) -> str:
         raise RowError("bad message", f"{names}: a message of {role!r} has no thinking")
     if not all(isinstance(text, str) for text in texts):
         raise RowError("bad message", f"{names}: expected text")
-    if any(text != texts[0] for text in texts):
+    if any(text.strip() != texts[0].strip() for text in texts):
         raise RowError("bad message", f"{names} differ, and a message has one thinking")
     return texts[0] if texts[0].strip() else ""
 

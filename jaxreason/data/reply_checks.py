@@ -79,7 +79,10 @@ def cuts_reply(reply: dict[str, str], rendered: str, rest: str) -> bool:
     whole, content = _squeezed(rendered), _squeezed(reply["content"])
     # The template's own beginning of a thought is before `rendered` if it belongs to the prompt.
     content = content if content in whole else content.removeprefix(_OPEN)
-    return len(_squeezed(rest)) > len(whole.rpartition(content)[2])
+    thought = _squeezed(reply.get("reasoning_content") or "")
+    begin = whole.find(thought) + len(thought) if thought in whole else 0
+    end = whole.find(content, begin) + len(content)
+    return len(whole) - len(_squeezed(rest)) < end
 
 
 def check_history(messages: Sequence[dict[str, str]], rendered: str) -> None:

@@ -25,6 +25,9 @@ from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local
 from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
+_WARNED: set[tuple[str, int]] = (
+    set()
+)  # Folders and their ordinary stop tokens, of which a warning has been given.
 
 
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
@@ -278,7 +281,8 @@ class Tokenizer:
     def _warn_of_ordinary_stops(self) -> None:
         """Warns of stop ids that are often a mistake: a LlamaConfig writes 2 if nobody says otherwise."""
         for token in self._ordinary_stops:
-            if self.stop_tokens[token] is not None:
+            if self.stop_tokens[token] is not None and (self.name, token) not in _WARNED:
+                _WARNED.add((self.name, token))
                 _LOG.warning(
                     "%s: every reply ends at %r (%d), an ordinary token: eos_token_id in config.json or "
                     "generation_config.json names it",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,10 @@ class WantedSamples:
         return [place for place in places if place not in self.job.problems]
 
     def reply(
-        self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any
+        self, place: int, sample: int, tokens, text: str, reason: str, prompt=None, **extra: Any
     ) -> EvalReply:
-        """Returns the reply to question `place`."""
-        prompt = self.job.prompts[place]
+        """Returns the reply to question `place`; `prompt` has the tokens before it, if not the job's."""
+        prompt = self.job.prompts[place] if prompt is None else prompt
         return EvalReply(self.job.items[place], sample, prompt, tokens, text, reason, extra)
 
 
@@ -149,5 +149,5 @@ def _choose_some(
         reason = f"error: {error}" if error else "choice"
         told = {"choices": list(texts), "choice_logprobs": logprobs}
         for sample in np.flatnonzero(one.mask[place]).tolist():
-            made = one.reply(place, sample, scored[best][1], texts[best], reason, **told)
-            yield replace(made, prompt_tokens=scored[best][0])
+            prompt, tokens = scored[best]
+            yield one.reply(place, sample, tokens, texts[best], reason, prompt, **told)

@@ -40,10 +40,13 @@ def read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
         raise UserError(
             "rope_parameters.partial_rotary_factor: rotating a part of each head cannot be honoured."
         )
-    names = {settings.pop("rope_type", None), settings.pop("type", None)} - {None}
-    if len(names) > 1:
-        raise UserError(f"rope_scaling: rope_type and type disagree: {sorted(names)}.")
-    rope_type = names.pop() if names else "default"
+    names = [settings.pop(name, None) for name in ("rope_type", "type")]
+    if not all(isinstance(name, str | None) for name in names):
+        raise UserError(f"rope_scaling: rope_type and type: expected text, got {names}.")
+    known = {name for name in names if name is not None}
+    if len(known) > 1:
+        raise UserError(f"rope_scaling: rope_type and type disagree: {sorted(known)}.")
+    rope_type = known.pop() if known else "default"
     if rope_type == "default":
         return theta, None
     if rope_type not in ROPE_SCALING:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxreason.data.examples import Example, prompt_messages
-from jaxreason.data.given_messages import says_more, thought_fields, thoughts_of
+from jaxreason.data.given_messages import role_of, says_more, thought_fields, thoughts_of
 from jaxreason.data.rows import RowError, is_missing
 from jaxreason.data.thoughts import CLOSE, has_thoughts, without_thoughts
 from jaxreason.data.tokenizer import Tokenizer
@@ -18,7 +18,6 @@ from jaxreason.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 REPLIES = "replies"  # The column, and its name in the metadata.
-_OTHER_ROLES = ("system", "user", "tool")
 
 
 class GivenReply(NamedTuple):
@@ -89,12 +88,12 @@ def _message(reply: dict[str, Any]) -> dict[str, str]:
     reason = reply.get("finish_reason")
     if not is_missing(reason) and reason != "stop":
         raise _UnusedError("cut off")  # The model would learn to stop there.
-    content = reply.get("content")
+    content = reply.get("value") if is_missing(reply.get("content")) else reply["content"]
     if not all(isinstance(text, str) for text in (content, *thought_fields(reply).values())):
         raise _UnusedError("not a text")
-    if reply.get("role") in _OTHER_ROLES or says_more(reply):
-        raise _UnusedError("not usable")
     try:
+        if role_of(reply) not in (None, "assistant") or says_more(reply):
+            raise _UnusedError("not usable")
         thoughts = thoughts_of(reply, "assistant")
     except RowError as error:
         raise _UnusedError("not usable") from error

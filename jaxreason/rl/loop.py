@@ -156,8 +156,8 @@ def run_rl(
                         failed = partial(failed_update, collected, made.batches, measured)
                         check(number, numbers, failed)
                         found = validation.measure(number, model, state.params, tokenizer, asked)
-                    numbers |= found or {}
-                    numbers["learning_rate"] = float(rate)
+                    del made, failed  # The next step needs their memory.
+                    numbers |= (found or {}) | {"learning_rate": float(rate)}
                     metrics.write(number, numbers | speed.measures(collected, phases, moved))
                     # The time of what is saved after this line counts for the next step.
                     phases = Phases(*PHASES)

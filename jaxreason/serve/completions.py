@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from itertools import repeat
 from typing import Any
 
 from fastapi import Request as HttpRequest
@@ -277,7 +278,8 @@ class RunningJob:
             return ()
         tokens, logprobs = completion.tokens[start:], completion.logprobs[start:]
         top = completion.top_logprobs[start:] or [()] * len(tokens)
-        places = self._places[choice].take(tokens)
+        # Messages have no `text_offset`.
+        places = repeat(0) if self._job.chat else self._places[choice].take(tokens)
         return tuple(map(TokenLogprob, tokens, logprobs, top, places))
 
 

@@ -51,7 +51,7 @@ def check_verb(call: Call) -> None:
         call = dataclasses.replace(call, config=prepare_questions(call.config, epath.Path(scratch)))
         model = _check_model(call.model)
         if "distill" in call.config:
-            _check_distill(call.section("distill", DistillConfig), call.model, model)
+            _check_distill(call.section("distill", DistillConfig), call.model)
         for name, cls in section_classes(call.config).items():
             if name in call.config and cls is SFTConfig:
                 if waits := _unmade(call.section(name, SFTConfig), scratch):
@@ -89,7 +89,7 @@ def _check_model(config: ModelConfig) -> Model | None:
 
 
 def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: Model | None):
-    tokenizer = _check_tokenizer(name, config.tokenizer or model_config.path, model)
+    tokenizer = _check_tokenizer(name, config.tokenizer or model_config.path)
     if model is not None:
         check_sft(config, model, tokenizer, None)
     examples = _load(config.datasets)
@@ -104,16 +104,16 @@ def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: M
 
 
 def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Model | None):
-    tokenizer = _check_tokenizer(name, model_config.path, model)
+    tokenizer = _check_tokenizer(name, model_config.path)
     if model is not None:
         check_rl(config, model, None, tokenizer)
     _check_prompts(name, config, tokenizer, config.sampler.max_length - config.decoding.max_tokens)
 
 
-def _check_distill(config: DistillConfig, model_config: ModelConfig, model: Model | None):
+def _check_distill(config: DistillConfig, model_config: ModelConfig):
     check_distill(config)
     path = config.teacher.path if config.on_engine else config.tokenizer
-    tokenizer = _check_tokenizer("distill", path or model_config.path, model)
+    tokenizer = _check_tokenizer("distill", path or model_config.path)
     room = config.sampler.max_length - config.decoding.max_tokens if config.on_engine else NO_LIMIT
     _check_prompts("distill", config, tokenizer, room)
 
@@ -141,7 +141,7 @@ def _check_eval(config: EvalConfig, model_config: ModelConfig) -> None:
             )
 
 
-def _check_tokenizer(name: str, path: str, model: Model | None) -> Tokenizer:
+def _check_tokenizer(name: str, path: str) -> Tokenizer:
     tokenizer = load_tokenizer(path)
     ends = ", ".join(f"{tokenizer.show([i])!r} ({i})" for i in tokenizer.stop_ids)
     print(f"{name}: tokenizer of {tokenizer.vocab_size:,} tokens; a reply ends with {ends}")

@@ -67,6 +67,18 @@ def test_a_template_may_end_a_turn_with_an_ordinary_token(make_tokenizer, tmp_pa
         tokenizer.encode_conversation(said("One.\n\nTwo."), None)
 
 
+def test_a_reply_may_occur_again_in_what_the_template_says_after_its_end(make_tokenizer):
+    folder = make_tokenizer("chatml")
+    template = (
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '#' }}"
+        "{% if m.role == 'assistant' %}{{ 'Say yes again' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    (folder / "chat_template.jinja").write_text(template)
+    (folder / "config.json").write_text('{"eos_token_id": 2}')
+    assert learned(load_tokenizer(folder), said("yes")) == "yes#"
+
+
 def test_an_ordinary_token_that_stops_is_said_once_the_tokenizer_is_loaded(make_tokenizer, caplog):
     with caplog.at_level(logging.WARNING):
         load_tokenizer(make_tokenizer("chatml", config={"eos_token_id": 2}))

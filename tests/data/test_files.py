@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 
@@ -5,6 +6,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from jaxreason.data import file_rows
 from jaxreason.data.examples import load_examples
 from jaxreason.data.file_rows import READERS, read_files
 from jaxreason.data.rows import DropLog
@@ -203,6 +205,43 @@ def test_a_quote_that_a_later_one_closes_drops_the_rows_between_and_names_them(
     bad = rows[1]
     assert (bad.number, bad.problem.reason) == (3, "wrong quotes")
     assert "lines 3 to 5" in bad.problem.detail
+
+
+def test_blanks_behind_a_closing_quote_are_left_out(tmp_path, make_config):
+    (tmp_path / "a.csv").write_text('question,answer\n"Q0" ,"A0"\t\n"Q"1 ,A1\n')
+    first, second = read_files(make_config(tmp_path / "a.csv"))
+    assert first.columns == {"question": "Q0", "answer": "A0"}
+    assert second.problem.reason == "wrong quotes" and "(line 3)" in second.problem.detail
+
+
+def test_columns_that_are_passed_over_may_have_one_name(tmp_path, make_config):
+    (tmp_path / "a.csv").write_text("Q,x,y,A\n")
+    options = {"columns": "question,_,_,answer"}
+    (found,) = columns(make_config(tmp_path / "a.csv", options=options))
+    assert (found["question"], found["answer"]) == ("Q", "A")
+    options = {"columns": "question,answer,answer,id"}
+    with pytest.raises(UserError, match=r"options\.columns: .*'answer'"):
+        columns(make_config(tmp_path / "a.csv", options=options))
+
+
+def test_a_date_that_python_has_not_drops_its_row_alone(tmp_path, make_config):
+    days = pyarrow.array([0, 3_000_000], pyarrow.int32()).cast(pyarrow.date32())
+    table = pyarrow.table({"question": ["Q0", "Q1"], "answer": ["A0", "A1"], "day": days})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    first, second = read_files(make_config(tmp_path / "a.parquet"))
+    assert first.columns["question"] == "Q0" and second.problem.reason == "unreadable"
+
+
+def test_an_error_of_the_system_does_not_call_a_file_damaged(tmp_path, make_config, monkeypatch):
+    parquet.write_table(pyarrow.table({"question": ["Q"], "answer": ["A"]}), tmp_path / "a.parquet")
+
+    def refused(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(file_rows.parquet, "ParquetFile", refused)
+    with pytest.raises(OSError, match="Too many") as caught:
+        columns(make_config(tmp_path / "a.parquet"))
+    assert not isinstance(caught.value, UserError)
 
 
 def test_quotes_within_quotes_and_within_words_are_text(tmp_path, make_config):

@@ -155,6 +155,7 @@ def test_an_architecture_survives_the_way_to_hugging_face_and_back(config):
             "mrope_section",
         ),
         (dict(rope_scaling=dict(rope_type="linear", type="yarn", factor=2.0)), "disagree"),
+        (dict(rope_scaling=dict(rope_type=["yarn"], factor=2.0)), "expected text"),
         (
             dict(rope_parameters=dict(rope_type="default", partial_rotary_factor=0.5)),
             "partial_rotary_factor",

@@ -79,6 +79,12 @@ def found_of(folder, replies, thinking=None, characters="01 ?", template=None):
         ({"content": "0", "tool_calls": [], "weight": 1, "train": True, "refusal": None}, "used"),
         ({"content": "0", "role": "assistant", "thinking": "", "reasoning": None}, "used"),
         ({"content": "0", "finish_reason": float("nan"), "cot": float("nan")}, "used"),
+        ({"content": "0", "thinking": True, "loss": 1.25}, "used"),
+        ({"content": "0", "thinking": False, "reasoning": "1", "cot": " 1"}, "not encodable"),
+        ({"content": "0", "loss": 0}, "not usable"),
+        ({"content": "0", "from": "human"}, "not usable"),
+        ({"content": "0", "role": "critic"}, "not usable"),
+        ({"value": "0", "from": "gpt"}, "used"),
     ],
 )
 def test_every_given_reply_is_used_or_counted_by_why_it_is_not(reply, why, tmp_path):

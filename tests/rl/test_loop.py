@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import gc
 import os
 import shutil
 import signal
+import weakref
 
 import failing_tasks
 import jax
@@ -157,6 +159,24 @@ def test_an_update_is_dispatched_whole_and_waits_for_the_devices_once(
     assert [x for x in second if x != "fetch"] == ["pass", "pass", "update", "update", "get"]
     assert "fetch" not in second[: second.index("get")]
     assert second.count("fetch") == len(second) - second.index("get") - 1
+
+
+def test_no_batch_and_no_reply_of_the_step_before_takes_memory_during_an_update(
+    inputs, tmp_path, monkeypatch
+):
+    base, questions = inputs
+    earlier, pack = [], loop.pack_batches
+
+    def watch(config, programs, mesh, collected):
+        gc.collect()
+        assert [ref() for ref in earlier if ref() is not None] == []
+        packed, batches = pack(config, programs, mesh, collected)
+        earlier.extend(map(weakref.ref, [collected, *jax.tree.leaves(batches)]))
+        return packed, batches
+
+    monkeypatch.setattr(loop, "pack_batches", watch)
+    run(rl_config(questions, num_steps=3), base, tmp_path)
+    assert len(earlier) > 3
 
 
 def test_the_advantages_in_the_file_are_those_of_the_rewards_in_the_file(finished):
