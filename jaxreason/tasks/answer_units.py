@@ -116,7 +116,9 @@ def units_clash(gold: str, answer: str) -> bool:
     words = (_words_behind(gold if units[0] is None else answer) or "").replace(
         r"\circ", " degree "
     )
+    words = re.split(r"(?i)\bper\b", words)[0]
     named = [word for word in re.findall("[A-Za-z]{2,}", words) if not re.fullmatch(FILLERS, word)]
+    named = [word for word in named if word.lower() not in POWERS]
     return bool(named) and not any(_known(word) for word in named)
 
 

@@ -13,7 +13,7 @@ from jaxreason.tasks.answer_words import TEXT, WORDS
 from jaxreason.tasks.degree_angles import in_radians
 from jaxreason.tasks.foreign_notations import ASIAN_CHANGE, without_unicode
 from jaxreason.tasks.latex_rewrites import REWRITES
-from jaxreason.tasks.number_words import SCALES, SMALL, TENS, in_digits
+from jaxreason.tasks.number_words import ORDINALS, SCALES, SMALL, TENS, in_digits
 from jaxreason.tasks.value_sizes import computes_too_much
 
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
@@ -21,7 +21,8 @@ NUMBER_WORD = rf"(?:{'|'.join(SMALL[1:] + TENS)}|hundred|thousand|million|billio
 WRONG = "wrong|incorrect|false|invalid|mistaken?"
 GROWING = (
     "dozen|score|squared|cubed|hundreds?|thousands?|half|halves|thirds|fourths|fifths|sixths|sevenths|eighths"
-    "|ninths|tenths?|hundredths?|thousandths?|[mbtrMBTR]r?illi(?:onen|arden?)|lakhs?|crores?|factorial"
+    "|ninths|tenths?|hundredths?|thousandths?|[mbtrMBTR]r?illi(?:onen|arden?)|lakhs?|crores?|factorial|quadrillions?|quintillions?|grand|fold|doubled|tripled|quadrupled"
+    f"|{ORDINALS}"
     "|(?:at|the)\\s+(?:least|most)|below\\s+(?:zero|freezing)|to\\s+the\\s+(?:power|\\w+th|third)"
     "|out\\s+of|(?:or|and)\\s+(?:more|less|fewer|greater|higher|lower|above|below|under|over|so|up|larger|smaller"
     f"|another)|(?:or|and|but|not|nor|to|by|plus|minus|times|over)\\s+(?:a\\s+)?{NUMBER_WORD}"

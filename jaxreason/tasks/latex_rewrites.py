@@ -62,14 +62,12 @@ def unwrapped(match: re.Match) -> str:
 
 
 # Names whose order in a list says nothing; "True and False" may be answers to two questions.
-LISTED = (
-    r"(?:[IVX]+|[A-Z]|(?!(?:Yes|No|True|False|Even|Odd|Both|Neither|None|All|Only)\b)[A-Z][a-z]+)"
-)
+LISTED = r"(?>(?:[IVX]+|[A-Z])(?![A-Za-z])|(?!(?:Yes|No|True|False|Even|Odd|Both|Neither|None|All|Only)\b)[A-Z][a-z]+)"
 
 
 def word_list(match: re.Match) -> str:
     r"""Returns `\text{I and III}` as `\text{I}, \text{III}`."""
-    return ", ".join(rf"\text{{{name}}}" for name in re.split(r",?\s+(?:and|or)\s+|,\s*", match[1]))
+    return ", ".join(rf"\text{{{name}}}" for name in re.split(r",?\s+and\s+|,\s*", match[1]))
 
 
 def joined_lines(match: re.Match) -> str:
@@ -120,7 +118,7 @@ REWRITES = [
             r"\\text{th}",
         ),
         (
-            rf"^\s*{TEXT}\{{\s*({LISTED}(?:,\s*{LISTED})*,?\s+(?:and|or)\s+{LISTED})\s*\}}\s*\.?$",
+            rf"^\s*{TEXT}\{{\s*({LISTED}(?:,\s*{LISTED})*,?\s+and\s+{LISTED})\s*\}}\s*\.?$",
             word_list,
         ),
         (r"^\s*[A-Za-z]\s*\\approx\s*(?=-?[\d.])", ""),

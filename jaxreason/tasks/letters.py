@@ -49,6 +49,7 @@ from jaxreason.tasks.letter_texts import (
 from jaxreason.tasks.reply_text import last_boxed
 
 MAX_OPTION = 1000  # Characters of a listed option that are read.
+MOST_BOXES = 20  # Of boxes that a reply calls wrong.
 
 
 def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) -> str | None:
@@ -126,14 +127,21 @@ def first_statement(statements: Iterator[Statement]) -> Statement | None:
 
 def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
     r"""Returns the last box that holds one letter, several, or the text of a choice."""
-    box = last_boxed(text)
-    if box is None:
-        return None
-    start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
-    if (opened := text.rfind("\\boxed", 0, start)) > 0 and (
-        REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
-    ):
-        return boxed(text[:opened], labels, texts)
+    for _ in range(MOST_BOXES):
+        box = last_boxed(text)
+        if box is None:
+            return None
+        start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
+        opened = text.rfind("\\boxed", 0, start)
+        refuted = REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
+        if opened <= 0 or not refuted:
+            return letter_in_box(box, start, labels, texts)
+        text = text[:opened]
+    return None
+
+
+def letter_in_box(box: str, start: int, labels: Labels, texts: Sequence[str]) -> Statement | None:
+    """Returns the letter, the letters or the choice that a box holds, which begins at `start`; None for others."""
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
     match = re.fullmatch(rf"\(?({labels.any_case})\)?[.:]?", bare)

@@ -64,7 +64,7 @@ ANSWER_LINE = re.compile(
 # A line with the answer, and what may stand below it without changing it.
 GIVEN = re.compile(
     rf"(?im)^[ \t#*_]*+(?:the\s+)?(?:final\s+)?answer[ *_]{{0,9}}(?:[:\n]|is\b)[\s*_]{{0,9}}"
-    rf"\$?({NUMERAL})[*$%_]*(?:[ ]+[a-z]+){{0,3}}[.*_ ]*$"
+    rf"\$?({NUMERAL})[*$%_]{{0,9}}+(?:[ ]+[a-z]+){{0,3}}[.*_ ]{{0,99}}+$"
 )
 BELOW = re.compile(r"(?i)\s*(?:\(|[*_#\s]*(?:explanation|note|reason\w*|check|verification)\b)")
 CHANGES = re.compile(

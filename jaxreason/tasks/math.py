@@ -30,7 +30,7 @@ from jaxreason.tasks.value_sizes import is_gigantic
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
 
-NEGATED = re.compile(rf"\s*(?:{TEXT}\{{\s*)?(?:not|never|neither)\b")
+NEGATED = re.compile(rf"\s*(?:{TEXT}\{{\s*)?(?:not|never|neither)\b", re.I)
 RESIDUE = re.compile(r"^(?:[a-z]\s*\\equiv\s*)?(\d+)\s*\\pmod\s*(?:\{\s*\w+\s*\}|\w)$")
 
 
@@ -130,10 +130,17 @@ def _json_texts(text: str) -> list[str]:
 
 
 def grade(example: Example, answer: str, strict: bool = False) -> float:
-    """Returns 1.0 if the extracted answer equals the gold one, else 0.0; a very long answer is not read."""
+    """Returns 1.0 if the extracted answer equals the gold one, else 0.0; one that is very long or deep is not read."""
     gold = gold_answer(example)
     if len(answer) > MOST_CHARACTERS + 3 * len(gold):
         return 0.0
+    try:
+        return float(_is_right(example, gold, answer, strict))
+    except RecursionError:  # Hundreds of powers of powers.
+        return 0.0
+
+
+def _is_right(example: Example, gold: str, answer: str, strict: bool) -> bool:
     gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
     answer = with_variable_of(gold, answer)
     if re.search(r"\d", gold):
@@ -142,11 +149,11 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
     rules = Rules(strict, asked(example), str(metadata.get("unit") or ""))
     tolerance = metadata.get("error")
     if tolerance and within_tolerance(gold, answer, float(str(tolerance).split(",")[0]), rules):
-        return 1.0
+        return True
     if metadata.get("is_multiple_answer") in (True, "True", "true"):
         match = partial(match_named, question=rules.question)
-        return float(same_list(gold, answer, lambda a, b: same(a, b, rules), match))
-    return float(same_answer(gold, answer, rules))
+        return same_list(gold, answer, lambda a, b: same(a, b, rules), match)
+    return same_answer(gold, answer, rules)
 
 
 def same_answer(gold: str, answer: str, rules: Rules) -> bool:

@@ -35,8 +35,17 @@ _LOW = rf"(?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{'|'.join(SMALL[1:10])})\b)?|{'|'.j
 _HIGH = rf"{_LOW}(?:[\s-]+hundred\b(?:(?:\s+and)?\s+{_LOW})?)?"
 _WHOLE = rf"{_HIGH}(?:\s+(?:{'|'.join(SIZES)})\b(?:,?(?:\s+and)?\s+{_HIGH})?){{0,4}}"
 _PART = rf"(?:(?P<above>an?|{_LOW})[\s-]+)?(?P<below>{'|'.join(PARTS)})(?P<many>s?)\b"
+# Ordinals, which are parts of a whole, and other words that change the number before them.
+ORDINALS = (
+    r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|[a-z]*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)tie"
+    r"|hundred|thousand|[a-z]+illion)ths?"
+)
+CHANGING = (
+    rf"{ORDINALS}|halves|thirds|quarters|squared|cubed|doubled|tripled|quadrupled|fold|factorial|score|grand"
+    r"|dozens|couple|pairs|percent|below|negative|[a-z]+illion[a-z]*"
+)
 # "three of them", "one to one" and "two point five" are no numbers of things.
-_NO_THING = rf"of|to|or|and|at|in|by|on|plus|minus|times|point|more|less|{'|'.join(SMALL + TENS)}"
+_NO_THING = rf"of|to|or|and|at|in|by|on|plus|minus|times|point|more|less|{CHANGING}|{'|'.join(SMALL + TENS)}"
 _THINGS = rf"(?P<things>(?:\s+(?!(?:{_NO_THING})\b)[A-Za-z]{{2,}}){{0,2}})"
 SPELLED = re.compile(
     rf"(?i)^\s*(?:{TEXT}\{{\s*)?(?P<sign>(?:negative|minus)\s+)?"

@@ -22,7 +22,7 @@ GROUPED = re.compile(
 # With a common space, 2 100 may be two numbers. Nothing else is meant by a group that begins with a zero, or by a
 # number that ends the text after "is", "=" or a currency.
 SPACED_GROUPS = re.compile(
-    r"(?<![\d.,] )(?<![\d.,])\d{1,3}(?: \d{3})*(?: 0\d\d)(?: \d{3})*(?![\d/]| \d)"
+    r"(?<![\d.,] )(?<![\d.,])\d{1,3}(?=(?: \d{3}){0,9}? 0\d\d)(?: \d{3}){1,10}+(?![\d/]| \d)"
     r"|(?:(?<=\bis )|(?<=[=:] )|(?<=[=$\u20ac\u00a3*]))[-\u2212]?\d{1,3}(?: \d{3})+(?=[\s.!*$)]*$)"
 )
 SCIENTIFIC = re.compile(r"(?<![\w.^])(\d{1,20}(?:\.\d{1,20})?)[eE]([-+]?\d{1,2})(?!\w|\.\d)")

@@ -2,7 +2,7 @@
 
 import re
 
-from jaxreason.tasks.number_words import SMALL, TENS, whole_number
+from jaxreason.tasks.number_words import CHANGING, SMALL, TENS, whole_number
 
 SCALES = ("billion", "million", "thousand")
 _ONE = "|".join(SMALL)
@@ -13,10 +13,7 @@ _SMALL = rf"(?:(?:{_TEN})(?:[-\s]+(?:{_ONE}))?|{_ONE})"
 _MIDDLE = rf"(?:(?:{_SMALL}|an?)\s+hundred(?:\s+(?:and\s+)?{_SMALL})?|{_SMALL})"
 _GREAT = "".join(rf"(?:(?:{_MIDDLE}|an?)\s+{scale}\b\s*(?:and\s+)?)?" for scale in SCALES)
 # Words that may follow as a unit; those that make another number of it are left out.
-_UNIT = (
-    rf"(?!{NUMBER_WORD}|(?:or|and|to|point|times|by|over|plus|minus|less|more|of|squared|cubed"
-    r"|percent|halves|thirds|[a-z]+ths?|dozens|couple)\b)[a-z]+"
-)
+_UNIT = rf"(?!{NUMBER_WORD}|(?:or|and|to|point|times|by|over|plus|minus|less|more|of|{CHANGING})\b)[a-z]+"
 SPOKEN = re.compile(
     rf"\s*(minus\s+|negative\s+)?({_GREAT}(?:{_MIDDLE})?)\b(?:\s+{_UNIT}){{0,2}}\s*[.!]?\s*",
     re.IGNORECASE,

@@ -77,6 +77,7 @@ PER = re.compile(
     r"^\s*/\s*(?=(?:day|hour|hr|week|month|year|yr|minute|min|second|sec|person|mile|pound|lb)s?\b)(?!.*\d)"
 )
 END = re.compile(r"</s>|<\|\w+\|>")  # Of a reply, as some models write it.
+LONGEST = 2000  # Characters of a place that are read.
 BASE_TEN = re.compile(r"(?<=\d)_\s*\{?(?:10|\\text\s*\{\s*ten\s*\})\}?(?!\d)")
 
 
@@ -86,6 +87,7 @@ def stated_number(part: str) -> str | None:
     If the place contains something other than one number (`3/4`, `3, 4`, `5)(6)(7`), it is returned as it is, and then
     equals no number.
     """
+    part = re.sub(r"[ \t\r\n]+", " ", part[:LONGEST])
     side = END.split(clean(part))[0].rpartition("=")[2]
     side = side.strip("_ ") if side.rstrip().endswith("_") else side
     side = BASE_TEN.sub("", SPACED.sub(lambda m: m[0].replace(" ", ""), side))

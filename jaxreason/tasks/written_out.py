@@ -27,6 +27,9 @@ NESTED = re.compile(r"\\frac\s*\{[^{}]*(?:/|\d\.\d|\\frac\s*\{\s*-?\d+\s*\}\s*\{
 DECIMAL_BELOW = re.compile(
     r"\\frac\s*\{\s*-?[\d.]+\s*\}\s*\{\s*[\d.]*\.[\d.]*\s*\}|\d/\d*\.\d|\.\d+/\d"
 )
+DERIVATIVE = re.compile(
+    r"\\frac\s*\{\s*(?:d|\\partial)(?![a-z]{2})[^{}]{0,9}\}\s*\{\s*(?:d|\\partial)\s*[a-z]"
+)
 PRODUCT = re.compile(
     r"\d\s*(?:\\cdot|\\times|\*|\\div)\s*[(\d]|\)\s*\(\s*-?[\d.]+\s*\)|-\s*\(?\s*-"
 )
@@ -48,6 +51,8 @@ def operations(answer: str) -> set[str]:
         int(m[2] or m[4]) and int(m[1] or m[3]) % int(m[2] or m[4]) == 0 for m in fractions(text)
     ):
         found.add("division")
+    if DERIVATIVE.search(text):
+        found.add("derivative")
     if PRODUCT.search(text):
         found.add("product")
     if NESTED.search(text) or DECIMAL_BELOW.search(text):

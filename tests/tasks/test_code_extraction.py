@@ -125,7 +125,7 @@ def test_text_that_is_hard_to_parse_takes_no_time_and_raises_nothing(unit, lead)
     start = time.monotonic()
     for length in (15_000, 100_000):
         find_code((lead + unit * length)[:length], "f")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,11 @@ SLOW_TO_READ = {
 def test_short_answers_that_mean_nothing_are_soon_found_to_be_wrong(task):
     example = dataclasses.replace(example_of(task), answer=r"\frac{\sqrt{3}}{2}")
     units = UNITS | SLOW_TO_READ
-    items = [(example, rf"\boxed{{{(unit * 380)[:380]}}}") for unit in units.values()]
+    texts = {name: (unit * 380)[:380] for name, unit in units.items()}
+    texts["names"] = r"\text{" + "I, " * 120 + "I}"
+    items = [(example, rf"\boxed{{{text}}}") for text in texts.values()]
     with VerifierPool(2, FAR_TOO_LONG_S) as pool:
-        verdicts = dict(zip(units, pool.score(task, items), strict=True))
+        verdicts = dict(zip(texts, pool.score(task, items), strict=True))
     assert {name: v.error for name, v in verdicts.items() if v.error} == {}
     assert {name for name, v in verdicts.items() if v.scores["accuracy"]} == set()
 

