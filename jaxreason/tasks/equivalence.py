@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from jaxreason.tasks.answer_labels import clash, match_named
-from jaxreason.tasks.answer_lists import NAME, is_group, sides_of, split_list, unlabel
+from jaxreason.tasks.answer_lists import (
+    NAME,
+    is_group,
+    sides_of,
+    split_list,
+    split_outside,
+    unlabel,
+)
+from jaxreason.tasks.answer_names import is_name, is_of_other_value
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_symbols import kept_apart
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
@@ -116,9 +124,13 @@ def members_of(text: str) -> list[str]:
 def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
     """Compares equations: first as a whole, then the values of a name, `x = 2 + 3 = 5`."""
     golds, answers = sides_of(gold), sides_of(answer)
+    if (len(answers) > 1 or rules.strict) and has_comma(answer) and not has_comma(gold):
+        return False  # x=5, y=3
     if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
         return True
     if len(answers) > 1 and (contradicts(answers) or clash(gold, answer, rules.origins)):
+        return False
+    if rules.strict and len(answers) > 1 and gives_other_value(answers, rules):
         return False
     value = answers[-1]
     if len(answers) > 1 and re.fullmatch(NAME, value) and is_constant(answers[-2]):
@@ -130,6 +142,31 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
         return any(same_side(side, value, rules) for side in constants)
     bare = unlabel(gold)
     return bare != gold and same_side(bare, value, rules)
+
+
+def has_comma(text: str) -> bool:
+    """Returns whether a text has a comma outside brackets that is none of thousands."""
+    return len(split_outside(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text), ",")) > 1
+
+
+def gives_other_value(sides: list[str], rules: Rules) -> bool:
+    """Returns whether a chain `2x = 4 + 1 = 5` gives the value of 2x, and neither a name nor the question has 2x."""
+    *firsts, value = sides
+    if any(is_name(side, value) for side in firsts):
+        return False
+    return any(
+        is_of_other_value(side, value)
+        and not (set(side) & set(rules.origins) or is_asked(side, rules))
+        for side in firsts
+    )
+
+
+def is_asked(side: str, rules: Rules) -> bool:
+    """Returns whether the question has a side of an equation, and not only as a part of another expression."""
+    parts = map(re.escape, re.sub(r"[\s{}]", "", side))
+    written = r"[\s{}]*".join(parts).replace(r"\\[\s{}]*f[\s{}]*r", r"\\[dt]?f[\s{}]*r")
+    around = rf"(?<![\w+*/^=<>\\-])(?<![+*/^=<>-]\s){written}(?![\s{{}}]*[+*/^=<>-]|\w)"
+    return re.search(around, rules.question) is not None
 
 
 def contradicts(sides: list[str]) -> bool:
