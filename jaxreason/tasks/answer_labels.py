@@ -3,7 +3,7 @@ r"""Names before values: `x=1, y=2`, `AB=9`. Values are compared with those of t
 import re
 
 from jaxreason.tasks.answer_lists import NAME, Same, match_all, sides_of
-from jaxreason.tasks.answer_names import is_name, symbols_of
+from jaxreason.tasks.answer_names import is_name, is_of_other_value, symbols_of
 
 COORDINATES = set("xyz")
 # Notations of one name: the length of a segment, a probability, a mean.
@@ -122,6 +122,28 @@ def _other_argument(gold: str, answer: str) -> bool:
     names = [_spelled(_name(sides_of(text)) or "") for text in (gold, answer)]
     found = [re.fullmatch(r"([A-Za-z])\(([A-Z,]+)\)", name) for name in names]
     return all(found) and found[0][1] == found[1][1] and found[0][2] != found[1][2]
+
+
+def gives_other_value(sides: list[str], question: str, origins: dict[str, str]) -> bool:
+    """Returns whether a chain `2x = 4 + 1 = 5` gives the value of 2x, and neither a name nor the question has 2x."""
+    *firsts, value = sides
+    if any(is_name(side, value) for side in firsts):
+        return False
+    return any(
+        is_of_other_value(side, value)
+        and not (set(side) & set(origins) or is_asked(side, question))
+        for side in firsts
+    )
+
+
+def is_asked(side: str, question: str) -> bool:
+    """Returns whether a question has a side of an equation, and not only as a part of another expression."""
+    parts = re.findall(r"\\[A-Za-z]+|[^\s{}]", side)
+    written = r"[\s{}]*".join(
+        r"\\[dt]?frac" if part == r"\frac" else re.escape(part) for part in parts
+    )
+    around = rf"(?<![\w+*/^=<>\\-])(?<![+*/^=<>-]\s){written}(?![\s{{}}]*[+*/^=<>-]|\w)"
+    return re.search(around, question) is not None
 
 
 def match_named(wanted: list[str], found: list[str], same: Same, question: str = "") -> bool:

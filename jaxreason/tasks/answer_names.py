@@ -36,9 +36,9 @@ OPERATIONS = re.compile(
 )
 VARIABLE = re.compile(_LETTER)
 COMMAND = re.compile(rf"(?!{_GREEK})\\[A-Za-z]+")
-# Words, products of points, functions, areas and remainders: theirs may be the value that was asked for.
+# Words, products of points, functions, areas, remainders and sums: theirs may be the value that was asked for.
 OTHER_NOTATION = re.compile(
-    r"(?<![\\A-Za-z])[A-Za-z]{2}|\\pi(?![A-Za-z])|mod(?![A-Za-z])|[CP]\s*_"
+    r"(?<![\\A-Za-z])[A-Za-z]{2}|\\pi(?![A-Za-z])|mod(?![A-Za-z])|[CP]\s*_|\\(?:sum|prod|int)"
     rf"|(?:(?<![\\A-Za-z])[A-Zfghpq]|{_GREEK})\s*\("
 )
 LIMIT = re.compile(r"\\lim(?![A-Za-z])\s*_\s*\{[^{}]*\}[^,;]*")

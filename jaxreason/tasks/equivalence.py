@@ -9,16 +9,8 @@ import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from jaxreason.tasks.answer_labels import clash, match_named
-from jaxreason.tasks.answer_lists import (
-    NAME,
-    is_group,
-    sides_of,
-    split_list,
-    split_outside,
-    unlabel,
-)
-from jaxreason.tasks.answer_names import is_name, is_of_other_value
+from jaxreason.tasks.answer_labels import clash, gives_other_value, match_named
+from jaxreason.tasks.answer_lists import NAME, has_comma, is_group, sides_of, split_list, unlabel
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_symbols import kept_apart
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
@@ -55,6 +47,7 @@ def numeral(text: str) -> Fraction | None:
 RATIO = re.compile(r"\d+(?::\d+){2,}")
 CLOCK_OF_THREE = re.compile(r"\d{1,2}:\d\d:\d\d")
 TEMPERATURE = re.compile(r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])")
+DERIVATIVE = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*\(([1-4])\)\s*\}(?=\s*\()")  # f^{(3)}(x)
 PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # Minutes of an angle, or feet.
 
 
@@ -89,6 +82,7 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
     """Returns whether two tidied answers are equal. Raises what sympy raises."""
     if gold == answer:
         return True
+    gold, answer = (DERIVATIVE.sub(lambda m: "'" * int(m[1]), text) for text in (gold, answer))
     apart = kept_apart(gold, answer, rules.question)
     if apart is None:
         return False
@@ -130,7 +124,7 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
         return True
     if len(answers) > 1 and (contradicts(answers) or clash(gold, answer, rules.origins)):
         return False
-    if rules.strict and len(answers) > 1 and gives_other_value(answers, rules):
+    if rules.strict and gives_other_value(answers, rules.question, rules.origins):
         return False
     value = answers[-1]
     if len(answers) > 1 and re.fullmatch(NAME, value) and is_constant(answers[-2]):
@@ -142,31 +136,6 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
         return any(same_side(side, value, rules) for side in constants)
     bare = unlabel(gold)
     return bare != gold and same_side(bare, value, rules)
-
-
-def has_comma(text: str) -> bool:
-    """Returns whether a text has a comma outside brackets that is none of thousands."""
-    return len(split_outside(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text), ",")) > 1
-
-
-def gives_other_value(sides: list[str], rules: Rules) -> bool:
-    """Returns whether a chain `2x = 4 + 1 = 5` gives the value of 2x, and neither a name nor the question has 2x."""
-    *firsts, value = sides
-    if any(is_name(side, value) for side in firsts):
-        return False
-    return any(
-        is_of_other_value(side, value)
-        and not (set(side) & set(rules.origins) or is_asked(side, rules))
-        for side in firsts
-    )
-
-
-def is_asked(side: str, rules: Rules) -> bool:
-    """Returns whether the question has a side of an equation, and not only as a part of another expression."""
-    parts = map(re.escape, re.sub(r"[\s{}]", "", side))
-    written = r"[\s{}]*".join(parts).replace(r"\\[\s{}]*f[\s{}]*r", r"\\[dt]?f[\s{}]*r")
-    around = rf"(?<![\w+*/^=<>\\-])(?<![+*/^=<>-]\s){written}(?![\s{{}}]*[+*/^=<>-]|\w)"
-    return re.search(around, rules.question) is not None
 
 
 def contradicts(sides: list[str]) -> bool:

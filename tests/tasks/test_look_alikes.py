@@ -217,6 +217,12 @@ z=5 != |z|=5
 \max f=3 != \min f=3
 f_{\max}=3 != f_{\min}=3
 \max f=3 == f_{\max}=3
+f'(3)=5 != f(3)=5
+f^{(3)}(x)=2x == f'''(x)=2x
+f^{(3)}(x)=2x != f''(x)=2x
+P(X=0)=\frac14,P(X=1)=\frac34 != P(X=1)=\frac14,P(X=0)=\frac34
+\mu=3,\sigma^2=4 == \mu=3,\sigma^2=4
+a=1,b=|c| != a=|c|,b=1
 P(A)=\frac13 != P(B)=\frac13
 P(A)=\frac13 == P=\frac13
 P(A)=\frac13 == \mathbb{P}(A)=\frac13
@@ -272,6 +278,15 @@ OTHERS = [  # what was asked, gold, the reply, whether it is right for `math` an
     ("Solve.", "5", "2+3 = 5", [1.0, 1.0]),
     ("Solve.", "5", r"\text{Area} = 5", [1.0, 1.0]),
     ("Solve.", "5", r"a_1+a_2 = 5", [1.0, 1.0]),
+    ("Solve.", "10", r"\sum_{k=1}^{4} k = 10", [1.0, 1.0]),
+    ("Solve.", "3", r"N \bmod 7 = 3", [1.0, 1.0]),
+    ("Solve.", "10", "C_5^2 = 10", [1.0, 1.0]),
+    ("Solve.", r"60^\circ", r"x^\circ = 60^\circ", [1.0, 1.0]),
+    ("Solve.", "5", r"x\text{ cm} = 5", [1.0, 1.0]),
+    ("Solve.", "5", "e^x = 5", [1.0, 0.0]),
+    ("What is $2x$ if $2x+1=6$?", "5", "2x = 5", [1.0, 1.0]),
+    ("Solve $2x+3=8$.", "5", "2x = 5", [1.0, 0.0]),
+    (r"Find $\dfrac{1}{n}$.", "5", r"\frac1n = 5", [1.0, 1.0]),
     ("Solve.", "3", "3, 3", [1.0, 0.0]),
     ("Solve.", "3,3", "3, 3", [1.0, 1.0]),
 ]
