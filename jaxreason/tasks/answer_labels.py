@@ -22,6 +22,7 @@ SPELLINGS = [
         (r"^\\?Pr(?=[(\[])", "P"),
         (r"^([PE]|Var)\[(.*)\]$", r"\1(\2)"),
         (r"^(\\(?:sin|cos|tan|cot|sec|csc)(?:\^\d)?)(?:\((\\?\w+)\)|\\angle(\w+))$", r"\1\2\3"),
+        (r"^(\\(?:max|min|sup|inf))_[a-z](?=[A-Za-z])", r"\1"),
         (r"^(\\(?:max|min|sup|inf)\w+|\w+\^-1)\([a-z]\)$", r"\1"),
         (r"^\\det([A-Za-z])$", r"|\1|"),
     ]
@@ -118,10 +119,28 @@ def _differ(gold: str, answer: str, origins: dict[str, str]) -> bool:
 
 
 def _other_argument(gold: str, answer: str) -> bool:
-    """Returns whether two names are of one function of events or points, P(A) and P(B)."""
-    names = [_spelled(_name(sides_of(text)) or "") for text in (gold, answer)]
-    found = [re.fullmatch(r"([A-Za-z])\(([A-Z,]+)\)", name) for name in names]
-    return all(found) and found[0][1] == found[1][1] and found[0][2] != found[1][2]
+    """Returns whether two names are of other events, P(A) and P(B), other statistics or opposite vectors."""
+    names = [_name(sides_of(text)) or "" for text in (gold, answer)]
+    spelled = [*map(_spelled, names)]
+    if any(re.match(r"\\(?:vec|overrightarrow)(?![A-Za-z])", name) for name in names):
+        return len(spelled[0]) > 1 and spelled[0] == spelled[1][::-1]
+    found = [re.fullmatch(r"([A-Za-z]+)\(([A-Z,]+)\)", name) for name in spelled]
+    if not all(found):
+        return False
+    heads, events = {match[1] for match in found}, {match[2] for match in found}
+    return len(events) > 1 if len(heads) == 1 else heads <= {"P", "E", "Var"}
+
+
+def are_other_operations(gold: str, answer: str) -> bool:
+    r"""Returns whether two equations give numbers for two operations: P(\text{win}) and P(\text{lose}).
+
+    The parser drops the words and the limits, so this must be asked before the equations are compared as a whole.
+    """
+    if symbols_of(sides_of(gold)[-1]) or symbols_of(sides_of(answer)[-1]):
+        return False
+    names = [label_of(text) or "" for text in (gold, answer)]
+    known = [OPERATION.search(name) and not name.startswith("\\frac") for name in names]
+    return all(known) and names[0] != names[1]
 
 
 def gives_other_value(sides: list[str], question: str, origins: dict[str, str]) -> bool:

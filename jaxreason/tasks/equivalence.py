@@ -9,7 +9,12 @@ import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from jaxreason.tasks.answer_labels import clash, gives_other_value, match_named
+from jaxreason.tasks.answer_labels import (
+    are_other_operations,
+    clash,
+    gives_other_value,
+    match_named,
+)
 from jaxreason.tasks.answer_lists import NAME, has_comma, is_group, sides_of, split_list, unlabel
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_symbols import kept_apart
@@ -120,6 +125,8 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
     golds, answers = sides_of(gold), sides_of(answer)
     if (len(answers) > 1 or rules.strict) and has_comma(answer) and not has_comma(gold):
         return False  # x=5, y=3
+    if are_other_operations(gold, answer):
+        return False
     if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
         return True
     if len(answers) > 1 and (contradicts(answers) or clash(gold, answer, rules.origins)):

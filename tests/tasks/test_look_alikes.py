@@ -217,6 +217,16 @@ z=5 != |z|=5
 \max f=3 != \min f=3
 f_{\max}=3 != f_{\min}=3
 \max f=3 == f_{\max}=3
+P(\text{win})=\frac13 != P(\text{lose})=\frac13
+P(\text{win})=\frac13 == P(\text{win})=\frac{2}{6}
+\lim_{n\to\infty} a_n=2 != \lim_{n\to\infty} b_n=2
+\lim_{n\to\infty} a_n=2 == \lim_{n \to \infty} a_n=2
+\text{Var}(X)=3 != E(X)=3
+\text{Var}(X)=3 == \operatorname{Var}(X)=3
+\vec{AB}=(1,2) == \overrightarrow{AB}=(1,2)
+\vec{AB}=(1,2) != \overrightarrow{BA}=(1,2)
+AB=5 == BA=5
+\max f=3 == \max_{x} f(x)=3
 f'(3)=5 != f(3)=5
 f^{(3)}(x)=2x == f'''(x)=2x
 f^{(3)}(x)=2x != f''(x)=2x
