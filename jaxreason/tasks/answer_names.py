@@ -78,7 +78,7 @@ def gives_another_value(gold: str, answer: str) -> bool:
 def is_of_other_value(left: str, right: str) -> bool:
     r"""Returns whether the left side of an equation computes with one variable, `2x` or `\ln x`, and names no value."""
     text = re.sub(
-        r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\^\s*\{?\s*\\circ\s*\}?|\\[%$]", "", left
+        r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\^[\s{]*\\circ[\s}]*|\\[%$]", "", left
     )
     if is_name(text, right) or OTHER_NOTATION.search(text):
         return False
