@@ -64,6 +64,11 @@ def split_outside(text: str, mark: str) -> list[str]:
     return [*parts, text[start:].strip()]
 
 
+def has_comma(text: str) -> bool:
+    """Returns whether a text has a comma outside brackets that is none of thousands."""
+    return len(split_outside(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text), ",")) > 1
+
+
 def both_signs(text: str) -> list[str]:
     r"""Returns `a \pm b` as `a + b` and `a - b`."""
     if not re.search(r"\\pm|\\mp", text):

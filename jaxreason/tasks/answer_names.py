@@ -34,6 +34,13 @@ OPERATIONS = re.compile(
     rf"|\\(?:max|min|sup|inf|det|deg|dim|arg)\s*{_INDEX}\s*{_LETTER}(?:\([a-z]\))?"
     rf"|\|\s*{_LETTER}\s*\||\\frac\s*\{{\s*{_POINTS}\}}\s*\{{\s*{_POINTS}\}}"
 )
+VARIABLE = re.compile(_LETTER)
+COMMAND = re.compile(rf"(?!{_GREEK})\\[A-Za-z]+")
+# Words, products of points, functions, areas, remainders and sums: theirs may be the value that was asked for.
+OTHER_NOTATION = re.compile(
+    r"(?<![\\A-Za-z])[A-Za-z]{2}|\\pi(?![A-Za-z])|mod(?![A-Za-z])|[CP]\s*_|\\(?:sum|prod|int)"
+    rf"|(?:(?<![\\A-Za-z])[A-Zfghpq]|{_GREEK})\s*\("
+)
 LIMIT = re.compile(r"\\lim(?![A-Za-z])\s*_\s*\{[^{}]*\}[^,;]*")
 FUNCTION = re.compile(rf"(?<![A-Za-z\\])([A-Za-z](?:{_PRIMES})?)\s*\(\s*([A-Za-z])\s*\)\s*(?==)")
 
@@ -43,10 +50,10 @@ def is_name(left: str, right: str) -> bool:
     left = left.strip()
     if PLAIN.fullmatch(left) or LIMIT.fullmatch(left):
         return True
-    return OPERATIONS.fullmatch(left) is not None and not _symbols(left) & _symbols(right)
+    return OPERATIONS.fullmatch(left) is not None and not symbols_of(left) & symbols_of(right)
 
 
-def _symbols(text: str) -> set[str]:
+def symbols_of(text: str) -> set[str]:
     """Returns the letters and Greek letters of a text."""
     words = re.sub(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}", " ", text)
     return set(re.findall(_GREEK, words)) | set(
@@ -58,13 +65,25 @@ def gives_another_value(gold: str, answer: str) -> bool:
     """Returns whether an answer gives the value of `-x`, `2x` or `x^2` where the gold answer gives that of `x`."""
     name, value, *_ = [*map(str.strip, gold.split("=")), ""]
     left, *right = map(str.strip, answer.split("="))
-    if not value or len(right) != 1 or not re.fullmatch("[A-Za-z]", name) or left == name:
+    if not value or len(right) != 1 or not VARIABLE.fullmatch(name) or left == name:
         return False
+    parts = re.findall(r"\\[A-Za-z]+|.", left)
     numbers = re.fullmatch(
         r"(?:[-+*/^|(){}.\d\s]|\\(?:frac|sqrt|cdot|left|right)(?![A-Za-z]))+",
-        left.replace(name, ""),
+        " ".join(part for part in parts if part != name),
     )
-    return name in re.sub(r"\\[A-Za-z]+", "", left) and numbers is not None
+    return name in parts and numbers is not None
+
+
+def is_of_other_value(left: str, right: str) -> bool:
+    r"""Returns whether the left side of an equation computes with one variable, `2x` or `\ln x`, and names no value."""
+    text = re.sub(
+        r"\\(?:text|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\^[\s{]*\\circ[\s}]*|\\[%$]", "", left
+    )
+    if is_name(text, right) or OTHER_NOTATION.search(text):
+        return False
+    variables = {match[0] for match in VARIABLE.finditer(COMMAND.sub(" ", text))} - {"e", "i"}
+    return len({re.sub(r"[\s{}]", "", variable) for variable in variables}) == 1
 
 
 def with_variable_of(gold: str, answer: str) -> str:
@@ -74,7 +93,9 @@ def with_variable_of(gold: str, answer: str) -> str:
         return answer
     ((_, new), *_), variables = wanted, {name for _, name in found}
     old = variables.pop()
-    if variables or old == new or new in _symbols(answer) or old in _symbols(gold):
+    if old.isupper() and old not in symbols_of(FUNCTION.sub("", answer)):
+        return answer  # P(B)=1/3: an event.
+    if variables or old == new or new in symbols_of(answer) or old in symbols_of(gold):
         return answer
     parts = re.compile(rf"\\(?:text|mathrm|mbox)\s*\{{[^{{}}]*\}}|\\[A-Za-z]+|{old}")
     return parts.sub(lambda match: new if match[0] == old else match[0], answer)

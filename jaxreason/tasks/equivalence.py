@@ -9,8 +9,13 @@ import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from jaxreason.tasks.answer_labels import clash, match_named
-from jaxreason.tasks.answer_lists import NAME, is_group, sides_of, split_list, unlabel
+from jaxreason.tasks.answer_labels import (
+    are_other_operations,
+    clash,
+    gives_other_value,
+    match_named,
+)
+from jaxreason.tasks.answer_lists import NAME, has_comma, is_group, sides_of, split_list, unlabel
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_symbols import kept_apart
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
@@ -47,6 +52,7 @@ def numeral(text: str) -> Fraction | None:
 RATIO = re.compile(r"\d+(?::\d+){2,}")
 CLOCK_OF_THREE = re.compile(r"\d{1,2}:\d\d:\d\d")
 TEMPERATURE = re.compile(r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])")
+DERIVATIVE = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*\(([1-4])\)\s*\}(?=\s*\()")  # f^{(3)}(x)
 PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # Minutes of an angle, or feet.
 
 
@@ -81,6 +87,7 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
     """Returns whether two tidied answers are equal. Raises what sympy raises."""
     if gold == answer:
         return True
+    gold, answer = (DERIVATIVE.sub(lambda m: "'" * int(m[1]), text) for text in (gold, answer))
     apart = kept_apart(gold, answer, rules.question)
     if apart is None:
         return False
@@ -116,9 +123,15 @@ def members_of(text: str) -> list[str]:
 def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
     """Compares equations: first as a whole, then the values of a name, `x = 2 + 3 = 5`."""
     golds, answers = sides_of(gold), sides_of(answer)
+    if (len(answers) > 1 or rules.strict) and has_comma(answer) and not has_comma(gold):
+        return False  # x=5, y=3
+    if are_other_operations(gold, answer):
+        return False
     if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
         return True
     if len(answers) > 1 and (contradicts(answers) or clash(gold, answer, rules.origins)):
+        return False
+    if rules.strict and gives_other_value(answers, rules.question, rules.origins):
         return False
     value = answers[-1]
     if len(answers) > 1 and re.fullmatch(NAME, value) and is_constant(answers[-2]):
