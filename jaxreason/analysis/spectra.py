@@ -115,7 +115,7 @@ def spread(matrix: Float[np.ndarray, "m n"], factors: Factors, seed: int = 0) ->
         return None
     shares, counts = energies / total, np.ones(len(energies))
     if not factors.exact:
-        rest, weights = _rest(matrix, factors, max(0.0, 1 - float(shares.sum())), seed)
+        rest, weights = _rest(matrix, factors, total, max(0.0, 1 - float(shares.sum())), seed)
         shares, counts = np.concatenate([shares, rest]), np.concatenate([counts, weights])
     held = shares[shares > 0], counts[shares > 0]
     entropy = -float((held[1] * held[0] * np.log(held[0])).sum())
@@ -138,12 +138,12 @@ def _first(shares: np.ndarray, counts: np.ndarray, number: int) -> float:
 
 
 def _rest(
-    matrix: np.ndarray, factors: Factors, left_over: float, seed: int
+    matrix: np.ndarray, factors: Factors, energy: float, left_over: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the shares of the energy beyond the leading directions, and how many directions have each share.
 
-    It is Gauss quadrature of the spectrum of A A' outside the leading directions, by Lanczos from random probes. The
-    result is scaled so that the number of directions and the energy equal what is known to be left.
+    It is Gauss quadrature of the spectrum of A A' outside the leading directions, by Lanczos from random probes. Its
+    weights are random, but the number of directions and the energy that are left are known.
     """
     side = min(matrix.shape)
     wide = matrix.shape[0] <= matrix.shape[1]
@@ -151,12 +151,27 @@ def _rest(
     known = _placed(factors.left if wide else factors.right)
     rng = np.random.default_rng((seed, 1))
     nodes, weights = _quadrature(x, known, rng.standard_normal((side, PROBES)).astype(np.float32))
-    number = side - len(factors.values)
-    nodes, weights = np.clip(nodes, 0, None), weights * number / weights.sum()
-    total = float((nodes * weights).sum())
-    shares = nodes * (left_over / total) if total else nodes * 0
-    # No direction beyond the leading ones has more energy than the last of them.
-    return np.minimum(shares, left_over), weights
+    shares, number = np.clip(nodes, 0, None) / energy, side - len(factors.values)
+    weights = weights * number / weights.sum()
+    return _calibrated(shares, weights, number, left_over)
+
+
+def _calibrated(
+    shares: np.ndarray, weights: np.ndarray, number: int, left_over: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns shares and weights whose weights sum to `number`, and whose weighted shares sum to `left_over`.
+
+    The weights change by a factor that is linear in the share (regression estimator, Deville and Sarndal 1992), so a
+    spectrum of two values is found exactly. Where no such factor is positive everywhere, the shares are scaled.
+    """
+    first, second = float((weights * shares).sum()), float((weights * shares**2).sum())
+    variance = number * second - first**2
+    if variance > 1e-6 * number * second:
+        slope = (number * left_over - first * number) / variance
+        factor = 1 + slope * (shares - first / number)
+        if factor.min() >= 0:
+            return shares, weights * factor
+    return np.minimum(shares * (left_over / first if first else 0.0), left_over), weights
 
 
 def _quadrature(x: Any, known: Any, probes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

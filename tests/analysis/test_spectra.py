@@ -73,6 +73,15 @@ def test_of_a_large_matrix_the_leading_values_and_the_spread_are_as_close_as_doc
     assert many.top_10 == pytest.approx(shares(expected)[:30].sum(), rel=0.005)
 
 
+@pytest.mark.parametrize("name", SPECTRA)
+def test_other_random_probes_give_nearly_the_same_spread(name):
+    x = of(name)
+    found = factorise(x, side=100)
+    expected = entropy_rank(np.linalg.svd(x.astype(np.float64), compute_uv=False))
+    ranks = [spread(x, found, seed).effective_rank for seed in range(12)]
+    np.testing.assert_allclose(ranks, expected, rtol=0.005)
+
+
 def test_directions_of_a_large_low_rank_matrix_are_found_exactly():
     found = factorise(of("low rank"), side=100)
     assert np.max(angles(orthonormal(300, 4, 0), found.left[:, :4])) < 0.01
