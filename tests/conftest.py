@@ -104,7 +104,7 @@ def pytest_collection_finish():
     """What was imported and collected stays to the end: to look for garbage in it took a tenth of the suite's time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(5_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
