@@ -25,9 +25,8 @@ from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local
 from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-_WARNED: set[tuple[str, int]] = (
-    set()
-)  # Folders and their ordinary stop tokens, of which a warning has been given.
+# Folders and their ordinary stop tokens, of which a warning has been given.
+_WARNED: set[tuple[str, int]] = set()
 
 
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":

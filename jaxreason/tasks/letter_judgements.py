@@ -8,8 +8,9 @@ import re
 from jaxreason.tasks.letter_patterns import CLOSE
 
 # A whole option of a list that is called wrong, or right: by its first words, its last word, or a word apart.
+_THIS = r"(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?"
 _OF_IT = (
-    r"^\W*(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?(?:'s|\s+is|(?=\s+isn't))"
+    rf"^\W*{_THIS}(?:'s|\s+is|(?=\s+isn't))"
     r"(?:\s+(?:clearly|also|therefore|indeed|the))?"
 )
 _APART = r"(?<=\W)[(:—–-]\W*"
@@ -28,7 +29,7 @@ VERDICT_FOR = re.compile(
 )
 # The same after "Option B", in a list without letters at the heads of its lines.
 CALLED_WRONG = re.compile(
-    r"[)*_]*\s?[:—–-]\W*(?:this|it|that)(?:\s+(?:option|choice|statement|answer|one|claim))?(?:'s|\s+is)"
+    rf"[)*_]*\s?[:—–-]\W*{_THIS}(?:'s|\s+is)"
     r"(?:\s+(?:clearly|also|therefore))?\s+(?:wrong|incorrect|false|not\s+(?:correct|right|true))\b",
     re.IGNORECASE,
 )

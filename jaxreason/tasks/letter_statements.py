@@ -36,7 +36,7 @@ def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement 
     end = after.end() if after else letter.end(1)
     if REFUTED.match(text[end : end + 2 * NEAR]) or ASKED.match(text[end : end + 9]):
         return None
-    before = labels.joins.search(text[max(0, place - NEAR) : place])
+    before = labels.joins.search(words)
     one = letter[1].upper()
     others = (
         {x.upper() for x in re.findall(labels.any_case + r"(?![A-Za-z])", after[0])}
