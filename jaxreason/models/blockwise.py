@@ -10,8 +10,11 @@ head: `q [B,K,M,H]` against blocks `k, v [B,K,S,H]`.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
+
+from jaxreason.sharding import platform
 
 LOWEST = float(jnp.finfo(jnp.float32).min)  # score of a key that is not seen
 
@@ -89,11 +92,20 @@ def add_keys(
     seen: Bool[Array, "B T S"],
 ) -> OnlineSoftmax:
     """The state after one more block of keys, masked for each query; `rows` are `head_rows` of the queries."""
-    scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
+    scores = _scores(rows, k)
     shape = (*rows.shape[:2], -1, *seen.shape[1:])
     scores = scores.reshape(shape) * rows.shape[3] ** -0.5
     scores = jnp.where(seen[:, None, None], scores, LOWEST)
     return add_block(carry, scores.reshape(*rows.shape[:3], -1), v)
+
+
+def _scores(rows: Float[Array, "B K M H"], k: Float[Array, "B K S H"]) -> Float[Array, "B K M S"]:
+    if platform() != "cpu" or rows.shape[2] >= k.shape[2]:
+        return jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
+    # XLA's CPU compiler transposes the second operand. That takes longer than the product where it is the keys of few
+    # queries. Unless something stands between the product and its transposition, it makes them one product again.
+    scores = jnp.einsum("BKSH,BKMH->BKSM", k, rows, preferred_element_type=jnp.float32)
+    return jax.lax.optimization_barrier(scores).mT
 
 
 def attended(found: OnlineSoftmax, q: Float[Array, "B T N H"]) -> Float[Array, "B T N H"]:

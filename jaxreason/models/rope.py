@@ -8,9 +8,12 @@ YaRN: Peng et al. 2023 (2309.00071); llama3: as released with Llama 3.1.
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from jaxreason.sharding import platform
 
 
 def plain_frequencies(theta: float, head_dim: int) -> np.ndarray:
@@ -111,7 +114,17 @@ def rope_tables(
     else:
         frequencies, factor = scaling.frequencies(theta, head_dim)
     angles = positions.astype(jnp.float32)[..., None, None] * frequencies
-    return jnp.cos(angles) * factor, jnp.sin(angles) * factor
+    cos, sin = _cos_and_sin(angles)
+    return cos * factor, sin * factor
+
+
+def _cos_and_sin(angles: Float[Array, "... h"]) -> tuple[Array, Array]:
+    if platform() != "cpu" or angles.shape[-1] % 2:
+        return jnp.cos(angles), jnp.sin(angles)
+    # XLA's CPU compiler makes them again in every layer, for every head, unless they come from a loop.
+    halves = jnp.moveaxis(angles.reshape(*angles.shape[:-1], 2, -1), -2, 0)
+    found = jax.lax.map(lambda half: (jnp.cos(half), jnp.sin(half)), halves)
+    return tuple(jnp.moveaxis(x, 0, -2).reshape(angles.shape) for x in found)
 
 
 def rotate(

@@ -20,9 +20,17 @@ from jaxreason.models.paged_cache import PagedCache
 from jaxreason.sampling import cache_engine, sampler
 from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.sequences import NEVER, Admission
-from jaxreason.sharding import abstract_arrays, constrain, fitting_spec, replicated
+from jaxreason.sharding import (
+    abstract_arrays,
+    axis_size,
+    constrain,
+    fitting_spec,
+    platform,
+    replicated,
+)
 
 ROWS = ("act_batch", None)  # Logical axes of a page table's dims.
+CPU_TOKENS = 256  # Prompt tokens that a CPU reads at a time.
 
 
 class SlotState(NamedTuple):
@@ -150,12 +158,39 @@ def prefill(
       count: the number of tokens to write of each block; the rest is padding.
     """
     # Prompts of any length become blocks of one length, in any order. One compiled program thus serves all of them, and
-    # only the last block of a prompt has padding. A padded position is set to `cache.length`, which the cache drops.
+    # only the last block of a prompt has padding.
+    blocks, write = (tables, tokens, start, count), functools.partial(_write_blocks, model, params)
+    if platform() != "cpu" or axis_size("act_batch") > 1:
+        return state._replace(cache=write(state.cache, *blocks))
+    # A CPU gains nothing by many rows at a time, and loses much where most blocks are empty. The blocks in use come
+    # first, and each sees those before it, so they can be written run by run up to the last one.
+    run = _blocks_together(*tokens.shape)
+    runs = [x.reshape(-1, run, *x.shape[1:]) for x in blocks]
+    used = jnp.sum(jnp.any(runs[-1] > 0, axis=1))
+    body = lambda index, cache: write(cache, *(x[index] for x in runs))  # noqa: E731
+    return state._replace(cache=jax.lax.fori_loop(0, used, body, state.cache))
+
+
+def _blocks_together(number: int, size: int) -> int:
+    return max(
+        n for n in range(1, number + 1) if number % n == 0 and n * size <= max(CPU_TOKENS, size)
+    )
+
+
+def _write_blocks(
+    model: Model,
+    params: Any,
+    cache: PagedCache,
+    tables: Array,
+    tokens: Array,
+    start: Array,
+    count: Array,
+) -> PagedCache:
+    # A padded position is set to `cache.length`, which the cache drops.
     offset = jnp.arange(tokens.shape[1])
-    cache = state.cache._replace(tables=constrain(tables, ROWS))
+    own = cache._replace(tables=constrain(tables, ROWS))
     positions = jnp.where(offset < count[:, None], start[:, None] + offset, cache.length)
-    written = forward(model, params, tokens, positions, cache=cache).cache
-    return state._replace(cache=state.cache._replace(pages=written.pages))
+    return cache._replace(pages=forward(model, params, tokens, positions, cache=own).cache.pages)
 
 
 def admit(state: SlotState, new: Admission) -> SlotState:
