@@ -331,6 +331,19 @@ def test_random_parameters_have_the_spread_that_the_architecture_says():
     np.testing.assert_array_equal(params["layers"]["self_attn"]["q_proj"]["bias"], 0)
 
 
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_on_cpu_cosines_are_made_once_for_all_layers(unroll):
+    arch = make_architecture(head_dim=12)
+    model = make_model(arch, unroll=unroll)
+    params, tokens = decoder.abstract_params(model), random_tokens((2, 40))
+    compiled = jax.jit(functools.partial(logits_of, model)).lower(params, tokens).compile()
+    assert len(re.findall(r" cosine\(", compiled.as_text())) == 1
+
+
+def logits_of(model, params, tokens):
+    return decoder.forward(model, params, tokens, counting(tokens)).logits
+
+
 def test_head_of_tied_embeddings_is_the_embedding(arch):
     model = make_model(dataclasses.replace(arch, tie_word_embeddings=True))
     params = decoder.init_params(model, jax.random.key(0))

@@ -7,6 +7,7 @@ import pytest
 from tiny_models import counting, make_architecture, make_model, random_tokens
 from tiny_models import run as run_jitted
 
+from jaxreason.models.blockwise import add_keys, no_blocks
 from jaxreason.models.decoder import forward, init_cache, init_params
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -102,3 +103,29 @@ def test_tokens_without_a_page_are_dropped_and_page_zero_stays_empty():
     assert used[0] == 0 and np.abs(after[:, 0]).max() == 0
     assert np.abs(np.delete(after, used, axis=1)).max() == 0
     assert (np.abs(after[:, used[1:]]).max(axis=(0, 2, 3, 4)) > 0).all()
+
+
+def test_on_one_device_keys_and_values_of_a_page_are_copied_once():
+    cache = make_paged(make_model(make_architecture()))
+    layer, pages = jnp.int32(1), jnp.array([3, 7, 3], jnp.int32)
+    take = jax.jit(PagedCache.take_page)
+    k, v = take(cache.pages, layer, pages)
+    np.testing.assert_array_equal(k, np.asarray(cache.pages)[1, [3, 7, 3]][:, 0::2])
+    np.testing.assert_array_equal(v, np.asarray(cache.pages)[1, [3, 7, 3]][:, 1::2])
+    text = take.lower(cache.pages, layer, pages).as_text()
+    assert text.count('"stablehlo.gather"(') == 2
+    assert f"tensor<3x{cache.pages.shape[2]}x" not in text  # keys with values
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+def test_few_queries_meet_keys_as_numpy_has_it(queries):
+    rng = np.random.default_rng(0)
+    rows, keys = rng.normal(size=(2, 3, queries, 8)), rng.normal(size=(2, 3, 5, 8))
+    values, seen = rng.normal(size=(2, 3, 5, 8)), rng.random((2, queries, 5)) < 0.7
+    seen[..., 0] = True
+    given = (jnp.asarray(x, jnp.float32) for x in (rows, keys, values))
+    found = add_keys(no_blocks(rows.shape), *given, jnp.asarray(seen))
+    scores = np.where(seen[:, None], rows @ np.swapaxes(keys, -1, -2) * 8**-0.5, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    expected = weights @ values / weights.sum(-1, keepdims=True)
+    np.testing.assert_allclose(found.values / found.total[..., None], expected, atol=1e-5)

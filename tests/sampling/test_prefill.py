@@ -3,12 +3,15 @@
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from replies import GREEDY, RANDOM, make_requests, run
 
+from jaxreason.sampling import device_programs
 from jaxreason.sampling.admission_control import Lengths
 from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.sampling_params import Request
 from jaxreason.sampling.scheduler import Scheduler
 
@@ -37,6 +40,52 @@ def test_the_sizes_of_blocks_and_dispatches_do_not_change_replies(make_engine):
     for key, reply in found.items():
         assert reply.tokens == expected[key].tokens
         np.testing.assert_allclose(reply.logprobs, expected[key].logprobs, atol=1e-4)
+
+
+@pytest.fixture
+def runs_of_8_tokens(monkeypatch):
+    device_programs.make_device_programs.cache_clear()
+    monkeypatch.setattr(device_programs, "CPU_TOKENS", 8)
+    yield
+    device_programs.make_device_programs.cache_clear()
+
+
+def test_blocks_may_be_read_in_several_runs(make_engine, runs_of_8_tokens, monkeypatch):
+    header = tuple(range(4, 12))  # a page, which a later run finds as an earlier one left it
+    requests = [*make_requests(10), *(Request(f"h{i}", (*header, 30 + i), i, 2) for i in range(4))]
+    found = run(engine := make_engine(prefill_tokens=48), requests)
+    assert engine.stats.padded_tokens == 48 * engine.stats.prefill_dispatches
+    monkeypatch.setattr(device_programs, "CPU_TOKENS", 48)
+    device_programs.make_device_programs.cache_clear()
+    expected = run(make_engine(prefill_tokens=48), requests)
+    assert found.keys() == expected.keys()
+    for key, reply in found.items():
+        assert reply.tokens == expected[key].tokens
+        np.testing.assert_allclose(reply.logprobs, expected[key].logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize(("used", "expected"), [(0, 0), (1, 1), (2, 1), (3, 2), (8, 4)])
+def test_on_cpu_only_runs_in_use_are_computed(
+    model, params, mesh, runs_of_8_tokens, monkeypatch, used, expected
+):
+    computed, write = [], device_programs._write_blocks
+
+    def counted(*args):
+        jax.debug.callback(lambda: computed.append(1))
+        return write(*args)
+
+    monkeypatch.setattr(device_programs, "_write_blocks", counted)
+    sizes = EngineSizes(slots=4, length=32, steps=2, page_size=8, pages=40)
+    programs = device_programs.make_device_programs(model, mesh, sizes, ())
+    count = np.where(np.arange(8) < used, 4, 0).astype(np.int32)
+    tables = np.arange(1, 33, dtype=np.int32).reshape(8, 4)
+    state = programs.prefill(
+        params, programs.make_state(params), tables, np.full((8, 4), 5, np.int32), count * 0, count
+    )
+    jax.effects_barrier()
+    written = np.any(np.asarray(state.cache.pages) != 0, axis=(0, 2, 3, 4))
+    assert np.flatnonzero(written).tolist() == list(range(1, 1 + 4 * used, 4))
+    assert len(computed) == expected  # of 8 blocks of 4 tokens, two at a time
 
 
 def test_prompts_that_begin_alike_share_pages_within_a_dispatch(make_engine):
