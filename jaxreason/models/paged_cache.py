@@ -99,9 +99,8 @@ class PagedCache(NamedTuple):
     def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
         """Keys and values `[B, K, S, H]` of one page of each row."""
         number, channels, size, head_dim = pages.shape[1:]
-        if (
-            axis_size("act_kv_heads") == 1
-        ):  # then nothing needs to be copied a second time, to take keys from values
+        if platform() == "cpu" and axis_size("act_kv_heads") == 1:
+            # Taken apart by their numbers, keys and values are copied once, not once more to part them.
             pool = pages.reshape(-1, size, head_dim)
             keys = (layer * number + page[:, None]) * channels + jnp.arange(0, channels, 2)
             return pool[keys], pool[keys + 1]
@@ -226,10 +225,6 @@ def _by_length(
     counts = jnp.max(seen, axis=1) // size + 1
     order = jnp.argsort(-counts)
     together = _rows_together(take, q.shape[0])
-    if (
-        platform() == "cpu"
-    ):  # or what makes each query is made within the loop that sorts them, number by number
-        q = jax.lax.optimization_barrier(q)
     parts = (x[order].reshape(-1, together, *x.shape[1:]) for x in (q, tables, positions, counts))
     group = functools.partial(_group, window, size, take)
     out = jax.lax.map(lambda part: group(*part), tuple(parts))

@@ -149,7 +149,8 @@ def prefill(
     """Writes prompt tokens, cut into blocks, into the pages of their sequences.
 
     All tokens of a block belong to one sequence. A sequence may have several blocks in one dispatch: every layer writes
-    the keys and values of all blocks before it attends, so a later block sees the earlier ones.
+    the keys and values of all blocks before it attends, so a later block sees the earlier ones. A block must come after
+    those that it sees.
 
     Args:
       tables: the pages of each block's sequence.
@@ -157,16 +158,16 @@ def prefill(
       start: the position of each block's first token.
       count: the number of tokens to write of each block; the rest is padding.
     """
-    # Prompts of any length become blocks of one length, in any order. One compiled program thus serves all of them, and
-    # only the last block of a prompt has padding.
+    # Prompts of any length become blocks of one length. One compiled program thus serves all of them, and only the last
+    # block of a prompt has padding.
     blocks, write = (tables, tokens, start, count), functools.partial(_write_blocks, model, params)
     if platform() != "cpu" or axis_size("act_batch") > 1:
         return state._replace(cache=write(state.cache, *blocks))
-    # A CPU gains nothing by many rows at a time, and loses much where most blocks are empty. The blocks in use come
-    # first, and each sees those before it, so they can be written run by run up to the last one.
+    # A CPU gains nothing by many rows at a time, and loses much where most blocks are empty. A block comes after those
+    # that it sees, so blocks can be written run by run, up to the last one in use.
     run = _blocks_together(*tokens.shape)
     runs = [x.reshape(-1, run, *x.shape[1:]) for x in blocks]
-    used = jnp.sum(jnp.any(runs[-1] > 0, axis=1))
+    used = jnp.max(jnp.where(jnp.any(runs[-1] > 0, axis=1), 1 + jnp.arange(len(runs[-1])), 0))
     body = lambda index, cache: write(cache, *(x[index] for x in runs))  # noqa: E731
     return state._replace(cache=jax.lax.fori_loop(0, used, body, state.cache))
 
