@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxreason.models.architecture import Model
+from jaxreason.models.blockwise import cut_blocks
 from jaxreason.models.decoder import abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.sampling import cache_engine, sampler
@@ -165,17 +166,13 @@ def prefill(
         return state._replace(cache=write(state.cache, *blocks))
     # A CPU gains nothing by many rows at a time, and loses much where most blocks are empty. A block comes after those
     # that it sees, so blocks can be written run by run, up to the last one in use.
-    run = _blocks_together(*tokens.shape)
-    runs = [x.reshape(-1, run, *x.shape[1:]) for x in blocks]
+    number, size = tokens.shape
+    run = min(max(CPU_TOKENS // size, 1), number)
+    # The last run may be longer than what is left: it is filled with zeros, which are blocks without use.
+    runs = [cut_blocks(run, x[None])[:, 0] for x in blocks]
     used = jnp.max(jnp.where(jnp.any(runs[-1] > 0, axis=1), 1 + jnp.arange(len(runs[-1])), 0))
     body = lambda index, cache: write(cache, *(x[index] for x in runs))  # noqa: E731
     return state._replace(cache=jax.lax.fori_loop(0, used, body, state.cache))
-
-
-def _blocks_together(number: int, size: int) -> int:
-    return max(
-        n for n in range(1, number + 1) if number % n == 0 and n * size <= max(CPU_TOKENS, size)
-    )
 
 
 def _write_blocks(

@@ -50,14 +50,15 @@ def runs_of_8_tokens(monkeypatch):
     device_programs.make_device_programs.cache_clear()
 
 
-def test_blocks_may_be_read_in_several_runs(make_engine, runs_of_8_tokens, monkeypatch):
+@pytest.mark.parametrize("tokens", [48, 44])  # 12 blocks, and 11, whose last run has one
+def test_blocks_may_be_read_in_several_runs(make_engine, runs_of_8_tokens, monkeypatch, tokens):
     header = tuple(range(4, 12))  # a page, which a later run finds as an earlier one left it
     requests = [*make_requests(10), *(Request(f"h{i}", (*header, 30 + i), i, 2) for i in range(4))]
-    found = run(engine := make_engine(prefill_tokens=48), requests)
-    assert engine.stats.padded_tokens == 48 * engine.stats.prefill_dispatches
-    monkeypatch.setattr(device_programs, "CPU_TOKENS", 48)
+    found = run(engine := make_engine(prefill_tokens=tokens), requests)
+    assert engine.stats.padded_tokens == tokens * engine.stats.prefill_dispatches
+    monkeypatch.setattr(device_programs, "CPU_TOKENS", tokens)
     device_programs.make_device_programs.cache_clear()
-    expected = run(make_engine(prefill_tokens=48), requests)
+    expected = run(make_engine(prefill_tokens=tokens), requests)
     assert found.keys() == expected.keys()
     for key, reply in found.items():
         assert reply.tokens == expected[key].tokens
