@@ -101,6 +101,10 @@ def _attend(window: int | None, blocks: _Blocks, queries: _Places, keys: _Places
 
 
 def _forward(window, blocks, queries, keys):
+    # What depends on positions alone is the same in all layers. JAX would make it once, before a loop over layers, for
+    # all pairs of blocks and keep it: memory of the length's square. Behind a barrier with q it depends on q too.
+    q, queries, keys = jax.lax.optimization_barrier((blocks.q, queries, keys))
+    blocks = blocks._replace(q=q)
     # Decided for all pairs of blocks before the loops: inside them a block that sees nothing costs one branch.
     meets = _meetings(window, queries, keys)
 
@@ -138,19 +142,18 @@ def _backward(window, kept, d_out):
 
     def of_query_block(carry, index):
         q, here, d = blocks.q[index], _at(queries, index), d_out[index]
-        of_query = functools.partial(_by_query, length=here.positions.shape[1])
-        row_normalizer, row_mean = (of_query(x[index][:, :, None]) for x in (normalizer, mean))
+        row_normalizer, row_mean = (x[index][:, :, None] for x in (normalizer, mean))
 
         def add(j, sums):
             dq, dk, dv = sums
-            seen = jnp.swapaxes(_mask(window, here, _at(keys, j)), 1, 2)[:, None, :, None]
-            scores = of_query(_product("BKLH,BKMH->BKLM", blocks.k[j], q)) * scale
+            seen = _made_once(jnp.swapaxes(_seen(window, here, _at(keys, j), q), 2, 3))
+            scores = _product("BKLH,BKMH->BKLM", blocks.k[j], q) * scale
             # exp(score - log-sum-exp) is the softmax itself: no maximum and no sum are needed a second time.
-            p = jnp.where(seen, jnp.exp(scores - row_normalizer), 0.0)
-            d_p = of_query(_product("BKLH,BKMH->BKLM", blocks.v[j], d))
+            p = _made_once(jnp.where(seen, jnp.exp(scores - row_normalizer), 0.0))
+            d_p = _product("BKLH,BKMH->BKLM", blocks.v[j], d)
             # Cast before the products, which then run in bfloat16 as the forward ones do, and sum in float32.
-            d_s = _by_row((p * (d_p - row_mean) * scale).astype(q.dtype))
-            dv = dv.at[j].add(_product("BKLM,BKMH->BKLH", _by_row(p.astype(d.dtype)), d))
+            d_s = (p * (d_p - row_mean) * scale).astype(q.dtype)
+            dv = dv.at[j].add(_product("BKLM,BKMH->BKLH", p.astype(d.dtype), d))
             dk = dk.at[j].add(_product("BKLM,BKMH->BKLH", d_s, q))
             return dq + _product("BKHL,BKLM->BKHM", transposed_k[j], d_s), dk, dv
 
@@ -191,14 +194,9 @@ def _seen(window: int | None, here: _Places, there: _Places, q: Array) -> Bool[A
     return jnp.tile(seen, (1, q.shape[2] // seen.shape[1], 1))[:, None]
 
 
-def _by_query(x: Float[Array, "B K S M"], length: int) -> Float[Array, "B K S G L"]:
-    """Takes the M = G·L rows of queries apart, so that all G of a query meet its row of the mask."""
-    return x.reshape(*x.shape[:3], -1, length)
-
-
-def _by_row(x: Float[Array, "B K S G L"]) -> Float[Array, "B K S M"]:
-    """Undoes `_by_query`."""
-    return x.reshape(*x.shape[:3], -1)
+def _made_once(x: Array) -> Array:
+    """The array, which XLA's CPU compiler would otherwise make again, element by element, in each loop that reads it."""
+    return jax.lax.optimization_barrier(x) if platform() == "cpu" else x
 
 
 def _meetings(window: int | None, queries: _Places, keys: _Places) -> Bool[Array, "n n"]:

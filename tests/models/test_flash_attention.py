@@ -139,3 +139,28 @@ def test_memory_grows_with_the_length_not_with_its_square():
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(1024) < 2.5 * temporary(512)
+
+
+@pytest.mark.parametrize("is_remade", [False, True])
+def test_memory_of_layers_in_a_loop_grows_with_the_length_too(is_remade):
+    """What depends on positions alone must not be made once for all layers: that is a number for each pair of tokens."""
+
+    def temporary(length):
+        def loss(weights, x, positions):
+            def layer(x, weight):
+                q = (x @ weight).reshape(2, length, HEADS, HEAD_DIM)
+                k = q[:, :, :KV_HEADS]
+                out = attend_by_blocks(q, k, k, positions, positions, None, None)
+                return x + out.reshape(x.shape), None
+
+            layer = jax.checkpoint(layer, prevent_cse=False) if is_remade else layer
+            return jax.lax.scan(layer, x, weights)[0].sum()
+
+        width = HEADS * HEAD_DIM
+        weights = jax.ShapeDtypeStruct((3, width, width), jnp.float32)
+        x = jax.ShapeDtypeStruct((2, length, width), jnp.float32)
+        places = jax.ShapeDtypeStruct((2, length), jnp.int32)
+        compiled = jax.jit(jax.grad(loss)).lower(weights, x, places).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(2048) < 2.5 * temporary(1024)
