@@ -87,12 +87,11 @@ def _attend_parts(window: int | None, *operands: _Blocks | _Places) -> Float[Arr
     if platform() != "cpu" or axis_size("act_batch") > 1 or num_rows == 1:
         return _attend(window, *operands)
     # The turns of one loop come one after the other; two loops that do not depend on each other run side by side.
-    half = num_rows // 2
-    parts = (
-        jax.tree.map(lambda x, rows=rows: x[:, rows], operands)
-        for rows in (slice(half), slice(half, None))
-    )
-    return jnp.concatenate([_attend(window, *part) for part in parts], axis=1)
+    # Cut by `split`: its gradient joins the halves, while that of slices fills each up with zeros and adds them.
+    leaves, tree = jax.tree.flatten(operands)
+    parts = zip(*(jnp.split(x, [num_rows // 2], axis=1) for x in leaves), strict=True)
+    outs = [_attend(window, *jax.tree.unflatten(tree, part)) for part in parts]
+    return jnp.concatenate(outs, axis=1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
