@@ -194,7 +194,7 @@ def _seen(window: int | None, here: _Places, there: _Places, q: Array) -> Bool[A
 
 
 def _made_once(x: Array) -> Array:
-    """The array, which XLA's CPU compiler would otherwise make again, element by element, in each loop that reads it."""
+    """The array; otherwise XLA's CPU compiler makes it again, element by element, in each loop that reads it."""
     return jax.lax.optimization_barrier(x) if platform() == "cpu" else x
 
 

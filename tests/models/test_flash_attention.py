@@ -143,7 +143,7 @@ def test_memory_grows_with_the_length_not_with_its_square():
 
 @pytest.mark.parametrize("is_remade", [False, True])
 def test_memory_of_layers_in_a_loop_grows_with_the_length_too(is_remade):
-    """What depends on positions alone must not be made once for all layers: that is a number for each pair of tokens."""
+    """What depends on positions alone is not made once for all layers: it has a number for each pair of tokens."""
 
     def temporary(length):
         def loss(weights, x, positions):
