@@ -164,3 +164,14 @@ def test_memory_of_layers_in_a_loop_grows_with_the_length_too(is_remade):
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporary(2048) < 2.5 * temporary(1024)
+
+
+def test_the_gradient_of_a_cpu_fills_no_half_of_the_rows_up_with_zeros():
+    q, k = jnp.ones((4, 64, HEADS, HEAD_DIM)), jnp.ones((4, 64, KV_HEADS, HEAD_DIM))
+    places = jnp.broadcast_to(jnp.arange(64), (4, 64))
+
+    def loss(q, k, v):
+        return attend_by_blocks(q, k, v, places, places, None, None).sum()
+
+    traced = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(q, k, k))
+    assert "dot_general" in traced and " pad[" not in traced
