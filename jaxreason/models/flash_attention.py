@@ -145,10 +145,10 @@ def _backward(window, kept, d_out):
 
         def add(j, sums):
             dq, dk, dv = sums
-            seen = _made_once(jnp.swapaxes(_seen(window, here, _at(keys, j), q), 2, 3))
+            seen = jnp.swapaxes(_seen(window, here, _at(keys, j), q), 2, 3)
             scores = _product("BKLH,BKMH->BKLM", blocks.k[j], q) * scale
             # exp(score - log-sum-exp) is the softmax itself: no maximum and no sum are needed a second time.
-            p = _made_once(jnp.where(seen, jnp.exp(scores - row_normalizer), 0.0))
+            p = jnp.where(seen, jnp.exp(scores - row_normalizer), 0.0)
             d_p = _product("BKLH,BKMH->BKLM", blocks.v[j], d)
             # Cast before the products, which then run in bfloat16 as the forward ones do, and sum in float32.
             d_s = (p * (d_p - row_mean) * scale).astype(q.dtype)
@@ -182,20 +182,11 @@ def _at(places: _Places, index: Array) -> _Places:
     return _Places(*(x[index] for x in places))
 
 
-def _mask(window: int | None, here: _Places, there: _Places) -> Bool[Array, "B L S"]:
-    return attention_mask(
+def _seen(window: int | None, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M S"]:
+    seen = attention_mask(
         here.positions, there.positions, here.segments, there.segments, window
     ).mask
-
-
-def _seen(window: int | None, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M S"]:
-    seen = _mask(window, here, there)
     return jnp.tile(seen, (1, q.shape[2] // seen.shape[1], 1))[:, None]
-
-
-def _made_once(x: Array) -> Array:
-    """The array; otherwise XLA's CPU compiler makes it again, element by element, in each loop that reads it."""
-    return jax.lax.optimization_barrier(x) if platform() == "cpu" else x
 
 
 def _meetings(window: int | None, queries: _Places, keys: _Places) -> Bool[Array, "n n"]:
