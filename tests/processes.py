@@ -137,7 +137,13 @@ def free_port() -> int:
 
 def _start(folder: str, index: int, num_devices: int) -> subprocess.Popen:
     command = [sys.executable, __file__, folder, str(index)]
-    return _spawn(command, Path(folder) / f"{index}.log", num_devices, {})
+    # Compiled as in the tests' own process; programs are compiled as users' are.
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {_devices(num_devices)}"
+    return _spawn(command, Path(folder) / f"{index}.log", num_devices, {"XLA_FLAGS": flags})
+
+
+def _devices(num: int) -> str:
+    return f"--xla_force_host_platform_device_count={num}"
 
 
 def _spawn(
@@ -145,7 +151,7 @@ def _spawn(
 ) -> subprocess.Popen:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        "XLA_FLAGS": _devices(num_devices),
         "PYTHONPATH": os.pathsep.join(
             [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
         ),

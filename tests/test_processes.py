@@ -3,13 +3,17 @@
 import contextlib
 import io
 import logging
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.lib import xla_client
 from jax.experimental import multihost_utils
-from processes import ProcessError, run_processes
+from processes import TESTS, ProcessError, run_processes, run_programs
 
 from jaxreason.runtime.distributed import show_messages
 
@@ -31,6 +35,28 @@ def test_processes_exchange_values_and_return_theirs():
 def test_a_failing_process_ends_all_and_its_output_is_shown():
     with pytest.raises(ProcessError, match="process one gives up"):
         run_processes(fail_in_process_one, 2)
+
+
+def optimization_level():
+    options = xla_client.CompileOptions().executable_build_options.debug_options
+    return options.xla_backend_optimization_level
+
+
+SHOW_LEVEL = "import test_processes; print('level', test_processes.optimization_level())"
+
+
+@pytest.mark.parametrize(("flags", "level"), [("", 0), ("--xla_backend_optimization_level=2", 2)])
+def test_llvm_optimizes_nothing_in_tests_unless_the_caller_says_so(flags, level):
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(TESTS)}
+    command = [sys.executable, "-c", f"import conftest; {SHOW_LEVEL}"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == f"level {level}\n"
+
+
+def test_functions_are_compiled_as_the_tests_are_and_programs_as_users_are(tmp_path):
+    assert run_processes(optimization_level, 1) == [optimization_level()]
+    (program,) = run_programs([["--version"]], tmp_path, before={0: SHOW_LEVEL})
+    assert program.output.startswith("level 3\n")
 
 
 def speak():
