@@ -7,6 +7,7 @@ import jax
 import pytest
 from etils import epath
 from evaluation.benchmark_rows import write_files
+from processes import run_processes
 
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
@@ -25,13 +26,6 @@ TOKENIZER, DATA = SHARED / "tokenizers" / "qwen3", SHARED / "data"
 REPLY = "It is \\boxed{7}."
 TINY = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 16}
 TINY |= {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 4096}
-
-
-@pytest.fixture
-def mesh():
-    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
-    with jax.set_mesh(mesh):
-        yield mesh
 
 
 def write_data(folder):
@@ -85,7 +79,7 @@ def recipe(base, data):
     config.eval.update({"grader_workers": 2, "resamples": 20, "pass_at": (1, 2), "maj_at": ()})
     sizes = {"slots": 8, "max_length": 3072, "prefill_tokens": 1024, "pages": 0}
     config.eval.sampler.update(sizes)
-    config.drift.update({"texts_per_benchmark": 2, "max_length": 128, "batch_size": 2, **chunk})
+    config.drift.update({"texts_per_benchmark": 2, "max_length": 48, "batch_size": 2, **chunk})
     config.drift.update({"training_prompts": 2, "training_tokens": 8})
     config.drift.resamples = config.transfer.resamples = config.report.resamples = 20
     return config
@@ -117,19 +111,31 @@ def make_base(config, folder, mesh):
     return folder / "taught" / "model"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not TOKENIZER.exists(), reason="needs Qwen3's tokenizer")
-def test_the_study_of_a_tiny_qwen3_runs_from_base_to_report(tmp_path, mesh):
-    data = tmp_path / "data"
+def study_twice(folder):
+    """Runs the study in `folder` and once more; returns what the second run said."""
+    folder = Path(folder)
+    data = folder / "data"
     data.mkdir()
     write_data(data)
-    base = make_base(recipe("", data), tmp_path, mesh)
-    config, workdir = recipe(base, data), epath.Path(tmp_path / "study")
-    with config.unlocked(), config.ignore_type():
-        after = config.study.arms.rl.to_dict() | {"label": "no-think-SFT, then RL"}
-        config.study.arms.rl_after = after | {"base": "sft_no_think"}
-    told = []
-    study.run_study(config, mesh, workdir, told.append)
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices())
+    with jax.set_mesh(mesh):
+        base = make_base(recipe("", data), folder, mesh)
+        config, told = recipe(base, data), []
+        with config.unlocked(), config.ignore_type():
+            after = config.study.arms.rl.to_dict() | {"label": "no-think-SFT, then RL"}
+            config.study.arms.rl_after = after | {"base": "sft_no_think"}
+        study.run_study(config, mesh, epath.Path(folder / "study"), lambda line: None)
+        study.run_study(config, mesh, epath.Path(folder / "study"), told.append)
+    return [told, list(config.study.arms)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TOKENIZER.exists(), reason="needs Qwen3's tokenizer")
+def test_the_study_of_a_tiny_qwen3_runs_from_base_to_report(tmp_path, monkeypatch):
+    # With 151,936 tokens most of the time goes into computing, which LLVM makes faster.
+    monkeypatch.setenv("XLA_FLAGS", "")
+    ((told, arms),) = run_processes(study_twice, 1, str(tmp_path), timeout_s=1800)
+    workdir = tmp_path / "study"
     summary = json.loads((workdir / "report" / "summary.json").read_text())
     # of two texts a benchmark no plane is spanned and no debiased CKA made, and some prompts leave no room for a reply
     assert all(line.startswith("Undefined on") for line in summary["missing"])
@@ -148,11 +154,9 @@ def test_the_study_of_a_tiny_qwen3_runs_from_base_to_report(tmp_path, mesh):
         "v2_literal",
         "paper_scales",
     }
-    assert {row["arm"] for row in summary["drift"]} == set(config.study.arms)
+    assert {row["arm"] for row in summary["drift"]} == set(arms)
     claimed = json.loads((workdir / "rl_after/seed_0/config.json").read_text())["claimed"]
     parent = json.loads((workdir / "sft_no_think/seed_0/config.json").read_text())["claimed"]
     assert claimed["base"] != parent["base"]  # it started from the SFT twin's weights
     assert load_tokenizer(workdir / "rl/seed_0/model").stop_ids == (151645,)  # <|im_end|>
-    told.clear()
-    study.run_study(config, mesh, workdir, told.append)
     assert "stage 1/15 evaluate base" in told
