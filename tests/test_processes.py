@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import study_runs
 from jax._src.lib import xla_client
 from jax.experimental import multihost_utils
 from processes import TESTS, ProcessError, run_processes, run_programs
@@ -53,10 +54,14 @@ def test_llvm_optimizes_nothing_in_tests_unless_the_caller_says_so(flags, level)
     assert shown.stdout == f"level {level}\n"
 
 
-def test_functions_are_compiled_as_the_tests_are_and_programs_as_users_are(tmp_path):
+def test_functions_are_compiled_as_the_tests_are_and_jobs_and_studies_as_users_are(tmp_path):
     assert run_processes(optimization_level, 1) == [optimization_level()]
     (program,) = run_programs([["--version"]], tmp_path, before={0: SHOW_LEVEL})
     assert program.output.startswith("level 3\n")
+    variables = {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+    started = study_runs.start(tmp_path, "--help", before=SHOW_LEVEL, variables=variables)
+    assert started.wait(timeout=100) == 0
+    assert (tmp_path / "log").read_text().startswith("level 3\n")
 
 
 def speak():
