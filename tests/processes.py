@@ -137,21 +137,17 @@ def free_port() -> int:
 
 def _start(folder: str, index: int, num_devices: int) -> subprocess.Popen:
     command = [sys.executable, __file__, folder, str(index)]
+    log = Path(folder) / f"{index}.log"
     # Compiled as in the tests' own process; programs are compiled as users' are.
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {_devices(num_devices)}"
-    return _spawn(command, Path(folder) / f"{index}.log", num_devices, {"XLA_FLAGS": flags})
-
-
-def _devices(num: int) -> str:
-    return f"--xla_force_host_platform_device_count={num}"
+    return _spawn(command, log, num_devices, {}, flags=os.environ.get("XLA_FLAGS", ""))
 
 
 def _spawn(
-    command: list[str], log: Path, num_devices: int, more: dict[str, str]
+    command: list[str], log: Path, num_devices: int, more: dict[str, str], flags: str = ""
 ) -> subprocess.Popen:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": _devices(num_devices),
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={num_devices}",
         "PYTHONPATH": os.pathsep.join(
             [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
         ),
