@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -16,6 +18,7 @@ BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sa
 # Titles up to this share of a column's width fit in any layout.
 SAFE_TITLE = 0.6
 TITLE_GAP = 8  # Pixels between two titles.
+PNG_DPI = 200  # Dots per inch.
 
 
 class Drawn(NamedTuple):
@@ -34,24 +37,32 @@ def render_figure(
         wide = function(summary, False)
         if wide is None:
             return None
-        wrap_titles(wide)
-        svg = _svg(wide)
-        wide.set_layout_engine("none")  # The layout is found and need not be computed again.
         narrow = function(summary, True)
-        wrap_titles(narrow)
-        return Drawn(svg, _svg(narrow), _png(wide))
+        for figure in (wide, narrow):
+            wrap_titles(figure)
+            _find_layout(figure)
+        return Drawn(_svg(wide), _svg(narrow), _png(wide))
+
+
+def _find_layout(figure: Figure) -> None:
+    """Finds the places of all panels once. The canvases below draw what they are given, where `savefig` lays out again."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     return re.sub(r"font-family: [^;\"]*", BROWSER_FONTS, text[text.index("<svg") :])
 
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=200, metadata={"Software": None})
+    figure.set_dpi(PNG_DPI)
+    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
     return out.getvalue()
 
 
@@ -63,7 +74,7 @@ def wrap_titles(figure: Figure) -> None:
     widths = (title.get_window_extent().width for title in titles.values())
     if max(widths, default=0) < SAFE_TITLE * figure.bbox.width / columns:
         return  # Finding the layout takes time.
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)
     boxes = {axes: axes.get_window_extent() for axes in titles}
     for axes, title in titles.items():
         row = (b for b in boxes.values() if abs(b.y1 - boxes[axes].y1) < 1)
@@ -73,7 +84,8 @@ def wrap_titles(figure: Figure) -> None:
 
 def _title_of(axes: Axes) -> Text | None:
     said = axes.get_title("left")
-    return next((t for t in axes.findobj(Text) if t.get_text() == said), None) if said else None
+    texts = (child for child in axes.get_children() if isinstance(child, Text))
+    return next((text for text in texts if text.get_text() == said), None) if said else None
 
 
 def _wrap_title(title: Text, room: float) -> None:
