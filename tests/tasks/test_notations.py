@@ -173,6 +173,40 @@ A, C != \text{A and B}
 B == \text{(B)}
 \text{salt and pepper} == \text{salt and pepper}
 """
+TOPICS["looks of an answer"] = r"""
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == \begin{pmatrix} 1 \\[4pt] 2 \end{pmatrix}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == \begin{pmatrix} 1 \\[0.5em] 2 \end{pmatrix}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} != \begin{pmatrix} 1 \\[4pt] 3 \end{pmatrix}
+(2,-1) == \color{blue}{(2,-1)}
+(2,-1) == \textcolor{red}{\left(2,-1\right)}
+\text{Evelyn} == \color{blue}{\text{Evelyn}}
+5 == \color{red} 5
+5 != \color{red}{6}
+(3,\infty) == \therefore (3,\infty)
+5 == \Rightarrow x = 5
+5 != \implies 6
+\text{(C)} == \text{(C)}.
+\text{(C)} == \text{(C)}\quad
+(3,2) == \{(3,2)\}
+(3,2) == (x,y) \in \{(3,2)\}
+(3,2) != \{(2,3)\}
+(3,2) != \{(3,2),(1,1)\}
+"""
+TOPICS["units without a command"] = r"""
+100 == 100cm^2
+100 == 100cm²
+100 == 100 m^2
+100 == 100\,m/s
+100 == 100mL
+100 != 100ab^2
+100 != 100x^2
+5\text{ cm}^2 == 5cm^2
+5\text{ cm}^2 != 5cm^3
+25 == 25°C
+25 == 25^\circ C
+25^\circ\text{C} == 25^{\circ}C
+25^\circ\text{C} != 25^\circ F
+"""
 
 
 @pytest.fixture(scope="module")
