@@ -207,6 +207,29 @@ TOPICS["units without a command"] = r"""
 25^\circ\text{C} == 25^{\circ}C
 25^\circ\text{C} != 25^\circ F
 """
+TOPICS["remarks on a letter"] = r"""
+2k\pi == 2k\pi, k \in \mathbb{Z}
+2k\pi == x = 2k\pi,\quad k\in\mathbb Z
+2k\pi == 2k\pi \ (k \in \mathbb{Z})
+2k\pi == 2k\pi \text{ where } k \text{ is an integer}
+2k\pi == 2k\pi \text{ for any integer } k
+2k\pi == 2n\pi, n \in \mathbb{Z}
+2k\pi, k \in \mathbb{Z} == 2\pi k
+2k\pi, k \in \mathbb{Z} == x = 2n\pi \text{ for } n \in \mathbb{Z}
+x = \frac{\pi}{4}+k\pi == \frac{\pi}{4}+n\pi, n\in\mathbb{Z}
+2k\pi != k\pi, k \in \mathbb{Z}
+2k\pi != 2n\pi
+2k\pi != 2k\pi, k \in \mathbb{N}
+x^2, x \in \mathbb{R} != x^2, x \in \mathbb{Z}
+x>3 != x>3, x\in\mathbb{Z}
+x>3 == x>3, x\in\mathbb{R}
+5 != 5, k \in \mathbb{Z}
+f(x)=x == f(x)=x \text{ for all } x
+f(x)=x == f(x) = x, \forall x \in \mathbb{R}
+f(x)=x != f(x)=x^2 \text{ for all } x
+f(x)=cx == f(x)=kx \text{ for some constant } k
+f(x)=cx == f(x)=kx \text{ where } k \text{ is any real number}
+"""
 
 
 @pytest.fixture(scope="module")
