@@ -18,6 +18,7 @@ from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
+from jaxreason.tasks.answer_points import as_points
 from jaxreason.tasks.answer_ranges import without_ranges
 from jaxreason.tasks.answer_units import unit_of, units_clash
 from jaxreason.tasks.answer_words import TEXT
@@ -144,6 +145,7 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 def _is_right(example: Example, gold: str, answer: str, strict: bool) -> bool:
     gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
     gold, answer = without_ranges(gold, with_variable_of(gold, answer))
+    gold, answer = as_points(gold, answer, asked(example))
     if re.search(r"\d", gold):
         answer = in_digits(answer, things=True)
     metadata = example.metadata

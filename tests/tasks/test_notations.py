@@ -1,7 +1,7 @@
 """Notations of other languages, of numbers, of lists and of sets, by topic."""
 
 import pytest
-from answer_tables import wrong_rows
+from answer_tables import example, wrong_rows
 
 from jaxreason.tasks.verify import VerifierPool
 
@@ -230,6 +230,28 @@ f(x)=x != f(x)=x^2 \text{ for all } x
 f(x)=cx == f(x)=kx \text{ for some constant } k
 f(x)=cx == f(x)=kx \text{ where } k \text{ is any real number}
 """
+TOPICS["points and vectors"] = r"""
+(1,2) == x=1, y=2
+(1,2) == y=2, x=1
+(1,2) == x=1 \text{ and } y=2
+(1,2) == \begin{cases} x=1 \\ y=2 \end{cases}
+(1,2) != x=2, y=1
+(1,2) != x=1, x=2
+(1,2) != 1, 2
+[1,2] != x=1, y=2
+(1,2,3) == a=1,\ b=2,\ c=3
+(1,2,3) != a=1, b=2
+(1,2),(3,4) == x=1,y=2 \text{ or } x=3,y=4
+(1,2),(3,4) != x=1,y=4 \text{ or } x=3,y=2
+x=1, y=2 == \begin{cases} x=1 \\ y=2 \end{cases}
+x=1, y=2 != \begin{cases} x=2 \\ y=1 \end{cases}
+(1,2) == \begin{pmatrix} 1 \\ 2 \end{pmatrix}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == (1,2)
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == \langle 1, 2 \rangle
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} != (2,1)
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} != [1,2]
+\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} != (1,2,3,4)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +263,11 @@ def pool():
 @pytest.mark.parametrize("topic", TOPICS)
 def test_an_answer_counts_in_each_way_of_writing_that_says_the_same(topic, pool):
     assert wrong_rows(pool, TOPICS[topic]) == []
+
+
+@pytest.mark.parametrize(
+    ("point", "right"), [("(x,y)", 1.0), (r"\left(y, x\right)", 0.0), ("", 1.0)]
+)
+def test_coordinates_with_names_have_the_order_of_the_questions_point(point, right, pool):
+    verdict = pool.score("math", [(example("(1,2)", f"Find ${point}$."), r"\boxed{x=1, y=2}")])[0]
+    assert verdict.scores["accuracy"] == right
