@@ -137,6 +137,7 @@ REWRITES = [
         (rf"^\s*(?:{TEXT}\{{\s*{ANNOUNCED}\}}\s*|{ANNOUNCED})(?=\S)", ""),
         *FOREIGN_REWRITES,
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=[^\s.]|\.\d)", ""),
+        (r"^\s*\([A-E]\)\s*(?=-?(?:\\\$)?\d|\\frac)", ""),
         (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
         (r"\{,\}|\\text\s*\{,\}", ","),
         (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),

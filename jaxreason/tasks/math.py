@@ -15,6 +15,7 @@ from functools import partial
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
+from jaxreason.tasks.answer_choices import choice_alone
 from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
@@ -143,7 +144,8 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 
 
 def _is_right(example: Example, gold: str, answer: str, strict: bool) -> bool:
-    gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
+    gold, answer = choice_alone(gold, re.sub(r"\s+", " ", answer))
+    gold, answer = tidy_latex(gold), tidy_latex(answer)
     gold, answer = without_ranges(gold, with_variable_of(gold, answer))
     gold, answer = as_points(gold, answer, asked(example))
     if re.search(r"\d", gold):

@@ -252,6 +252,28 @@ x=1, y=2 != \begin{cases} x=2 \\ y=1 \end{cases}
 \begin{pmatrix} 1 \\ 2 \end{pmatrix} != [1,2]
 \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} != (1,2,3,4)
 """
+TOPICS["letters of choices"] = r"""
+B == \textbf{(B)}\ 12
+B == B) 12
+B == \text{Option B}
+\text{(B)} == \text{(B) } 12
+\textbf{(C)}\ 5 == C
+\textbf{(C)}\ 5 == 5
+\textbf{(C)}\ 5 != D
+B != (A) 12
+B != (B) or (C)
+B != A. 5 and B. 6
+B != \text{not B}
+A != A = 5
+12 == (B) 12
+12 == (B)\ 12
+12 != (B) 13
+AC == A, C
+A, C == \text{(A) and (C)}
+ACD == \text{A, C, D}
+AC != A, D
+AC != A
+"""
 
 
 @pytest.fixture(scope="module")
