@@ -66,10 +66,11 @@ ANSWER_LINE = re.compile(
 REASONS = r",?[ ]*(?:because|since|as)\b(?!\s+(?:well|many|much)\b)"
 GIVEN = re.compile(
     r"(?im)^[ \t#*_]*+(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+)?answer[ *_]{0,9}(?:[:\n]|is\b)"
-    rf"[\s*_]{{0,9}}\$?({NUMERAL})[*$%_]{{0,9}}+(?:[ ]+[a-z]+){{0,3}}?[.*_ ]{{0,99}}?(?=$|\(|{REASONS})"
+    rf"[\s*_]{{0,9}}\$?({NUMERAL})[*$%_]{{0,9}}+(?:[ ]+(?!(?:as|and|or|plus|minus|than)\b)[a-z]+){{0,3}}?"
+    rf"[.*_ ]{{0,99}}?(?=$|\(|{REASONS})"
 )
 BELOW = re.compile(
-    rf"(?i)\s*(?:\((?!\s*or\b)|{REASONS}[^\n]*\Z"
+    rf"(?i)(?:\s*\n\s*\((?!\s*or\b)|\s*\((?!\s*or\b)[^\n]*+\D*+\Z|\s*{REASONS}[^\n]*\Z"
     r"|[*_#(\s-]*(?:explanation|note|reason\w*|check|verification)\b)"
 )
 # A remark in the last line.

@@ -182,6 +182,8 @@ AFTERWARDS = [  # reply, the number that it gives although others follow
     ("**Answer: 36 apples** (he gave 4 away)", "36"),
     ("**Final Answer:** 36 hours (12 hours x 3 days)", "36"),
     ("Answer: 36 (or 37)", "37"),
+    ("Answer: 12 (per box)\nThere are 3 boxes: 36", "36"),
+    ("So the answer is 36 as well as 37.", "37"),
     ("Answer: 37 (not 36)", "37"),
     ("So, the answer is $36$ hours.\n\n---\n\n**Note:** he works 7 days.", "36"),
     ("He works **36 hours**.\n\n*Note: This assumes 3 days of 12 hours.*", "36"),
