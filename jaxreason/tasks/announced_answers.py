@@ -14,6 +14,7 @@ ANNOUNCEMENT = re.compile(
     r"(?i)\banswers?(?:\s*\([^()\n]{0,40}\))?(?:\s+to\s+(?:the|this)\s+(?:problem|question))?"
     r"(?:\s+(?:is|are|becomes|equals|(?:should|would|must|will|has\s+to)\s+(?:then\s+|thus\s+)?be"
     r"|(?:comes|turns)\s+out\s+(?:to\s+be|as))(?!\w)|\s{0,20}\*{0,4}\s{0,20}[:=])[\s:*]*"
+    r"|<answer>\s*"
     # A heading with the value below it.
     r"|(?m:^)[ \t#*]{0,12}(?:the\s+)?(?:final\s+)?answer[ \t*]{0,9}\n[\s*]{0,9}(?=[-$\\\d])"
     r"|\u7b54\u6848\s*(?:\u5e94\u8be5)?[\u662f\u4e3a:\uff1a=][\s:\uff1a*]*"  # In Chinese.
@@ -71,6 +72,6 @@ def _value(text: str, start: int, end: int) -> str | None:
 
 def _plain(rest: str) -> str:
     """Returns the rest of a sentence without the explanation that follows."""
-    end = r"\.(?:\s|$)|\*\*|!(?:\s|$)|, (?:which|since|because|as|so)\b|[\u3002\uff01\uff0c]"
+    end = r"</answer>|\.(?:\s|$)|\*\*|!(?:\s|$)|, (?:which|since|because|as|so)\b|[\u3002\uff01\uff0c]"
     other = r"|,\s+(?:and\s+)?not\s+(?=[-$\\\d(])|,?\s+(?:rather\s+than|instead\s+of)\b"
     return re.split(end + other, rest)[0].strip()

@@ -97,5 +97,10 @@ def with_variable_of(gold: str, answer: str) -> str:
         return answer  # P(B)=1/3: an event.
     if variables or old == new or new in symbols_of(answer) or old in symbols_of(gold):
         return answer
+    return with_letter(answer, old, new)
+
+
+def with_letter(text: str, old: str, new: str) -> str:
+    """Returns a text with another name for one letter; words and commands stay."""
     parts = re.compile(rf"\\(?:text|mathrm|mbox)\s*\{{[^{{}}]*\}}|\\[A-Za-z]+|{old}")
-    return parts.sub(lambda match: new if match[0] == old else match[0], answer)
+    return parts.sub(lambda match: new if match[0] == old else match[0], text)

@@ -7,7 +7,16 @@ from itertools import islice
 
 from jaxreason.tasks.reply_text import strip_thinking
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
+# A fence of Python may follow a label in its line: "Answer:```python".
+_FENCE = re.compile(
+    r"^[ \t]*(?:[^\n`:]{1,60}:[*_]*[ \t]*(?=```(?:python|py)))?(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$",
+    re.MULTILINE,
+)
+# Tags that some prompts ask for in place of fences, and signs that end a reply.
+_TAGGED = re.compile(
+    r"(?is)(?:<(python|code|answer|solution)>|\[(python|code|begin)\])(.*?)(?:</\1>|\[/\2\]|\[done\]|\Z)"
+)
+_END = re.compile(r"(?:</s>|<\|\w{1,30}\|>)\s*\Z")
 _PYTHON = re.compile(r"(?:(?:\.?i?python|\.?py|code)(?:-?[23](?:\.\d+)?)?)?")
 # A fence that closes at the end of a line of code.
 _LATE_CLOSE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```|~~~)[ \t]*$", re.MULTILINE)
@@ -33,7 +42,7 @@ _PROSE = re.compile(
 LONGEST_PARSED = (
     20_000  # Characters. Python's parser is slow for longer texts, and may need much memory.
 )
-MOST_CUTS = 20  # Places that are tried as the end of a program.
+MOST_CUTS = 20  # Places that are tried as the end of a program, and programs between tags.
 _DEEP = re.compile(r"[-~+(\[{]{60}|(?:(?:not|await|lambda:)\s*+){60}")
 
 
@@ -48,7 +57,7 @@ def find_code(text: str, defines: str = "") -> str | None:
     blocks = [code for code in fenced_blocks(answer) if code.strip()]
     defining = re.compile(rf"\b(?:def|class)\s+{re.escape(defines)}\b|\b{re.escape(defines)}\s*=")
     wanted = [code for code in blocks if defines and defining.search(code)]
-    return (wanted or blocks)[-1] if blocks else unfenced(answer)
+    return (wanted or blocks)[-1] if blocks else tagged(answer) or unfenced(answer)
 
 
 def fenced_blocks(text: str) -> list[str]:
@@ -98,9 +107,15 @@ def _dedent(code: str, indent: str) -> str:
     return re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) if indent else code
 
 
+def tagged(answer: str) -> str | None:
+    """Returns the last program between tags, `<code>` and `</code>`; None without one."""
+    programs = [code.strip("\n") for *_, code in _TAGGED.findall(answer)][-MOST_CUTS:]
+    return next((code for code in reversed(programs) if parsed(code) and is_program(code)), None)
+
+
 def unfenced(answer: str) -> str | None:
     """Returns the program that a reply without fences begins with, or comes to after an introduction; else None."""
-    code = answer.strip("\n")
+    code = _END.sub("", answer).strip("\n")
     if starts_code(_first_line(code)):
         return without_prose(code)
     begin = None if _BODY.match(code) else _INTRODUCED.search(code)

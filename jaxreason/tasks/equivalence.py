@@ -53,6 +53,8 @@ RATIO = re.compile(r"\d+(?::\d+){2,}")
 CLOCK_OF_THREE = re.compile(r"\d{1,2}:\d\d:\d\d")
 TEMPERATURE = re.compile(r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])")
 DERIVATIVE = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*\(([1-4])\)\s*\}(?=\s*\()")  # f^{(3)}(x)
+# Units that need no space or \text{} before them: 100cm^2.
+GLUED = r"(?:[mcdk]?m|ft|in|yd|mi|[mcd]?[lL])(?:\s*\^\s*\{?[23]\}?|/(?:s|h|min))?"
 PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # Minutes of an angle, or feet.
 
 
@@ -244,7 +246,8 @@ def bare_value(answer: str) -> str:
     number = r"(-?(?:\\\$)?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"
     word = rf"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus|{WRONG}|{GROWING})\b)[A-Za-z]+"
     words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]|[a-z]{{2}}\s*\^){word}(?:[ /]{word})*"
-    return re.sub(rf"^{number} {words}(?:\s*\^\s*\{{?[23]\}}?)?$", r"\1", answer)
+    answer = re.sub(rf"^{number} {words}(?:\s*\^\s*\{{?[23]\}}?)?$", r"\1", answer)
+    return re.sub(rf"^{number} ?{GLUED}$", r"\1", answer)
 
 
 def is_clock(text: str) -> bool:

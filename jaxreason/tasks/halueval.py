@@ -11,7 +11,10 @@ from jaxreason.data.examples import Example
 from jaxreason.tasks import yes_no
 from jaxreason.tasks.reply_text import last_boxed, strip_role, strip_thinking
 
-_WRAP = r"[\s:*_`'\"“”‘’#($>=\[\u2013\u2014\u2192\u21d2-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
+_WRAP = (
+    r"[\s:*_`'\"“”‘’#($>=\[\u2013\u2014\u2192\u21d2\u2705\u2714\u274c\ufe0f-]*+"
+    r"(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
+)
 _WORD = r"(?i:(yes|no))(?!\w|['’-]\w)"
 _ABOUT = r"(?i:\s+(?:for|of|on|about|here)\b[^.?!:\n]{0,60}?)?"
 _IS = r"(?i:\s+(?:is|would\s+be|should\s+be|must\s+be|remains))?(?:\s*\([^()\n]{0,30}\))?"

@@ -23,7 +23,7 @@ from jaxreason.tasks.ifeval_released import compare
 from jaxreason.tasks.languages import is_in_language
 from jaxreason.tasks.sentence_counting import sentences
 
-QUOTES = str.maketrans("‘’‚‛“”„‟＂«»", '\'\'\'\'"""""""')
+QUOTES = str.maketrans("‘’‚‛“”„‟＂«»\u2010\u2011", '\'\'\'\'"""""""--')
 # Borders of a word: underscores around it are emphasis, those inside of my_name are part of it.
 BEFORE = r"(?<![^\W_])(?<![^\W_]_)(?<![^\W_]__)"
 AFTER = r"(?!_*+[^\W_])"
@@ -31,7 +31,7 @@ COMMAS = ",，、،﹐﹑"
 
 
 def normal(text: str) -> str:
-    """Returns a text with composed characters, ASCII quotation marks and apostrophes, and single spaces."""
+    """Returns a text with composed characters, ASCII quotation marks, apostrophes and hyphens, and single spaces."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).translate(QUOTES)).strip()
 
 

@@ -23,8 +23,8 @@ SCALED = r"(.+?)\s*\\(?:cdot|times)\s*10\s*\^\s*\{?(\d{1,2})\}?"
 
 # $1.5M and 1.5 million dollars.
 ROUND = re.compile(
-    r"\$?\s*(\d[\d,]*(?:\.\d+)?)\s*(hundred|thousand|million|billion|trillion)(?:\s+(?!or\b|and\b|to\b)[a-z]+){0,2}"
-    r"|\$\s*(\d[\d,]*(?:\.\d+)?)\s?([kKMB])"
+    r"\\?\$?\s*(\d[\d,]*(?:\.\d+)?)\s*(hundred|thousand|million|billion|trillion)(?:\s+(?!or\b|and\b|to\b)[a-z]+){0,2}"
+    r"|\\?\$\s*(\d[\d,]*(?:\.\d+)?)\s?([kKMB])"
 )
 SIZES = {"hundred": 100, "thousand": 1000, "k": 1000, "K": 1000, "million": 10**6, "M": 10**6}
 SIZES |= {"billion": 10**9, "B": 10**9, "trillion": 10**12}

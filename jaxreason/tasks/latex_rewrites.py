@@ -29,6 +29,11 @@ def ungrouped(match: re.Match) -> str:
     return match[0].replace(",", "")
 
 
+# Commands that only change how their argument looks.
+DRESSED = (
+    r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm|(?:text)?color\s*\{\w+\})"
+    r"\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
+)
 # Words before the only number of a text. Others ("more than", "not") may change what it says.
 LEAD = (
     r"(?i:(?:(?:so|thus|hence|therefore)\b,?\s*)?(?:there\s+(?:is|are|were|will\s+be)(?:\s+(?:only|exactly))?\b"
@@ -81,6 +86,12 @@ def joined_lines(match: re.Match) -> str:
     return " ".join(lines) if chain else match[1]
 
 
+def equations(match: re.Match) -> str:
+    r"""Returns `\begin{cases} x=1 \\ y=2 \end{cases}` as a list of equations; other cases are unchanged."""
+    lines = [line.strip() for line in match[1].split(r"\\") if line.strip()]
+    return ", ".join(lines) if all(line.count("=") == 1 for line in lines) else match[0]
+
+
 def abbreviated(match: re.Match) -> str:
     r"""Returns `\$5\text{M}` as 5 millions; without a currency the letter may be something else."""
     power = {"k": 3, "m": 6, "b": 9}[match[2].lower()]
@@ -91,19 +102,15 @@ REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"\\[hv]?phantom\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s{}\\])|\\hspace\*?\s*\{[^{}]*\}", ""),
+        (r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|ex|em|[cm]m|in)\s*\]", r"\1"),  # \\[4pt]
+        (r"\\begin\s*\{cases\}((?:(?!\\begin|\\end)[^&,<>])*)\\end\s*\{cases\}", equations),
         (rf"\\begin\s*\{{(?:{ENVIRONMENTS})\}}(.*?)\\end\s*\{{(?:{ENVIRONMENTS})\}}", joined_lines),
         (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
         (r"\\(?:tag\*?|label)\s*\{[^{}]*\}|\\(?:left|right)\s*\.", ""),
         (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
-        (r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}", ""),
-        (
-            r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}",
-            r"\1",
-        ),
-        (
-            r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}",
-            r"\1",
-        ),
+        (DRESSED, r"\1"),
+        (DRESSED, r"\1"),
+        (r"\\(?:text)?color\s*\{\w+\}", ""),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         # A thin space stays between two digits: 1\,7 is not 17.
         (rf"(?<=\d)\s*(?:{THIN}\s*|(?<!\\)\\text\s*\{{\s+\}}\s*)+(?=\d)", " "),
@@ -129,7 +136,8 @@ REWRITES = [
         (rf"=\s*{TEXT}\{{\s*(-?[\d.,]+)\s*\}}", r"=\1"),
         (rf"^\s*(?:{TEXT}\{{\s*{ANNOUNCED}\}}\s*|{ANNOUNCED})(?=\S)", ""),
         *FOREIGN_REWRITES,
-        (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
+        (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=[^\s.]|\.\d)", ""),
+        (r"^\s*\([A-E]\)\s*(?=-?(?:\\\$)?\d|\\frac)", ""),
         (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
         (r"\{,\}|\\text\s*\{,\}", ","),
         (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),
@@ -149,6 +157,7 @@ REWRITES = [
         (r"\u00b3", "^3"),
         (r"_\s*\{\s*\\text\s*\{\s*base\s*\}?\s*(\w+)\s*\}?\s*\}", r"_{\1}"),
         (r"[\u00b0\u00ba]|\\degree(?![A-Za-z])", r"^\\circ "),
+        (r"(?<=\d)\s*\^\s*\{?\s*\\circ\s*\}?\s*([CF])\s*$", r"^\\circ\\text{\1}"),
         (r"\(\s*([0-9A-Z]+)\s*\)\s*_(?=\s*\{?\w)", r"\1_"),
         (
             rf"(?<=\w)\s*(?:{TEXT}\{{)?\s*\b(?:in\s+)?base[\s-]*\}}?\s*(\w+)\s*\}}?\s*$",
@@ -159,6 +168,8 @@ REWRITES = [
             r"(?![A-Za-z])",
             "",
         ),
+        (r"^\s*\\(?:therefore|implies|(?:Long)?[Rr]ightarrow)(?![A-Za-z])\s*|\s*\\q?quad\s*$", ""),
+        (r"^\s*(?:\([a-z](?:,\s*[a-z])+\)\s*(?:\\in|=)\s*)?\\\{\s*(\([^()]*\))\s*\\\}\s*$", r"\1"),
         (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
         (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
         (r"\\varnothing", r"\\emptyset"),

@@ -85,12 +85,16 @@ RIGHT = (
 )
 
 _WORKS = r"\b(?:works|holds|fits|does\s+work|satisfies\s+(?:all|every|the))\b(?!\s+(?:only|if|but|when)\b)"
-# "The choice that fits is", unless it is one that does not.
+# "The choice that fits is", unless it is one that does not; "the answer I get is", "the correct sequence is".
 _THE_ONE = (
-    r"\b(?:choice|option|one|answer|statement|letter|alternative|action)\s+(?:that|which)\s+"
+    r"(?:\b(?:choice|option|one|answer|statement|alternative)\s+(?:that\s+|which\s+)?"
+    r"(?:i\s+(?:would\s+)?(?:get|got|obtain(?:ed)?|find|found|choose|chose|pick(?:ed)?|select(?:ed)?)"
+    r"|(?<=that )is\s+(?:true|correct|right|best|valid))\s+is"
+    r"|\b(?:correct|right|true|best)\s+[a-z]{3,}(?:\s+[a-z]{3,})?\s+is|\b(?:odd\s+one\s+out|the\s+letter)\s+is"
+    r"|\b(?:choice|option|one|answer|statement|letter|alternative|action)\s+(?:that|which)\s+"
     r"(?:(?!(?:not?|never|cannot|wrong|incorrect|false|fails?|least|worst|violates|contradicts|can|could|may"
     r"|might|if|unless|seems?|looks|appears|would|say|think|eliminated?|excluded?|is)\b|\w+n't)[\w'-]+[\s,]+){1,10}"
-    r"(?:is|must\s+be)"
+    r"(?:is|must\s+be))"
 )
 
 CLOSED = re.compile(rf"\s*(?:{CLOSE}|[.:,;!]|\\[)\]]|$)|[ \t]*\n")

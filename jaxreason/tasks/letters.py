@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from jaxreason.tasks.choice_notations import plain_formulas
 from jaxreason.tasks.letter_judgements import (
     ARTICLE,
     CALLED_WRONG,
@@ -48,6 +49,16 @@ from jaxreason.tasks.letter_texts import (
 )
 from jaxreason.tasks.reply_text import last_boxed
 
+# Words around an "I" that is a label and no pronoun.
+I_NAMED = re.compile(
+    r"(?i:\b(?:options?|choices?|letter|answer|alternative|so|hence|thus|therefore|only)\b|[选選])[\s,:]*[(*'\"`]*$"
+)
+I_IS = re.compile(r"[*'\"`]*\s+is\s+(?:the\s+)?(?:correct|right|true|best|answer|only|most)\b")
+I_STATED = re.compile(r"(?i)\bstatements?\s+[(*'\"`]*$")
+LABEL_ENDS = re.compile(
+    r"[)*'\"`\]]*(?:[.;!。，]|\s*$|\n|,?\s+(?:because|since|as\s+it|which|matches|fits)\b)"
+)
+ROMAN = re.compile(r"\bII+\b")
 MAX_OPTION = 1000  # Characters of a listed option that are read.
 MOST_BOXES = 20  # Of boxes that a reply calls wrong.
 
@@ -73,7 +84,7 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
       letters: the valid labels, one character each.
       texts: the choices' texts.
     """
-    text, texts = plain_characters(text), tuple(map(plain_characters, texts))
+    text, *texts = (plain_formulas(plain_characters(one)) for one in (text, *texts))
     labels = labels_of(tuple(letters))
     announced = last_announcement(text, labels, texts)
     if announced is None:
@@ -296,8 +307,17 @@ def is_only_considered(text: str, begin: int, start: int, end: int) -> bool:
 
 
 def is_word_at(text: str, place: int, letter: str) -> bool:
-    """Returns whether the capital at a place is an article or (except in "I)") a pronoun."""
-    after = place + 1
+    """Returns whether the capital at a place is an article, a pronoun or a Roman number."""
     if letter == "I":
-        return not text.startswith(")", after)
-    return letter == "A" and ARTICLE.match(text, after) is not None
+        return not text.startswith(")", place + 1) and not is_letter_i(text, place)
+    return letter == "A" and ARTICLE.match(text, place + 1) is not None
+
+
+def is_letter_i(text: str, place: int) -> bool:
+    """Returns whether an "I" is a label: "Option I", "So, I.", "I is right"; beside an "II" it is a number."""
+    if ROMAN.search(text):
+        return False
+    before = text[max(0, place - NEAR) : place]
+    ends = LABEL_ENDS.match(text, place + 1)
+    is_named = I_NAMED.search(before) and (ends or text.startswith(" is ", place + 1))
+    return bool(is_named or (I_IS.match(text, place + 1) and not I_STATED.search(before)))

@@ -38,6 +38,7 @@ NEXT_QUESTION = re.compile(
 REPLIES = re.compile(r"(?im)^[ \t#*]*+(?:answer|solution|a|response|assistant)\s*\d{0,3}[ \t*]*:")
 ANSWERED = re.compile(
     r"(?i)(?<!#)#{4,}+\s*+[^\n]{0,40}?\d|\\boxed\s*\{|\banswer\s+is[\s:*]{0,9}\$?-?\d"
+    r"|(?m:^)[ \t*]{0,9}(?:a|answer)[ \t*]{0,9}:[^\n]{0,99}?\d"
 )
 NUMERAL = r"-?\$?(?:\d[\d,]*(?:\.\d+)?)"
 # The end of the last sentence: "the answer is 18 dollars for 2 days." and "18, not 19."
@@ -46,7 +47,7 @@ ANNOUNCED = re.compile(
     r"\s+(?:for|in|per|each|every|over|within|during|after)\s+(?:(?:the|all|these|those|a)\s+)?\d+\s+[a-z]+[\s.!*]*\Z"
 )
 INSTEAD = re.compile(
-    rf"(?i)({NUMERAL}[*$%)]*(?:(?:\s+[a-z]+[*]*)?,\s+(?:and\s+)?not|,?\s+(?:rather\s+than|instead\s+of)))\s+"
+    rf"(?i)({NUMERAL}[*$%)]*(?:(?:\s+[a-z]+[*]*)?(?:,\s+(?:and\s+)?|\s*\()not|,?\s+(?:rather\s+than|instead\s+of)))\s+"
     rf"{NUMERAL}(?:\s+[a-z]+)?[\s.!*)$]*\Z"
 )
 LAST = 300  # Characters at the end of a reply in which these two are looked for.
@@ -61,12 +62,21 @@ EXPLAINS = re.compile(
 ANSWER_LINE = re.compile(
     rf"[\s*$\u20ac\u00a3]*{NUMERAL}[\s*$\u20ac%]*(?:[A-Za-z]+[\s*]*){{0,3}}(?:[.(]|$)"
 )
-# A line with the answer, and what may stand below it without changing it.
+# A line that gives the answer, and what may follow without changing it.
+REASONS = r",?[ ]*(?:because|since|as)\b(?!\s+(?:well|many|much)\b)"
 GIVEN = re.compile(
-    rf"(?im)^[ \t#*_]*+(?:the\s+)?(?:final\s+)?answer[ *_]{{0,9}}(?:[:\n]|is\b)[\s*_]{{0,9}}"
-    rf"\$?({NUMERAL})[*$%_]{{0,9}}+(?:[ ]+[a-z]+){{0,3}}[.*_ ]{{0,99}}+$"
+    r"(?im)^[ \t#*_]*+(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+)?answer[ *_]{0,9}(?:[:\n]|is\b)"
+    rf"[\s*_]{{0,9}}\$?({NUMERAL})[*$%_]{{0,9}}+(?:[ ]+(?!(?:as|and|or|plus|minus|than)\b)[a-z]+){{0,3}}?"
+    rf"[.*_ ]{{0,99}}?(?=$|\(|{REASONS})"
 )
-BELOW = re.compile(r"(?i)\s*(?:\(|[*_#\s]*(?:explanation|note|reason\w*|check|verification)\b)")
+BELOW = re.compile(
+    rf"(?i)(?:\s*\n\s*\((?!\s*or\b)|\s*\((?!\s*or\b)[^\n]*+\D*+\Z|\s*{REASONS}[^\n]*\Z"
+    r"|[*_#(\s-]*(?:explanation|note|reason\w*|check|verification)\b)"
+)
+# A remark in the last line.
+NOTE = re.compile(
+    r"(?i)\n\s*(?:-{3,}\s*)?[*_#>(\s]*(?P<kind>note|remark|check|verification)\b[^\n]*\Z"
+)
 CHANGES = re.compile(
     r"(?i)\b(?:wait|actually|so|therefore|thus|hence|correct\w*|answer|mistake|wrong|no|not|but|should)\b"
 )
@@ -157,8 +167,20 @@ def number_at_end(text: str) -> str | None:
     given = last_given(text)
     if given is not None:
         return given
+    text = without_note(text)
     end = max(0, len(text) - LAST)
     return last_number(text[:end] + INSTEAD.sub(r"\1", text[end:]))
+
+
+def without_note(text: str) -> str:
+    """Returns a text without a note in its last line, or a check that repeats the number before it."""
+    note = NOTE.search(text, max(0, len(text) - LAST))
+    number = last_number(text[: note.start()]) if note else None
+    if note is None or number is None or CHANGES.search(note[0]):
+        return text
+    is_note = note["kind"].lower() in ("note", "remark")
+    repeats = number in re.findall(r"[\d.]*\d", note[0].replace(",", ""))
+    return text[: note.start()] if is_note or repeats else text
 
 
 def last_given(text: str) -> str | None:

@@ -15,9 +15,12 @@ from functools import partial
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
+from jaxreason.tasks.answer_choices import choice_alone
 from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
+from jaxreason.tasks.answer_points import as_points
+from jaxreason.tasks.answer_ranges import without_ranges
 from jaxreason.tasks.answer_units import unit_of, units_clash
 from jaxreason.tasks.answer_words import TEXT
 from jaxreason.tasks.compound_quantities import single_quantities
@@ -141,8 +144,10 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 
 
 def _is_right(example: Example, gold: str, answer: str, strict: bool) -> bool:
-    gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
-    answer = with_variable_of(gold, answer)
+    gold, answer = choice_alone(gold, re.sub(r"\s+", " ", answer))
+    gold, answer = tidy_latex(gold), tidy_latex(answer)
+    gold, answer = without_ranges(gold, with_variable_of(gold, answer))
+    gold, answer = as_points(gold, answer, asked(example))
     if re.search(r"\d", gold):
         answer = in_digits(answer, things=True)
     metadata = example.metadata

@@ -12,7 +12,8 @@ from jaxreason.tasks.spoken_numbers import NUMBER_WORD, spoken_number
 # Decoration around the number of a marked place.
 DRESS = re.compile(
     r"(?<=[A-Za-z}])\s*\^\s*\{?\d\}?|\^\s*\{?\\circ\}?|(?<=[A-Za-z])/(?=[A-Za-z])|[{}*$]"
-    r"|\\(?:text\w*|mathrm|mbox|left|right|boxed|approx|quad|[$%,;:! ()\[\]])"
+    r"|\\(?:(?:text)?color\s*\{\w+\}|text\w*|math(?:rm|bf|it|sf)|mbox|boldsymbol|bm|bf|underline|displaystyle|left|right"
+    r"|boxed|approx|quad|[$%,;:! ()\[\]])"
 )
 WORD = rf"(?:an?\s+)?{NUMBER_WORD}(?:s|e?th|ths)?\b"
 OPEN = (

@@ -97,10 +97,26 @@ FENCES = [
     ("```python\ndef f(x):\n    return x```\nUse:\n```\nf(1)\n```", DEFINES),
     ("```python\nx = 1", "x = 1"),
     ("```\n```", None),
+    ("Answer:```python\nx = 1\n```", "x = 1\n"),
+    ("**Solution:** ```py\nx = 1\n```", "x = 1\n"),
+    ("```python\nx = 'a:```'\n```", "x = 'a:```'\n"),
+]
+TAGGED = [
+    ("[PYTHON]\n" + DEFINES + "[/PYTHON]", DEFINES.strip()),
+    ("[BEGIN]\n" + DEFINES + "[DONE]\nText", DEFINES.strip()),
+    ("<code>\n" + DEFINES + "</code>", DEFINES.strip()),
+    ("It is short.\n\n<answer>\n" + DEFINES + "</answer>", DEFINES.strip()),
+    ("<answer>\n```python\n" + DEFINES + "```\n</answer>", DEFINES),
+    ("<code>\n" + DEFINES, DEFINES.strip()),
+    (DEFINES + "</s>", DEFINES.strip()),
+    (DEFINES + "<|endoftext|>", DEFINES.strip()),
+    ("<answer>It is 5.</answer>", None),
+    ("print('<code>')\nprint(1)", "print('<code>')\nprint(1)"),
 ]
 HOSTILE = [
     "(", "x=", "a = 1\n", "The end of\n", "# a\n", "```\n", "```python\n", "x```\n", "'''", "def f(x):\n", "not ", "-",
     "A b\n", "    x\n", "a.", "x[", "[[]", "try:\n", "if a:\n ", "```\nx\n", "lambda:", "f'{", "{a:",
+    "<code>", "<code>x = 1</code>", "a:```python", "</s>",
 ]  # fmt: skip
 
 
@@ -116,6 +132,11 @@ def test_a_reply_without_fences_is_a_program_up_to_its_prose(reply, program):
 
 @pytest.mark.parametrize(("reply", "program"), FENCES)
 def test_fences_are_read_under_all_names_of_python_and_may_close_late(reply, program):
+    assert find_code(reply, "f") == program
+
+
+@pytest.mark.parametrize(("reply", "program"), TAGGED)
+def test_a_program_may_stand_between_tags_and_before_a_sign_that_ends_the_reply(reply, program):
     assert find_code(reply, "f") == program
 
 

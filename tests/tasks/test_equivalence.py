@@ -301,8 +301,8 @@ x^2 == x²
 37_8 != 31
 \text{(C)} == \textbf{(C)}
 \text{(C)} == C)
-\text{(C)} != (C) Circle
-\text{C} != \text{C. } 5
+\text{(C)} == (C) Circle
+\text{C} == \text{C. } 5
 \text{Monday} == Monday
 \text{no solution} == \text{No solution}
 \text{Yes} == yes

@@ -159,6 +159,7 @@ def test_other_notations_of_a_number_have_its_value(number, gold, task):
         ("It is 7\u00bd.", "7.5", 1), ("It is 7 1/2.", "7.5", 1), ("It is 7 1/2.", "0.5", 0),
         ("#### 15 hundred", "1500", 1), ("#### 1.5 million dollars", "1500000", 1),
         ("#### $1.5M", "1500000", 1), ("#### $2k", "2000", 1), ("#### 2k", "2", 0), ("#### 2 M", "2000000", 0),
+        (r"\boxed{\$70K}", "70000", 1), (r"\boxed{\$1.5\text{ million}}", "1500000", 1),
         (r"\boxed{1.5 \text{ million}}", "1500000", 1), ("#### 1.5 million", "1.5", 0),
         ("#### 15 hundred", "15", 0), ("It is 1e3", "3", 0),
         (r"\boxed{five or six}", "5", 0), (r"\boxed{one third}", "1", 0), ("#### one half", "1", 0),
@@ -170,6 +171,46 @@ def test_other_notations_of_a_number_have_its_value(number, gold, task):
 def test_a_fraction_or_a_group_of_digits_is_not_read_in_part(reply, gold, right):
     assert accuracy("gsm8k", reply, gold) == right
     assert accuracy("gsm8k_strict", reply, gold) <= right
+
+
+AFTERWARDS = [  # reply, the number that it gives although others follow
+    ("The answer is 36, since there are 3 groups of 12.", "36"),
+    ("So the answer is 36 hours because he works 3 days of 12 hours.", "36"),
+    ("The answer is 37 because 36 is too few.", "37"),
+    ("The answer is 36 because 3 * 12 = 36. So with 1 more it is 37.", "37"),
+    ("The answer is 12 because 3 * 4 = 12.\n\nAdding 5 gives 17.", "17"),
+    ("**Answer: 36 apples** (he gave 4 away)", "36"),
+    ("**Final Answer:** 36 hours (12 hours x 3 days)", "36"),
+    ("Answer: 36 (or 37)", "37"),
+    ("Answer: 12 (per box)\nThere are 3 boxes: 36", "36"),
+    ("So the answer is 36 as well as 37.", "37"),
+    ("Answer: 37 (not 36)", "37"),
+    ("So, the answer is $36$ hours.\n\n---\n\n**Note:** he works 7 days.", "36"),
+    ("He works **36 hours**.\n\n*Note: This assumes 3 days of 12 hours.*", "36"),
+    ("He works 36 hours.\n\nVerification: 36 / 12 = 3", "36"),
+    ("He works 36 hours.\n\nCheck: 12 + 25 = 37", "37"),
+    ("He works 36 hours.\n\nNote: that is wrong, it should be 37.", "37"),
+    ("Note: 36", "36"),
+    ("A: 36\n\nQ: There are 15 trees in the grove.\nA: 6", "36"),
+]
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "gsm8k_strict"])
+@pytest.mark.parametrize(("reply", "number"), AFTERWARDS)
+def test_reasons_notes_and_checks_leave_the_number_before_them_the_answer(reply, number, task):
+    assert accuracy(task, reply, number) == 1.0
+    assert accuracy(task, reply, "36") == float(number == "36")
+
+
+DRESSED = ["\\mathbf{36}", "\\boldsymbol{36}", "\\displaystyle 36", "\\color{blue}{36}", "\\textcolor{red}{36}",
+           "\\underline{36}", "\\bf 36"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["\\boxed{%s}", "#### $%s$"])
+@pytest.mark.parametrize("number", DRESSED)
+def test_a_number_counts_however_it_looks(number, place):
+    assert accuracy("gsm8k_strict", place % number, "36") == 1.0
+    assert accuracy("gsm8k_strict", place % number.replace("36", "3^6"), "36") == 0.0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ NEXT = "\n\n#Question#: Who wrote it?\n#Answer#: Verne\n#Your Judgement#: No"
 # reply, the robust judgement, the study's
 REPLIES = [
     ("Yes", "yes", "yes"),
+    ("\u2705 Yes", "yes", "yes"),
+    ("\u274c **No**", "no", "no"),
     ("No", "no", "no"),
     ("No.", "no", "no"),
     (" Yes.\n", "yes", "yes"),

@@ -146,12 +146,35 @@ def test_labels_may_be_digits(reply, label):
         ("Answer: F. Wait, I misread it. It is J.", "J"), ("Answer: F. No, I am sure.", "F"),
         ("Answer: F\n\nOn reflection, I would keep it.", "F"), ("The answer is E or F.", None),
         ("If I were right, the answer would be G. The answer is H.", "H"), ("Answer: E e F", None),
+        ("Option I is correct.", "I"), ("So, option I", "I"), ("Hence, I is the answer.", "I"), ("Therefore, I.", "I"),
+        ("故选I。", "I"), ("Option I, because it fits.", "I"), ("Option I is wrong. Option E is right.", "E"),
+        ("Option I considered first was B.", "B"), ("So I think about it.", None), ("So, I, a model, can't.", None),
+        ("Statement I is true. Hence option C.", "C"), ("I is true and II is false, hence D.", "D"),
         (r"\boxed{I}", "I"), ("J\n\nI ruled out option B and option D.", "J"),
     ],
 )  # fmt: skip
 def test_ten_choices_reach_j_and_the_pronoun_is_no_choice(reply, label):
     item = example("J", {"choices": [f"text {n}" for n in range(10)]})
     assert TASKS["multiple_choice"].extract(item, reply) == label
+
+
+FORMULAS = [  # reply, texts of the choices, the label of the one that it names
+    (r"\boxed{6 \, \text{m/s}}", ["3 m/s", "6 m/s"], "B"),
+    (r"\boxed{16 \, \text{m/s}}", ["3 m/s", "6 m/s"], None),
+    (r"The answer is $6\,\mathrm{m/s}$.", ["3 m/s", "6 m/s"], "B"),
+    (r"The answer is 6 m/s.", [r"$3\text{ m/s}$", r"$6\text{ m/s}$"], "B"),
+    (r"\boxed{25\%}", ["5%", "25%", "52%"], "B"),
+    (r"\boxed{\$250}", ["$50", "$250"], "B"),
+    (r"\boxed{\dfrac{\pi}{4}}", [r"\frac{\pi}{3}", r"\frac{\pi}{4}"], "B"),
+    (r"\boxed{2.4 \times 10^{-5}\text{ J}}", ["2.4 × 10^-4 J", "2.4 × 10^-5 J"], "B"),
+    (r"The answer is $2.4\times10^{-5}$ J.", ["2.4 × 10⁻⁴ J", "2.4 × 10⁻⁵ J"], "B"),
+    (r"\boxed{30^\circ}", ["60°", "30°"], "B"),
+]
+
+
+@pytest.mark.parametrize(("reply", "texts", "label"), FORMULAS)
+def test_a_quantity_names_its_choice_in_latex_and_in_plain_text(reply, texts, label):
+    assert find_letter(reply, ("A", "B", "C")[: len(texts)], texts) == label
 
 
 def test_numbers_are_read_whole_and_the_longest_text_counts():

@@ -1,7 +1,7 @@
 """Notations of other languages, of numbers, of lists and of sets, by topic."""
 
 import pytest
-from answer_tables import wrong_rows
+from answer_tables import example, wrong_rows
 
 from jaxreason.tasks.verify import VerifierPool
 
@@ -173,6 +173,107 @@ A, C != \text{A and B}
 B == \text{(B)}
 \text{salt and pepper} == \text{salt and pepper}
 """
+TOPICS["looks of an answer"] = r"""
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == \begin{pmatrix} 1 \\[4pt] 2 \end{pmatrix}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == \begin{pmatrix} 1 \\[0.5em] 2 \end{pmatrix}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} != \begin{pmatrix} 1 \\[4pt] 3 \end{pmatrix}
+(2,-1) == \color{blue}{(2,-1)}
+(2,-1) == \textcolor{red}{\left(2,-1\right)}
+\text{Evelyn} == \color{blue}{\text{Evelyn}}
+5 == \color{red} 5
+5 != \color{red}{6}
+(3,\infty) == \therefore (3,\infty)
+5 == \Rightarrow x = 5
+5 != \implies 6
+\text{(C)} == \text{(C)}.
+\text{(C)} == \text{(C)}\quad
+(3,2) == \{(3,2)\}
+(3,2) == (x,y) \in \{(3,2)\}
+(3,2) != \{(2,3)\}
+(3,2) != \{(3,2),(1,1)\}
+"""
+TOPICS["units without a command"] = r"""
+100 == 100cm^2
+100 == 100cm²
+100 == 100 m^2
+100 == 100\,m/s
+100 == 100mL
+100 != 100ab^2
+100 != 100x^2
+5\text{ cm}^2 == 5cm^2
+5\text{ cm}^2 != 5cm^3
+25 == 25°C
+25 == 25^\circ C
+25^\circ\text{C} == 25^{\circ}C
+25^\circ\text{C} != 25^\circ F
+"""
+TOPICS["remarks on a letter"] = r"""
+2k\pi == 2k\pi, k \in \mathbb{Z}
+2k\pi == x = 2k\pi,\quad k\in\mathbb Z
+2k\pi == 2k\pi \ (k \in \mathbb{Z})
+2k\pi == 2k\pi \text{ where } k \text{ is an integer}
+2k\pi == 2k\pi \text{ for any integer } k
+2k\pi == 2n\pi, n \in \mathbb{Z}
+2k\pi, k \in \mathbb{Z} == 2\pi k
+2k\pi, k \in \mathbb{Z} == x = 2n\pi \text{ for } n \in \mathbb{Z}
+x = \frac{\pi}{4}+k\pi == \frac{\pi}{4}+n\pi, n\in\mathbb{Z}
+2k\pi != k\pi, k \in \mathbb{Z}
+2k\pi != 2n\pi
+2k\pi != 2k\pi, k \in \mathbb{N}
+x^2, x \in \mathbb{R} != x^2, x \in \mathbb{Z}
+x>3 != x>3, x\in\mathbb{Z}
+x>3 == x>3, x\in\mathbb{R}
+5 != 5, k \in \mathbb{Z}
+f(x)=x == f(x)=x \text{ for all } x
+f(x)=x == f(x) = x, \forall x \in \mathbb{R}
+f(x)=x != f(x)=x^2 \text{ for all } x
+f(x)=cx == f(x)=kx \text{ for some constant } k
+f(x)=cx == f(x)=kx \text{ where } k \text{ is any real number}
+"""
+TOPICS["points and vectors"] = r"""
+(1,2) == x=1, y=2
+(1,2) == y=2, x=1
+(1,2) == x=1 \text{ and } y=2
+(1,2) == \begin{cases} x=1 \\ y=2 \end{cases}
+(1,2) != x=2, y=1
+(1,2) != x=1, x=2
+(1,2) != 1, 2
+[1,2] != x=1, y=2
+(1,2,3) == a=1,\ b=2,\ c=3
+(1,2,3) != a=1, b=2
+(1,2),(3,4) == x=1,y=2 \text{ or } x=3,y=4
+(1,2),(3,4) != x=1,y=4 \text{ or } x=3,y=2
+x=1, y=2 == \begin{cases} x=1 \\ y=2 \end{cases}
+x=1, y=2 != \begin{cases} x=2 \\ y=1 \end{cases}
+(1,2) == \begin{pmatrix} 1 \\ 2 \end{pmatrix}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == (1,2)
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} == \langle 1, 2 \rangle
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} != (2,1)
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} != [1,2]
+\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} != (1,2,3,4)
+"""
+TOPICS["letters of choices"] = r"""
+B == \textbf{(B)}\ 12
+B == B) 12
+B == \text{Option B}
+\text{(B)} == \text{(B) } 12
+\textbf{(C)}\ 5 == C
+\textbf{(C)}\ 5 == 5
+\textbf{(C)}\ 5 != D
+B != (A) 12
+B != (B) or (C)
+B != A. 5 and B. 6
+B != \text{not B}
+A != A = 5
+12 == (B) 12
+12 == (B)\ 12
+12 != (B) 13
+AC == A, C
+A, C == \text{(A) and (C)}
+ACD == \text{A, C, D}
+AC != A, D
+AC != A
+"""
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +285,11 @@ def pool():
 @pytest.mark.parametrize("topic", TOPICS)
 def test_an_answer_counts_in_each_way_of_writing_that_says_the_same(topic, pool):
     assert wrong_rows(pool, TOPICS[topic]) == []
+
+
+@pytest.mark.parametrize(
+    ("point", "right"), [("(x,y)", 1.0), (r"\left(y, x\right)", 0.0), ("", 1.0)]
+)
+def test_coordinates_with_names_have_the_order_of_the_questions_point(point, right, pool):
+    verdict = pool.score("math", [(example("(1,2)", f"Find ${point}$."), r"\boxed{x=1, y=2}")])[0]
+    assert verdict.scores["accuracy"] == right
