@@ -61,7 +61,8 @@ def _check_content(content: str, reasoning: str, prompt: str, rendered: str) -> 
             "thoughts into reasoning_content."
         )
     taken = not reasoning and _CLOSE in content and not rendered.startswith(content)
-    if taken and not rendered.startswith(_OPEN + _CLOSE):
+    own = rendered.startswith(_OPEN + _CLOSE)  # An empty block of the template's own.
+    if taken and (content.startswith(_CLOSE) or not own):
         raise UserError(
             f"the reply has {_CLOSE!r} in its text, and the chat template takes what stands before it for a thought: "
             f"{_around(content)!r}; put thoughts into reasoning_content."

@@ -32,8 +32,8 @@ def read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
         raise UserError(
             f"rope_parameters.{nested[0]}: rope settings that differ by layer cannot be honoured."
         )
-    older = (values.get("rope_parameters") or {}).get("rope_theta", values["rope_theta"])
-    theta = number({"rope_theta": settings.pop("rope_theta", older)}, "rope_theta")
+    theta = number({"rope_theta": settings.pop("rope_theta", values["rope_theta"])}, "rope_theta")
+    _check_one_theta(theta, values)
     if theta == 0:
         raise UserError("rope_theta=0: expected a positive number.")
     if settings.pop("partial_rotary_factor", 1) not in (1, None):
@@ -52,6 +52,16 @@ def read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     if rope_type not in ROPE_SCALING:
         raise UserError(f"rope_type={rope_type!r}: expected default, {', '.join(ROPE_SCALING)}.")
     return theta, _read_scaling(rope_type, theta, settings, values)
+
+
+def _check_one_theta(theta: float, values: Mapping[str, Any]) -> None:
+    """Refuses a theta of `rope_parameters` that `rope_scaling` takes the place of: transformers would not use it."""
+    other = (values.get("rope_parameters") or {}).get("rope_theta", theta)
+    if other != theta:
+        raise UserError(
+            f"rope_parameters.rope_theta={repr(other)[:40]} beside rope_scaling: transformers would take {theta:g}; "
+            "expected all settings of the rope in one of the two."
+        )
 
 
 def _read_scaling(

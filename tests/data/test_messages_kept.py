@@ -135,6 +135,7 @@ def test_what_looks_like_a_mark_but_is_none_is_left_alone(make_tokenizer, shared
         "It is </think> and it closes the block.",
         "<think>a</think> b <think>c</think> d",
         "It ends with </think>",
+        "</think> is the tag that ends a thought.",
     ],
 )
 @pytest.mark.parametrize("thinking", [True, None, False])

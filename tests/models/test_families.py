@@ -167,6 +167,13 @@ def test_an_architecture_survives_the_way_to_hugging_face_and_back(config):
         (dict(layer_types=[{}, {}]), "layer_types.*expected a list"),
         (dict(rope_scaling=2.0), "rope_scaling=2.0: expected an object"),
         (dict(rope_parameters=["yarn"]), "rope_parameters.*expected an object"),
+        (
+            dict(
+                rope_parameters=dict(rope_type="default", rope_theta=1e6),
+                rope_scaling=dict(rope_type="linear", factor=2.0),
+            ),
+            "rope_parameters.rope_theta=1000000.0 beside rope_scaling",
+        ),
         (dict(vocab_size=None), "missing vocab_size"),
         (dict(hidden_size="24"), "hidden_size='24'"),
         (dict(model_type="mistral", attention_bias=True), "attention_bias"),
@@ -270,6 +277,19 @@ def test_values_that_a_rope_may_have_give_the_angles_of_transformers(kind, chang
     np.testing.assert_allclose(ours[0], frequencies.numpy(), rtol=1e-5)
     assert ours[1] == pytest.approx(factor)
     assert architecture_from_hf(architecture_to_hf(arch)) == arch
+
+
+@pytest.mark.parametrize("inside", [{}, dict(rope_theta=200.0)])
+def test_settings_of_the_rope_in_two_places_are_read_as_transformers_reads_them(inside):
+    settings = dict(
+        rope_theta=5000.0,
+        rope_scaling=dict(rope_type="linear", factor=2.0) | inside,
+        rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=5000.0) | inside,
+    )
+    arch = architecture_from_hf(_config(**settings))
+    theirs = transformers.AutoConfig.for_model("llama", **tiny_models.SIZES, **settings)
+    assert theirs.rope_parameters["rope_theta"] == arch.rope_theta
+    assert arch.rope_scaling == LinearRope(factor=2.0)
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "qwen3"])
