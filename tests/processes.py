@@ -100,6 +100,8 @@ def run_programs(
             "JAX_PROCESS_ID": str(index),
         }
         code = f"""{(before or {}).get(index, "")}
+import processes
+processes.let_every_process_keep_programs()
 import sys
 from jaxreason.__main__ import main
 sys.argv = {["jaxreason", *args]}
@@ -126,6 +128,29 @@ main()
         End(process.returncode, (folder / f"{index}.log").read_text(), ended[index])
         for index, process in enumerate(processes)
     ]
+
+
+def let_every_process_keep_programs() -> None:
+    """Lets this process write to JAX's cache of compiled programs, whichever process of a job it is.
+
+    JAX lets process 0 alone write. On CPU its programs have other keys than those of the others, which would compile
+    theirs in each test anew. With a version of JAX whose function has another name they still do.
+    """
+    from jax._src import compiler, distributed
+
+    write = getattr(compiler, "_cache_write", None)
+    if write is None:
+        return
+
+    def write_as_process_zero(*arguments, **named):
+        state = distributed.global_state
+        own, state.process_id = state.process_id, 0
+        try:
+            write(*arguments, **named)
+        finally:
+            state.process_id = own
+
+    compiler._cache_write = write_as_process_zero
 
 
 def free_port() -> int:
@@ -194,6 +219,7 @@ def _child(folder: Path, index: int) -> None:
     job = json.loads((folder / "job.json").read_text())
     import jax
 
+    let_every_process_keep_programs()
     if job["num"] > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(job["address"], job["num"], index)

@@ -74,5 +74,21 @@ def speak():
     return shown.getvalue().splitlines()
 
 
+def programs_found(folder):
+    """How many programs of one computation of all processes were in the cache."""
+    found = []
+    jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    sum_over_processes(0)
+    return found.count("/jax/compilation_cache/cache_hits")
+
+
+def test_every_process_finds_the_programs_that_it_compiled_before(tmp_path):
+    assert run_processes(programs_found, 2, str(tmp_path)) == [0, 0]
+    first, second = run_processes(programs_found, 2, str(tmp_path))
+    assert first == second > 0
+
+
 def test_only_process_zero_shows_messages_and_all_show_errors():
     assert run_processes(speak, 2) == [["step done", "step failed"], ["step failed"]]

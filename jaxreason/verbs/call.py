@@ -127,11 +127,15 @@ def log_messages(call: Call) -> None:
 
 
 def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
-    """Makes JAX keep compiled programs, in JAX_COMPILATION_CACHE_DIR if that is set, else in `cache_folder`."""
+    """Makes JAX keep programs that took half a second to compile, in `cache_folder`.
+
+    The variables JAX_COMPILATION_CACHE_DIR and JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS choose otherwise.
+    """
     if not jax.config.jax_compilation_cache_dir:
         folder = cache_folder(workdir, jax.process_count())
         jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
