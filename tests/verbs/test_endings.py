@@ -60,6 +60,11 @@ def test_a_folder_in_place_of_a_recipe_and_a_number_without_bounds_are_refused_b
     Path("folder").mkdir()
     message = refused(capsys, *words(verb, "--config", "folder"))
     assert "folder: expected a Python file with get_config()" in message
+    Path("rows.jsonl").write_text('{"a": 1}')
+    message = refused(capsys, *words(verb, "--config", "rows.jsonl"))
+    assert "rows.jsonl: expected a Python file with get_config(), is no .py file" in message
+    message = refused(capsys, *words(verb, "--config="))
+    assert "--config: expected a Python file with get_config(), got nothing" in message
     message = refused(capsys, *words(verb, *TINY, "--config.sft.epochs=1e400"))
     assert "config.sft.epochs: expected a finite number, got inf" in message
 

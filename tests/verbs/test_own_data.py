@@ -91,6 +91,15 @@ def test_init_replaces_no_file_and_names_columns_that_it_does_not_know(capsys):
     assert "--target a.py: exists already" in message
 
 
+def test_init_says_why_no_row_can_be_read(capsys):
+    Path("mine.jsonl").write_text(json.dumps({"question": "1+1"}), "utf-16")
+    message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
+    assert "no row can be read; the first bad one is " in message and "mine.jsonl:1: not" in message
+    Path("mine.jsonl").write_text("")
+    message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
+    assert "mine.jsonl: no row can be read; it has none." in message
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
