@@ -9,6 +9,7 @@ from sample_lines import write_samples
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "configs/tiny_base")
+MEASURED = ("variant", "group", "decoding", "mean", "low", "high", "n")
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +169,10 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
         ),
         ({"confidence": 0.95, "rows": [], "groups": [{"mean": 0.5}]}, "expected a list 'groups'"),
         ({"rows": [], "groups": []}, "expected a number 'confidence'"),
+        (
+            {"confidence": 0.95, "rows": [], "groups": [dict.fromkeys(MEASURED, "x")]},
+            "groups: high: expected a number or null, got 'x'",
+        ),
     ],
 )
 def test_show_refuses_scores_that_are_none(scores, message, capsys):
