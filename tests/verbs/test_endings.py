@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,21 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
     monkeypatch.setitem(VERBS, "chat", dataclasses.replace(VERBS["chat"], run=stopped))
     assert call("chat", *TINY) == 130
     assert capsys.readouterr().err == "jaxreason chat: interrupted.\n"
+
+
+def test_ctrl_c_while_python_ends_leaves_no_traceback():
+    code = """import atexit, os, signal
+from jaxreason.__main__ import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_reader_that_goes_away_is_no_error():
