@@ -1,6 +1,7 @@
 """The program as a command: `jaxreason` or `python -m jaxreason`."""
 
 import os
+import signal
 import sys
 
 from jaxreason.errors import end_threads
@@ -16,6 +17,8 @@ def main() -> None:
         cli.main()
     finally:
         end_threads()
+        # Everything is saved and said, so a second Ctrl-C while Python ends needs no traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def hide_torch() -> None:

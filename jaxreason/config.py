@@ -189,7 +189,7 @@ def check_names(cls: type, section: Mapping, path: str) -> None:
     for key in section:
         if key not in names:
             raise ConfigError(
-                f"{path}.{key}: no such field{instead_of(cls, key)}{nearest(key, names)} "
+                f"{path}.{key}: no such field{instead_of(cls, key)}{nearest(key, names) or '.'} "
                 f"Valid: {', '.join(names)}."
             )
 

@@ -133,13 +133,14 @@ def find_recipe(name: str) -> pathlib.Path:
       ConfigError: there is no such file; lists the shipped recipes.
     """
     name = split_argument(name)[0]
+    if not name:
+        raise ConfigError("--config: expected a Python file with get_config(), got nothing.")
     for path in _candidates(name):
-        if path.is_file():
+        if path.is_file() and path.suffix == ".py":
             return path.resolve()
-    if pathlib.Path(name).is_dir():
-        raise ConfigError(
-            f"--config {name}: expected a Python file with get_config(), is a folder."
-        )
+    if pathlib.Path(name).exists():
+        found = "a folder" if pathlib.Path(name).is_dir() else "no .py file"
+        raise ConfigError(f"--config {name}: expected a Python file with get_config(), is {found}.")
     shipped = sorted(p.stem for p in shipped_folder().glob("*.py") if p.name not in SHARED)
     known = [f"configs/{stem}.py" for stem in shipped] if name.endswith(".py") else shipped
     raise ConfigError(

@@ -76,7 +76,7 @@ def test_help_shows_every_verb_with_an_example():
         ),
         (
             ["plan", "--config", "configs/sft_qwen3.py:5b", "--slice", "h100"],
-            "--slice 5b: no such slice",
+            "--slice 5b: no such slice. There are",
         ),
         (
             ["sft", "--config", "configs/study_tiny.py", "--wrkdir", "x"],

@@ -43,7 +43,8 @@ def test_a_section_becomes_its_dataclass_with_integers_accepted_as_floats():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"step": 4}, r"config.sft.step: no such field; did you mean 'steps'\?"),
+        ({"step": 4}, r"config.sft.step: no such field; did you mean 'steps'\? Valid: "),
+        ({"xyz": 4}, r"config.sft.xyz: no such field\. Valid: "),
         (
             {"optimizer": {"learning_rate": 1.0}},
             r"config.sft.optimizer: missing field\(s\) schedule",

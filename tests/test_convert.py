@@ -87,6 +87,13 @@ def test_a_step_without_a_checkpoint_is_refused_in_one_line_with_those_that_ther
     assert not (folder / "out").exists()
 
 
+def test_a_runs_folder_in_place_of_its_checkpoints_is_refused(run):
+    folder, _, _ = run
+    with pytest.raises(UserError, match=r"run: a run's folder; expected its checkpoints folder"):
+        convert(folder, "run")
+    assert not (folder / "out").exists()
+
+
 def test_a_step_of_a_model_folder_is_refused(run):
     folder, _, _ = run
     with pytest.raises(UserError, match="--step 1: for a run's checkpoints folder"):

@@ -386,7 +386,7 @@ def check_drift(config: DriftConfig, mesh: Mesh | None) -> None:
     for name in config.metrics:
         if name not in METRICS:
             raise ConfigError(
-                f"drift.metrics: no metric {name!r}{nearest(name, METRICS)} "
+                f"drift.metrics: no metric {name!r}{nearest(name, METRICS) or '.'} "
                 f"Valid: {', '.join(METRICS)}."
             )
     check_ranges(config, "drift")

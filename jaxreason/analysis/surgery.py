@@ -132,7 +132,7 @@ def _kinds(words: str | None) -> tuple[str, ...] | None:
     for kind in found:
         if kind not in KINDS:
             raise ConfigError(
-                f"--kinds={words}: no kind {kind!r}{nearest(kind, KINDS)} Valid: {', '.join(KINDS)}."
+                f"--kinds={words}: no kind {kind!r}{nearest(kind, KINDS) or '.'} Valid: {', '.join(KINDS)}."
             )
     return found
 

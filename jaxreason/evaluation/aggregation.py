@@ -199,7 +199,7 @@ def check_failures(files: Sequence[tuple[epath.Path, list[dict]]]) -> None:
         first = next(error for found in errors.values() for error in found)
         raise UserError(
             f"{files[0][0].parent}: none of its samples has a score, so there is no result. "
-            f"{_counted([e for found in errors.values() for e in found])}; the first: {first:.500} "
+            f"{_counted([e for found in errors.values() for e in found])}; the first: {first:.500}. "
             "When the cause is mended, `jaxreason grade` grades the samples again (remove the sample files first "
             "where sampling failed)."
         )

@@ -86,8 +86,8 @@ def _items(dataset: DatasetConfig, subset: str) -> list[EvalItem]:
     bad = sum(sum(counts["dropped"].values()) for counts in drops.to_json().values())
     if bad:
         raise UserError(
-            f"{dataset.path}: {bad} rows cannot be used, so this is not the benchmark: "
-            f"{drops.to_json()}."
+            f"{dataset.path}: {bad} of its rows cannot be used, and without them this is another benchmark: "
+            f"{drops.summary(dataset.label)}. Mend or remove them."
         )
     columns = group_columns(dataset)
     return [

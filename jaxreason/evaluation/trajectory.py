@@ -77,7 +77,7 @@ def find_named(config: EvalConfig, variant: str, name: str | None) -> Named:
         name = MATH if MATH in names else names[0]
     if name not in names:
         raise ConfigError(
-            f"--best {name}: no group or benchmark{nearest(name, names)} There are: {', '.join(names)}."
+            f"--best {name}: no group or benchmark{nearest(name, names) or '.'} There are: {', '.join(names)}."
         )
     kind = "group" if name in groups.values() else "benchmark"
     members = [benchmark for benchmark, group in groups.items() if name in (benchmark, group)]

@@ -119,7 +119,7 @@ def check_transfer(config: TransferConfig) -> None:
     for mode in config.modes:
         if mode not in DEGREES:
             raise ConfigError(
-                f"transfer.modes: no mode {mode!r}{nearest(mode, DEGREES)} "
+                f"transfer.modes: no mode {mode!r}{nearest(mode, DEGREES) or '.'} "
                 f"Valid: {', '.join(DEGREES)}."
             )
     check_ranges(config, "transfer")

@@ -167,6 +167,14 @@ def _download(path: str, files: tuple[str, ...]) -> epath.Path:
         ) from error
 
 
+def _instead(folder: epath.Path) -> str:
+    """Says what to give in place of a folder that is no model's: its model if it is a run's, or a run's checkpoints."""
+    for model in (folder / "model", folder.parent / "model"):
+        if (model / "config.json").exists():
+            return f"the run's is {model}"
+    return "expected a Hugging Face folder"
+
+
 def read_architecture(folder: epath.Path) -> Architecture:
     """The architecture of a folder's config.json.
 
@@ -174,9 +182,11 @@ def read_architecture(folder: epath.Path) -> Architecture:
       ValueError: no config.json, or settings that cannot be honoured.
     """
     file = epath.Path(folder) / "config.json"
-    if not file.exists():
-        raise UserError(f"{folder}: no config.json, so not a (complete) model folder.")
-    config = read_settings(file)
+    config = read_settings(file) if file.exists() else {}
+    if "model_type" not in config:
+        raise UserError(
+            f"{folder}: no model folder (config.json with model_type is missing); {_instead(folder)}."
+        )
     try:
         return architecture_from_hf(config)
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # of another type than known

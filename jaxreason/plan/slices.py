@@ -192,7 +192,7 @@ def find_slice(name: str) -> Slice:
         # Of a known generation the nearest size is meant, not the name with the most letters in common.
         near = valid[:1] if valid[0].startswith(f"{generation}-") else SLICES
         raise ConfigError(
-            f"--slice {name}: no such slice{nearest(f'{generation}-{size}', near)} "
+            f"--slice {name}: no such slice{nearest(f'{generation}-{size}', near) or '.'} "
             f"There are, nearest first: {', '.join(valid)}; and several of one, as 2xv5p-64."
         )
     if count == 1:

@@ -281,7 +281,7 @@ def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | N
 def _read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:
     name = f"{folder}/{EVALUATION}/{SCORES}"
     scores = reader.json(name)
-    if scores is None:
+    if name not in reader.hashes:  # `null` in the file is None, too.
         return None
     all_rows = parse_score_rows(scores, str(reader.folder / name))
     rows = rows_of_variant(all_rows, variant)

@@ -1,5 +1,6 @@
 """scores.json: the mean scores of an evaluation, made from its sample and grade files and written completely."""
 
+import math
 from typing import Any
 
 from etils import epath
@@ -13,6 +14,7 @@ EVALUATION = "evaluation"  # An evaluation's folder inside that of its model.
 _NEEDED = {"benchmark", "prompt", "grader", "variant", "group", "decoding", "metric", "primary"}
 # The fields of a row, and of a group's mean, that are shown.
 _MEASURED = {"variant", "group", "decoding", "mean", "low", "high", "n"}
+_NUMBERS = {"mean", "low", "high"}
 _SHOWN = _NEEDED | _MEASURED | {"label", "errors"}
 _REMEDY = "Remove the file and evaluate again: it is made from the sample files."
 
@@ -71,7 +73,19 @@ def _objects(value: Any, name: str, needed: set[str], source: str) -> list[dict]
         raise UserError(
             f"{source}: expected a list {name!r} of objects with {', '.join(sorted(needed))}. {_REMEDY}"
         )
+    for row in found:
+        _check_numbers(row, f"{source}, {name}")
     return found
+
+
+def _check_numbers(row: dict, source: str) -> None:
+    for name in sorted(_NUMBERS & set(row)):
+        value = row[name]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value)):
+            raise UserError(
+                f"{source}: {name}: expected a number or null, got {value!r:.80}. {_REMEDY}"
+            )
 
 
 def rows_of_variant(rows: list[dict], variant: str | None) -> list[dict]:

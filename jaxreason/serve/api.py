@@ -43,6 +43,7 @@ ROUTES = (
     "/health",
     "/metrics",
 )
+READ = ["GET", "HEAD"]
 CLIENT_GONE = 499  # No client reads this status; it shows up in the counts of responses.
 
 
@@ -118,6 +119,7 @@ def make_app(state: ServerState) -> FastAPI:
     app.add_middleware(_CountResponses, responses=state.responses)
     app.add_exception_handler(ApiError, lambda request, error: _error_response(error))
     app.add_exception_handler(HTTPException, _unknown_route)
+    app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=CLIENT_GONE))
     app.add_exception_handler(
         Exception, lambda request, error: _error_response(ApiError(500, "the server failed"))
     )
@@ -127,13 +129,13 @@ def make_app(state: ServerState) -> FastAPI:
 
 
 def _add_status_routes(app: FastAPI, state: ServerState) -> None:
-    @app.get("/health")
+    @app.api_route("/health", methods=READ)
     async def health() -> Response:
         if not state.engine_thread.alive:
             raise ApiError(503, "the engine has stopped")
         return json_response({"status": "ok"})
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=READ)
     async def metrics(request: Request) -> Response:
         # Prometheus asks for its newer format, OpenMetrics, by the header Accept.
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -141,12 +143,12 @@ def _add_status_routes(app: FastAPI, state: ServerState) -> None:
 
 
 def _add_model_routes(app: FastAPI, state: ServerState) -> None:
-    @app.get("/v1/models")
+    @app.api_route("/v1/models", methods=READ)
     async def models(request: Request) -> Response:
         state.authorize(request)
         return json_response({"object": "list", "data": [state.describe()]})
 
-    @app.get("/v1/models/{name:path}")
+    @app.api_route("/v1/models/{name:path}", methods=READ)
     async def model(request: Request, name: str) -> Response:
         state.authorize(request)
         if name != state.name:
@@ -178,10 +180,7 @@ async def _answer(
     state.authorize(request)
     # An overloaded server does not read a body that it will refuse.
     state.engine_thread.check_room(1)
-    try:
-        body = await _read_body(request, state)
-    except ClientDisconnect:
-        return Response(status_code=CLIENT_GONE)
+    body = await _read_body(request, state)
     loop = asyncio.get_running_loop()
     job = await loop.run_in_executor(state.parsing, lambda: make_job(parse_body(body)))
     return await respond(request, job, state.engine_thread, state.tokenizer, state.name)
@@ -192,6 +191,7 @@ async def _read_body(request: Request, state: ServerState) -> bytes:
 
     Raises:
       ApiError: 413 if it is longer than `max_body_bytes`, 408 if it does not arrive in time.
+      ClientDisconnect: the client hung up.
     """
     most = state.max_body_bytes
     too_long = ApiError(413, f"the body is longer than {most} bytes", None, "body_too_large")

@@ -53,6 +53,12 @@ class ApiError(Exception):
         return {"error": error}
 
 
+def decoding_error(message: str) -> ApiError:
+    """Returns the error for a message about a field of a `decoding` section, which clients know without the section."""
+    message = message.removeprefix("decoding.")
+    return ApiError(400, message, message.partition(":")[0])
+
+
 def parse_body(body: bytes) -> Any:
     """Returns the JSON value of a body.
 

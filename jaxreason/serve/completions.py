@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.sampling.stopping import MARGIN
-from jaxreason.serve.api_errors import ApiError
+from jaxreason.serve.api_errors import ApiError, decoding_error
 from jaxreason.serve.choices import ChoiceDelta, ChoiceWriter, TextStream, TokenLogprob, Usage
 from jaxreason.serve.engine_thread import EngineThread, QueuedPrompt
 from jaxreason.serve.preprocess import GenerationJob
@@ -286,5 +286,7 @@ class RunningJob:
 def _engine_error(finish_reason: str) -> ApiError:
     """Returns the error for a reply that ended with "error: ...": 400 if the engine refused the request itself."""
     reason = finish_reason.removeprefix("error: ")
+    if reason.startswith("decoding."):
+        return decoding_error(reason)
     ours = reason.startswith(("non-finite", "the engine failed"))
     return ApiError(500 if ours else 400, reason)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.sampling_params import SamplingParams
-from jaxreason.serve.api_errors import ApiError, shorten
+from jaxreason.serve.api_errors import ApiError, decoding_error, shorten
 from jaxreason.serve.protocol import (
     TOO_LONG,
     ChatCompletionRequest,
@@ -93,7 +93,6 @@ class Preprocessor:
         return self._make_job(
             request,
             prompts,
-            request.max_tokens,
             least=0 if request.echo else 1,
             echoes=tuple(map(self._shown, request.prompts)) if request.echo else (),
             logprobs=request.logprobs,
@@ -112,11 +111,9 @@ class Preprocessor:
         self._check_length("messages", [text for one in messages for text in one.values()])
         thinking = self._thinking(request)
         prompt = self._tokenize("messages", self._tokenizer.encode_prompt, messages, thinking)
-        max_tokens = request.max_completion_tokens
         return self._make_job(
             request,
             (prompt,),
-            request.max_tokens if max_tokens is None else max_tokens,
             logprobs=(request.top_logprobs or 0) if request.logprobs else None,
             chat=True,
         )
@@ -125,7 +122,6 @@ class Preprocessor:
         self,
         request: GenerationRequest,
         prompts: tuple[tuple[int, ...], ...],
-        max_tokens: int | None,
         *,
         logprobs: int | None,
         least: int = 1,
@@ -134,8 +130,8 @@ class Preprocessor:
     ) -> GenerationJob:
         seed = request.seed
         seeds = tuple(secrets.randbits(63) if seed is None else seed % 2**64 for _ in prompts)
-        max_tokens = self._max_tokens(prompts, max_tokens, least)
-        self._check_logprobs(logprobs)
+        max_tokens = self._max_tokens(prompts, request, least)
+        self._check_logprobs("top_logprobs" if chat else "logprobs", logprobs)
         return GenerationJob(
             chat=chat,
             prompts=prompts,
@@ -199,23 +195,25 @@ class Preprocessor:
             message = f"{name}: the first {most} characters alone exceed the limit of {size} tokens"
             raise ApiError(400, message, name, TOO_LONG)
 
-    def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
+    def _max_tokens(self, prompts: Sequence, request: GenerationRequest, least: int) -> int:
         """Returns the limit of a reply: the requested one, which must fit, or the default reduced to what fits."""
         size, longest = self._config.sampler.max_length, max(map(len, prompts))
+        name = request.limit_field
+        wanted = getattr(request, name)
         if wanted is None:
             wanted = max(min(self._config.decoding.max_tokens, size - longest), 1)
         if not least <= wanted <= self._config.max_tokens:
-            message = f"max_tokens: expected {least} to {self._config.max_tokens}, got {wanted}"
-            raise ApiError(400, message, "max_tokens")
+            message = f"{name}: expected {least} to {self._config.max_tokens}, got {wanted}"
+            raise ApiError(400, message, name)
         if longest + wanted > size:
-            message = f"a prompt of {longest} tokens and max_tokens={wanted} exceed the limit of {size} tokens"
-            raise ApiError(400, message, "max_tokens", TOO_LONG)
+            message = f"a prompt of {longest} tokens and {name}={wanted} exceed the limit of {size} tokens"
+            raise ApiError(400, message, name, TOO_LONG)
         return wanted
 
-    def _check_logprobs(self, wanted: int | None) -> None:
+    def _check_logprobs(self, name: str, wanted: int | None) -> None:
         most = self._config.sampler.top_logprobs
         if wanted is not None and not 0 <= wanted <= most:
-            raise ApiError(400, f"logprobs: expected 0 to {most}, got {wanted}", "logprobs")
+            raise ApiError(400, f"{name}: expected 0 to {most}, got {wanted}", name)
 
 
 def _sampling_params(
@@ -233,5 +231,4 @@ def _sampling_params(
     try:
         return dataclasses.replace(defaults, max_tokens=max_tokens, **given)
     except ValueError as error:
-        message = str(error).removeprefix("decoding.")
-        raise ApiError(400, message, message.partition(":")[0]) from None
+        raise decoding_error(str(error)) from None

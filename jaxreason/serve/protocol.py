@@ -246,6 +246,11 @@ class GenerationRequest(ClientObject):
     verbosity: _only("medium") = None
     web_search_options: _only() = None
 
+    @property
+    def limit_field(self) -> str:
+        """The name of the field that limits a reply's tokens."""
+        return "max_tokens"
+
     @field_validator("best_of")
     @classmethod
     def _is_n(cls, best_of: int, info: ValidationInfo) -> int:
@@ -296,6 +301,11 @@ class ChatCompletionRequest(GenerationRequest):
     chat_template_kwargs: ChatTemplateKwargs = ChatTemplateKwargs()
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     echo: _only(False) = None
+
+    @property
+    def limit_field(self) -> str:
+        """OpenAI's newer name if the request has it, for it then counts."""
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @field_validator("top_logprobs")
     @classmethod

@@ -46,6 +46,10 @@ def run_convert(
     if on_process_zero(folder.exists):  # process 0 makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     own = checkpoints.name == CHECKPOINTS
+    if not own and on_process_zero((checkpoints / CHECKPOINTS).is_dir):
+        raise ConfigError(
+            f"--source {source}: a run's folder; expected its {CHECKPOINTS} folder or its model folder."
+        )
     if step is not None and not own:
         raise ConfigError(
             f"--step {step}: for a run's checkpoints folder, and --source is {source}."

@@ -108,11 +108,12 @@ def _task(answer: str, options: dict[str, str], fields: dict[str, str]) -> tuple
 
 
 def _first_row(path: str) -> dict[str, Any]:
-    config = DatasetConfig(path=path, fields={})
+    config, bad = DatasetConfig(path=path, fields={}), ""
     for row in read_files(config):
         if row.problem is None:
             return row.columns
-    raise ConfigError(f"--data {path}: no row can be read.")
+        bad = bad or f"the first bad one is {row.where}: {row.problem}"
+    raise ConfigError(f"--data {path}: no row can be read; {bad or 'it has none'}.")
 
 
 def _unknown(path: str, row: dict[str, Any], what: str, names: tuple[str, ...]) -> str:

@@ -79,7 +79,9 @@ def test_a_limit_is_spread_over_subsets_and_drawn_by_the_seed(folder):
 def test_a_row_that_cannot_be_used_is_refused_with_its_number(folder, tmp_path):
     rows = [{"question": "q", "answer": "#### 1"}, {"question": "", "answer": "#### 2"}]
     write_jsonl(tmp_path / "math/gsm8k_test.jsonl", rows)
-    with pytest.raises(ValueError, match=r"1 rows cannot be used.*gsm8k_test\.jsonl:2"):
+    with pytest.raises(
+        ValueError, match=r"1 of its rows .*: 2 rows, 1 kept.*; first: \S+gsm8k_test\.jsonl:2: "
+    ):
         items_of(BENCHMARKS["gsm8k"], "files", str(tmp_path), 0, 0)
 
 

@@ -310,6 +310,19 @@ def test_code_that_a_folder_brings_is_never_run_nor_asked_about(folder, monkeypa
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("place", ["run", "run/checkpoints"])
+def test_a_runs_folder_in_place_of_its_model_is_refused_with_the_models_path(folder, place):
+    run = folder.parent / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text('{"claimed": {}}')
+    given = folder.parent / place
+    with pytest.raises(UserError, match=rf"{given}: no model folder.*a Hugging Face folder\.$"):
+        huggingface.read_architecture(given)
+    folder.rename(run / "model")
+    with pytest.raises(UserError, match=rf"{given}: no model folder.* the run's is {run}/model\.$"):
+        huggingface.read_architecture(given)
+
+
 def test_a_file_that_is_cut_off_is_one_line(folder):
     (folder / "checksums.json").unlink()
     path = folder / WEIGHTS

@@ -1,6 +1,7 @@
 """A report of files that are broken or cut, and of settings out of range."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -11,6 +12,10 @@ from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
 from jaxreason.report.contents import FIGURES
+
+SCORE = dict.fromkeys(
+    ("benchmark", "prompt", "grader", "variant", "group", "decoding", "metric", "primary"), "x"
+)
 
 
 @pytest.fixture
@@ -86,6 +91,9 @@ def test_a_line_lost_or_doubled_in_a_finished_study_is_refused(
         ("rl/seed_0/done.json", '{"num_steps": "x"}'),
         ("rl/seed_0/analysis/cka.json", "{}"),
         ("rl/seed_0/evaluation/samples/synthetic_get.own.t1.head.json", "null"),
+        ("rl/seed_0/evaluation/scores.json", "null"),
+        ("rl/seed_0/evaluation/scores.json", json.dumps({"rows": [SCORE | {"mean": "x"}]})),
+        ("rl/seed_0/evaluation/scores.json", json.dumps({"rows": [SCORE | {"mean": math.nan}]})),
     ],
 )
 def test_a_file_of_another_shape_than_was_written_is_refused_with_its_name(

@@ -2,6 +2,7 @@
 
 import socket
 import time
+import types
 
 import httpx
 import pytest
@@ -81,12 +82,27 @@ def test_top_p_0_is_the_likeliest_token(server):
         ({"continue_final_message": True}, "continue_final_message: this server"),
         ({"top_logprobs": 1}, "top_logprobs: needs logprobs"),
         ({"verbosity": "low"}, "verbosity: this server does not support it"),
-        ({"logprobs": True, "top_logprobs": 99}, "logprobs: expected 0 to"),
+        ({"think_budget": 5}, "think_budget: the tokenizer has no token"),
+        ({"think_budget": -1}, "think_budget: expected at least 0"),
+        ({"logprobs": True, "top_logprobs": 99}, "top_logprobs: expected 0 to"),
+        ({"max_tokens": 0}, "max_tokens: expected 1 to"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens: expected 1 to"),
+        ({"max_completion_tokens": 159, "max_tokens": 1}, "max_completion_tokens=159 exceed"),
     ],
 )
 def test_what_would_change_the_reply_is_refused_by_name(server, fields, message):
     response = server.post(CHAT, {"messages": [USER], **fields})
-    assert response.status_code == 400 and message in response.json()["error"]["message"]
+    error = response.json()["error"]
+    assert response.status_code == 400 and message in error["message"]
+    assert error["param"] in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/v1/models", "/v1/models/"])
+def test_head_has_the_head_of_get(server, path):
+    path += server.state.name * path.endswith("/")
+    shown, head = (getattr(httpx, name)(f"{server.url}{path}") for name in ("get", "head"))
+    assert head.status_code == shown.status_code == 200 and head.content == b""
+    assert head.headers["content-type"] == shown.headers["content-type"]
 
 
 def test_too_many_prompts_are_refused_before_one_is_made_tokens(server, monkeypatch):
@@ -196,15 +212,19 @@ def scripted_quickly(server):
     server.state.body_timeout_s = before
 
 
-def test_clients_that_hang_up_leave_no_traceback(server, capfd, caplog):
-    head = f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n".encode()
-    before = server.metrics().get(f'responses_total{{route="{TEXT}",status="499"}}', 0)
+@pytest.mark.parametrize("path", [TEXT, CHAT, "/v1/weights"])
+def test_clients_that_hang_up_leave_no_traceback(server, monkeypatch, capfd, caplog, path):
+    monkeypatch.setattr(server.state, "api_key", "key")
+    monkeypatch.setattr(server.state, "updater", types.SimpleNamespace(root="root"))
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key\r\n"
+    head = f"{head}Content-Length: 500\r\n\r\n".encode()
+    before = server.metrics().get(f'responses_total{{route="{path}",status="499"}}', 0)
     for part in (head, head + b"{" * 100):
         for _ in range(5):
             with socket.create_connection(address(server)) as connection:
                 connection.sendall(part)
                 time.sleep(0.02)
-    after = f'responses_total{{route="{TEXT}",status="499"}}'
+    after = f'responses_total{{route="{path}",status="499"}}'
     wait_until(lambda: server.metrics().get(after, 0) == before + 10)
     assert "Traceback" not in capfd.readouterr().err and "Exception" not in caplog.text
 

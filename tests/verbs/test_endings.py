@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,11 @@ def test_a_folder_in_place_of_a_recipe_and_a_number_without_bounds_are_refused_b
     Path("folder").mkdir()
     message = refused(capsys, *words(verb, "--config", "folder"))
     assert "folder: expected a Python file with get_config()" in message
+    Path("rows.jsonl").write_text('{"a": 1}')
+    message = refused(capsys, *words(verb, "--config", "rows.jsonl"))
+    assert "rows.jsonl: expected a Python file with get_config(), is no .py file" in message
+    message = refused(capsys, *words(verb, "--config="))
+    assert "--config: expected a Python file with get_config(), got nothing" in message
     message = refused(capsys, *words(verb, *TINY, "--config.sft.epochs=1e400"))
     assert "config.sft.epochs: expected a finite number, got inf" in message
 
@@ -137,6 +143,21 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
     monkeypatch.setitem(VERBS, "chat", dataclasses.replace(VERBS["chat"], run=stopped))
     assert call("chat", *TINY) == 130
     assert capsys.readouterr().err == "jaxreason chat: interrupted.\n"
+
+
+def test_ctrl_c_while_python_ends_leaves_no_traceback():
+    code = """import atexit, os, signal
+from jaxreason.__main__ import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_reader_that_goes_away_is_no_error():

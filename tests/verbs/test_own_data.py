@@ -9,6 +9,7 @@ from sample_lines import write_samples
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "configs/tiny_base")
+MEASURED = ("variant", "group", "decoding", "mean", "low", "high", "n")
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,15 @@ def test_init_replaces_no_file_and_names_columns_that_it_does_not_know(capsys):
     assert "--target a.py: exists already" in message
 
 
+def test_init_says_why_no_row_can_be_read(capsys):
+    Path("mine.jsonl").write_text(json.dumps({"question": "1+1"}), "utf-16")
+    message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
+    assert "no row can be read; the first bad one is " in message and "mine.jsonl:1: not" in message
+    Path("mine.jsonl").write_text("")
+    message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
+    assert "mine.jsonl: no row can be read; it has none." in message
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -159,6 +169,10 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
         ),
         ({"confidence": 0.95, "rows": [], "groups": [{"mean": 0.5}]}, "expected a list 'groups'"),
         ({"rows": [], "groups": []}, "expected a number 'confidence'"),
+        (
+            {"confidence": 0.95, "rows": [], "groups": [dict.fromkeys(MEASURED, "x")]},
+            "groups: high: expected a number or null, got 'x'",
+        ),
     ],
 )
 def test_show_refuses_scores_that_are_none(scores, message, capsys):
