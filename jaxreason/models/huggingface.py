@@ -36,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 # README.md is the base's card, which names its license.
 _SETTINGS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model", "README.md")
 _DOWNLOADED = (*_SETTINGS, "*.safetensors")
+ADAPTER = "adapter_config.json"
 _MOST_THREADS = 8  # That read the layers of a parameter; more would wait for memory.
 
 
@@ -179,14 +180,19 @@ def read_architecture(folder: epath.Path) -> Architecture:
     """The architecture of a folder's config.json.
 
     Raises:
-      ValueError: no config.json, or settings that cannot be honoured.
+      ValueError: no config.json, an adapter's folder, or settings that cannot be honoured.
     """
     file = epath.Path(folder) / "config.json"
-    config = read_settings(file) if file.exists() else {}
-    if "model_type" not in config:
+    if (file.parent / ADAPTER).exists():
         raise UserError(
-            f"{folder}: no model folder (config.json with model_type is missing); {_instead(folder)}."
+            f"{folder}: {ADAPTER} makes it an adapter (LoRA), which transformers would apply to another model; "
+            f"expected whole weights. Merge it into its model (peft's merge_and_unload), or remove {ADAPTER} if that "
+            "is done."
         )
+    config = read_settings(file) if file.exists() else None
+    if config is None or "model_type" not in config:
+        lacks = "no config.json" if config is None else "no model_type in its config.json"
+        raise UserError(f"{folder}: {lacks}, so no model folder; {_instead(folder)}.")
     try:
         return architecture_from_hf(config)
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # of another type than known

@@ -271,7 +271,7 @@ def _named_as_stored(
     """
     stored = {key for table in tensors.values() for key in table}
     bare = _EMBEDDING.removeprefix(_PREFIX) in stored and not any(
-        key.startswith(_PREFIX) for key in stored
+        key.startswith(_PREFIX) and not _IGNORED.fullmatch(key) for key in stored
     )
     named = {WEIGHTS[ours][0].format(layer): (ours, layer) for ours, layer in wanted}
     if bare:
@@ -293,9 +293,9 @@ def _is_stored_tied_head(
 
 
 def _same(file: Any, key: str, other: Any, other_key: str) -> bool:
-    """Whether two tensors have the same shape, dtype and values; a few rows at a time are read."""
-    shape, dtype = file.tensors()[key]
-    if (shape, dtype) != other.tensors()[other_key]:
+    """Whether two tensors have the same shape and values, perhaps in two types; a few rows at a time are read."""
+    (shape, dtype), (other_shape, other_dtype) = file.tensors()[key], other.tensors()[other_key]
+    if shape != other_shape or not {dtype, other_dtype} <= {*_DTYPES}:
         return False
     return all(
         np.array_equal(file.read(key, rows), other.read(other_key, rows)) for rows in _blocks(shape)

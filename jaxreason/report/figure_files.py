@@ -45,7 +45,7 @@ def render_figure(
 
 
 def _find_layout(figure: Figure) -> None:
-    """Finds the places of all panels once. The canvases below draw what they are given, where `savefig` lays out again."""
+    """Finds the places of all panels once. The canvases below draw them there; `savefig` would lay out again."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)

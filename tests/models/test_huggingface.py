@@ -22,6 +22,7 @@ from tiny_models import (
     run,
 )
 
+from jaxreason.errors import UserError
 from jaxreason.models import decoder, hf_export, huggingface, safetensors_reader
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, load_params, open_model
@@ -212,9 +213,10 @@ def test_two_files_may_hold_the_same_weights_behind_a_network(folder, model):
     assert set(found) == set(wanted)
 
 
+@pytest.mark.parametrize("buffer", [None, "model.layers.0.self_attn.rotary_emb.inv_freq"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("head", [True, False])
-def test_files_of_the_base_model_have_names_without_its_prefix(tied, head, tmp_path):
+def test_files_of_the_base_model_have_names_without_its_prefix(tied, head, buffer, tmp_path):
     arch = make_architecture(
         tie_word_embeddings=tied, attention_bias=False, attention_output_bias=False
     )
@@ -228,6 +230,8 @@ def test_files_of_the_base_model_have_names_without_its_prefix(tied, head, tmp_p
             del tensors["lm_head.weight"]
         for key in [key for key in tensors if key.startswith("model.")]:
             tensors[key.removeprefix("model.")] = tensors.pop(key)
+        if buffer:
+            tensors[buffer] = BUFFERS[buffer]
 
     _edit(tmp_path / "t", rename)
     if not tied and not head:
@@ -275,6 +279,11 @@ def test_a_tied_head_that_is_stored_again_is_accepted_only_if_it_is_the_embeddin
     _edit(
         tmp_path / "t",
         lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].copy()}),
+    )
+    _assert_same(load_params(tmp_path / "t", model, None), params)
+    _edit(
+        tmp_path / "t",
+        lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].astype(np.float64)}),
     )
     _assert_same(load_params(tmp_path / "t", model, None), params)
     _edit(
@@ -506,3 +515,12 @@ def test_a_name_is_a_folder_or_on_the_hub_or_refused(tmp_path, monkeypatch):
         ValueError, match=r"(?s)'owner/model'.*no network.*path of a downloaded folder"
     ):
         huggingface.resolve("owner/model")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_adapter_is_refused_also_beside_whole_weights(whole, folder):
+    if not whole:
+        (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen3-14B"}')
+    with pytest.raises(UserError, match=r"adapter_config\.json makes it an adapter.*Merge it"):
+        huggingface.read_architecture(folder)

@@ -316,10 +316,14 @@ def test_a_runs_folder_in_place_of_its_model_is_refused_with_the_models_path(fol
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.json").write_text('{"claimed": {}}')
     given = folder.parent / place
-    with pytest.raises(UserError, match=rf"{given}: no model folder.*a Hugging Face folder\.$"):
+    with pytest.raises(
+        UserError, match=rf"{given}: no .*no model folder; expected a Hugging Face folder\.$"
+    ):
         huggingface.read_architecture(given)
     folder.rename(run / "model")
-    with pytest.raises(UserError, match=rf"{given}: no model folder.* the run's is {run}/model\.$"):
+    with pytest.raises(
+        UserError, match=rf"{given}: no .*no model folder; the run's is {run}/model\.$"
+    ):
         huggingface.read_architecture(given)
 
 

@@ -189,7 +189,7 @@ def test_chunks_of_a_stream_name_the_weights_too(server):
         ("pickle", 400, "neither model.safetensors.index.json nor model.safetensors is there"),
         ("code", 400, "'evil'"),
         ("tokens", 400, "another tokenizer: '1' is"),
-        ("empty", 400, "empty: no model folder (config.json"),
+        ("empty", 400, "empty: no config.json"),
         ("file", 400, "file: no such folder; expected a Hugging Face model folder"),
         ("nowhere", 400, "nowhere: no such folder"),
         ("", 400, "path: expected a folder's, inside serve.weights_root"),
