@@ -157,12 +157,12 @@ def resolve(path: str, weights: bool = True) -> epath.Path:
 
 def _download(path: str, files: tuple[str, ...]) -> epath.Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
-        raise UserError(f"model.path={path!r}: no such folder, and not a hub name (owner/model).")
+        raise UserError(f"the model {path!r}: no such folder, and not a hub name (owner/model).")
     try:
         return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(files)))
     except (OSError, HFValidationError, HfHubHTTPError) as error:
         raise UserError(
-            f"model.path={path!r}: no such folder here, and the Hugging Face hub did not give it: "
+            f"the model {path!r}: no such folder here, and the Hugging Face hub did not give it: "
             f"{type(error).__name__}: {str(error).strip().splitlines()[0]}. "
             "Give the path of a downloaded folder, or check the name and the connection."
         ) from error

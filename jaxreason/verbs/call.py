@@ -126,6 +126,19 @@ def log_messages(call: Call) -> None:
         call.log.attach()
 
 
+def existing_folder(path: epath.PathLike) -> epath.Path:
+    """Returns a folder that a verb reads.
+
+    Raises:
+      ConfigError: it does not exist, or is a file.
+    """
+    folder = epath.Path(path)
+    if not folder.is_dir():
+        found = "expected a folder, is a file" if folder.exists() else "no such folder"
+        raise ConfigError(f"{folder}: {found}.")
+    return folder
+
+
 def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
     """Makes JAX keep programs that took half a second to compile, in `cache_folder`.
 

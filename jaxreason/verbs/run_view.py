@@ -31,7 +31,7 @@ from jaxreason.results.study_files import (
 )
 from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call
+from jaxreason.verbs.call import Call, existing_folder
 
 LONGEST = 400  # At most so many characters of a prompt or reply are shown.
 
@@ -42,9 +42,7 @@ def show_verb(call: Call) -> None:
     Raises:
       ConfigError: the folder does not exist, or has no files of this program.
     """
-    folder, replies = epath.Path(call.paths[0]), call.flags["replies"]
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder.")
+    folder, replies = existing_folder(call.paths[0]), call.flags["replies"]
     if not replies.isdigit():
         raise ConfigError(f"--replies={replies}: expected a number, 0 or more.")
     parts = list(_parts(folder, int(replies)))

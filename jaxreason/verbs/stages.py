@@ -51,7 +51,7 @@ from jaxreason.training import convert, sft
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call, log_messages, on_mesh, without_devices
+from jaxreason.verbs.call import Call, existing_folder, log_messages, on_mesh, without_devices
 from jaxreason.verbs.extras import extra
 
 DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
@@ -270,6 +270,7 @@ def _with_recipe(call: Call, folder: epath.Path) -> Call:
         return call
     path = folder / "config.json"
     if not path.exists():
+        existing_folder(folder)
         raise ConfigError(f"{path}: not found; give the recipe with --config.")
     return dataclasses.replace(call, config=ConfigDict(read_object(path, {})))
 

@@ -14,7 +14,7 @@ from jaxreason.results.run_status import read_status
 from jaxreason.results.study_files import is_study, read_manifest, run_folders
 from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call
+from jaxreason.verbs.call import Call, existing_folder
 
 # A run writes its status at regular intervals. It counts as dead after it has missed so many of them.
 MISSED = 3
@@ -30,11 +30,9 @@ def status_verb(call: Call) -> None:
       ConfigError: the folder does not exist, or no run has begun there.
       SystemExit: with code 1, if the run is dead or has failed.
     """
-    folder, steps = epath.Path(call.paths[0]), call.flags["steps"]
+    folder, steps = existing_folder(call.paths[0]), call.flags["steps"]
     if not steps.isdigit() or int(steps) < 1:
         raise ConfigError(f"--steps={steps}: expected a number, 1 or more.")
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder, so no run has begun here.")
     status = read_status(folder)
     if status is None:
         print("\n".join(_without_status(folder, int(steps))))

@@ -181,7 +181,14 @@ def test_show_refuses_scores_that_are_none(scores, message, capsys):
     assert message in refused(capsys, "show", "run")
 
 
-def test_show_refuses_a_folder_that_is_not_there_or_holds_nothing(capsys):
-    assert "gone: no such folder" in refused(capsys, "show", "gone")
+@pytest.mark.parametrize("verb", ["show", "status", "report"])
+def test_a_folder_that_is_not_there_or_is_a_file_is_refused(verb, capsys):
+    begin = [verb, *(["--workdir"] if verb == "report" else [])]
+    Path("file").touch()
+    assert "gone: no such folder." in refused(capsys, *begin, "gone")
+    assert "file: expected a folder, is a file." in refused(capsys, *begin, "file")
+
+
+def test_show_refuses_a_folder_that_holds_nothing(capsys):
     Path("empty").mkdir()
     assert "no run, evaluation or study is here" in refused(capsys, "show", "empty")
