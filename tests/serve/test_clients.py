@@ -105,6 +105,14 @@ def test_head_has_the_head_of_get(server, path):
     assert head.headers["content-type"] == shown.headers["content-type"]
 
 
+def test_bytes_that_are_no_http_get_400_in_plain_text(server):
+    with socket.create_connection(address(server), timeout=60) as connection:
+        connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        answer = connection.makefile("rb").read().decode()
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert "text/plain" in answer.partition("\r\n\r\n")[0]
+
+
 def test_too_many_prompts_are_refused_before_one_is_made_tokens(server, monkeypatch):
     def never(self, prompt):
         raise AssertionError("a prompt was made tokens")
