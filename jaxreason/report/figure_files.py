@@ -12,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from jaxreason.report.style import figure_settings
+from jaxreason.report.style import figure_settings, find_layout
 
 BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 # Titles up to this share of a column's width fit in any layout.
@@ -40,19 +40,12 @@ def render_figure(
         narrow = function(summary, True)
         for figure in (wide, narrow):
             wrap_titles(figure)
-            _find_layout(figure)
+            find_layout(figure)
         return Drawn(_svg(wide), _svg(narrow), _png(wide))
 
 
-def _find_layout(figure: Figure) -> None:
-    """Finds the places of all panels once. The canvases below draw them there; `savefig` would lay out again."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-    figure.set_layout_engine("none")
-
-
 def _svg(figure: Figure) -> str:
+    # `savefig` would draw twice, and find a layout again.
     out = io.StringIO()
     FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
     text = out.getvalue()

@@ -107,6 +107,14 @@ def grid(
     return figure, axes[:count]
 
 
+def find_layout(figure: Figure) -> None:
+    """Finds the places of all panels, which stay: call it when all is drawn that needs room."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
 def bar(
     axes: Axes,
     x: float,
@@ -155,8 +163,7 @@ def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]])
     """Writes each label beside its point, at the first of several positions where it covers nothing."""
     # The library adjustText needs as much code here. It moved labels onto zero lines, and crowded ones away from their
     # points.
-    figure.draw_without_rendering()  # Only now the positions of the panels are known.
-    figure.set_layout_engine("none")
+    find_layout(figure)
     for axes, labels in panels:
         taken = [box for label in labels for box in _around(axes, label)]
         frame = axes.get_window_extent()

@@ -2,9 +2,10 @@ r"""One notation for texts of choices and replies that name them: `6\,\text{m/s}
 
 import re
 
+from jaxreason.tasks.foreign_notations import RAISED
+
 SIGNS = {"times": "×", "cdot": "·", "pi": "π", "mu": "μ", "lambda": "λ", "Omega": "Ω", "Delta": "Δ"}
 SIGNS |= {"alpha": "α", "beta": "β", "gamma": "γ", "theta": "θ", "sigma": "σ", "infty": "∞"}
-RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
