@@ -1,5 +1,6 @@
 """A tokenizer's chat template: conversations to text. It never loses a message or lets a message open another turn."""
 
+import copy
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -44,6 +45,12 @@ class ChatTemplate:
         self.turn_end = ""
         if self._source is not None:
             self._learn_marks(loaded.added_tokens_decoder.values())
+
+    def called(self, name: str) -> "ChatTemplate":
+        """Returns this template under another name."""
+        other = copy.copy(self)
+        other._name = name
+        return other
 
     def _learn_marks(self, tokens: Iterable[Any]) -> None:
         """Finds the marks: the special tokens, and those of the other added tokens that the template itself writes."""

@@ -10,6 +10,7 @@ import functools
 import logging
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import tokenizers
@@ -21,7 +22,12 @@ from jaxreason.data.reply_checks import check_history, check_reply, cuts_reply
 from jaxreason.data.text_parts import TextParts
 from jaxreason.data.thoughts import CLOSE, check_thoughts
 from jaxreason.data.token_text import TokenBytes, TokenDecoder
-from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
+from jaxreason.data.tokenizer_files import (
+    check_files,
+    declared_stop_ids,
+    digest_files,
+    local_folder,
+)
 from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +38,8 @@ _WARNED: set[tuple[str, int]] = set()
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
     """Returns the tokenizer of a model folder (local or on a bucket) or of a name on the Hugging Face Hub.
 
-    Nothing of the folder is run except its chat template, which runs in a process of its own.
+    Nothing of the folder is run except its chat template, which runs in a process of its own. The two tokenizers that
+    were loaded last are kept: folders with the same files, as those of a study's twins, share one.
 
     Raises:
       UserError: the folder or the hub cannot be reached, contains no tokenizer or one that needs a program of its own,
@@ -41,11 +48,26 @@ def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
     with tempfile.TemporaryDirectory() as scratch:
         folder = local_folder(str(path), epath.Path(scratch))
         check_files(folder, str(path))
-        try:
-            loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # The library may raise any error for a damaged file.
-            raise UserError(f"{path}: transformers cannot load the tokenizer: {error}") from error
-        return Tokenizer(loaded, str(path), declared_stop_ids(folder, str(path)))
+        return _load(_Files(digest_files(folder), folder, str(path))).called(str(path))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a tokenizer, which are the same as others with their digest."""
+
+    digest: str
+    folder: epath.Path = field(compare=False)
+    name: str = field(compare=False)
+
+
+@functools.lru_cache(maxsize=2)  # Qwen3's takes a second and 100 MB.
+def _load(files: _Files) -> "Tokenizer":
+    folder, name = files.folder, files.name
+    try:
+        loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # The library may raise any error for a damaged file.
+        raise UserError(f"{name}: transformers cannot load the tokenizer: {error}") from error
+    return Tokenizer(loaded, name, declared_stop_ids(folder, name))
 
 
 class Tokenizer:
@@ -95,10 +117,17 @@ class Tokenizer:
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self._ordinary_stops = {i for i in self.stop_ids if i not in known}
-        self._warn_of_ordinary_stops()
         self.vocab_size: int = max(loaded.get_vocab().values()) + 1
         self.named_pad_id: int | None = loaded.pad_token_id
         self.pad_id, self.pad_token = self._pad()
+
+    def called(self, name: str) -> "Tokenizer":
+        """Returns this tokenizer under another name. Both share what was loaded."""
+        other = copy.copy(self)
+        other.name, other._template = name, self._template.called(name)
+        other._parts = TextParts(other.encode_part, other.show, other.token_bytes, other.begin)
+        other._warn_of_ordinary_stops()
+        return other
 
     def _pad(self) -> tuple[int, tuple[int, str] | None]:
         named, stops = self._hf.pad_token_id, list(self.stop_tokens)
@@ -172,6 +201,8 @@ class Tokenizer:
 
     def other_token(self, other: "Tokenizer") -> str | None:
         """Describes the first difference from another tokenizer's tokens; None if all ids mean the same."""
+        if other._hf is self._hf:
+            return None
         own, others = self._hf.get_vocab(), other._hf.get_vocab()
         for token, number in sorted(own.items(), key=lambda item: item[1]):
             if others.get(token) != number:

@@ -1,5 +1,6 @@
 """The files of a tokenizer: their places, the check that they need no program, and the stop ids that they declare."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -39,6 +40,16 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
             f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({reason}). "
             "Give the path of a downloaded model folder instead."
         ) from error
+
+
+def digest_files(folder: epath.Path) -> str:
+    """Returns a hash of the names and contents of all files that a tokenizer may be made of."""
+    files = sorted({file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)})
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.relative_to(folder)}\n".encode())
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def check_files(folder: epath.Path, path: str) -> None:
