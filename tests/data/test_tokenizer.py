@@ -255,6 +255,12 @@ def test_the_date_in_a_template_does_not_change_from_day_to_day(make_tokenizer):
     folder = make_tokenizer("headers")
     prompt = text_of(folder, open_tokenizer(folder).encode_prompt([USER], None))
     assert "Today is 26 Jul 2024" in prompt
+    folder = make_tokenizer("chatml")
+    written = "{{ strftime_now('%-d %B, %H:%M, %j; 100%%') }}{{ messages[0].content }}"
+    (folder / "chat_template.jinja").write_text(written)
+    tokenizer = load_tokenizer(folder)
+    shown = tokenizer.show(tokenizer.encode_prompt([USER], None))
+    assert shown == "26 July, 00:00, 208; 100%What is 2+2?"
 
 
 def test_a_tokenizer_loads_from_a_bucket_without_its_weights(make_tokenizer):
