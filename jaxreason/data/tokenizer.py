@@ -204,6 +204,10 @@ class Tokenizer:
         check_history(messages, text)
         return self._encode_rendered(text)
 
+    def opens_thought(self, prompt: Sequence[int]) -> bool:
+        """Returns whether a reply to the prompt begins within a thought, since the template has written `<think>`."""
+        return self.show(prompt[-8:]).rstrip().endswith(OPEN)
+
     def encode_conversation(
         self, messages: Messages, thinking: bool | None
     ) -> tuple[list[int], list[int]]:
