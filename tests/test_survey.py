@@ -161,6 +161,22 @@ def broken(tmp_path, change):
     return recipe(tmp_path, "mistral_24b_reasoning")
 
 
+def test_check_sees_the_questions_and_the_models_of_all_arms(tmp_path, capsys):
+    config = broken(tmp_path, lambda folder: None)
+    assert call("check", "--config", config) == 0
+    out = capsys.readouterr().out
+    assert "model: none but those of the arms" in out
+    assert "eval.gpqa_diamond.paper.paper: 2 questions\n" in out
+    shutil.rmtree(tmp_path / "data/math")
+    assert call("check", "--config", config) == 2
+    assert "math500.jsonl: no such file" in capsys.readouterr().err
+    write_files(tmp_path / "data")
+    untemplated(tmp_path / "models/yentinglin/Mistral-Small-24B-Instruct-2501-reasoning")
+    assert call("check", "--config", config) == 2
+    said = capsys.readouterr().err
+    assert "config.study.arms.mistral_24b_reasoning: " in said and "no chat template" in said
+
+
 def refusal(capsys, config, workdir):
     """What the program ends with, after its messages."""
     assert call("study", "--config", config, "--workdir", workdir) == 2

@@ -11,13 +11,6 @@ from jaxreason.errors import UserError
 
 Messages = Sequence[dict[str, str]]
 
-# Inserted before templates that print today's date (Llama 3, Mistral): prompts must not change from day to day.
-_FIXED_DATE = """\
-{%- macro strftime_now(format) -%}
-{{ format | replace('%d', '26') | replace('%m', '07') | replace('%b', 'Jul') | replace('%B', 'July')
-   | replace('%Y', '2024') | replace('%y', '24') | replace('%A', 'Friday') | replace('%a', 'Fri') }}
-{%- endmacro %}
-"""
 _PROBE = "probe0reply"
 _WORD = re.compile(r"probe[0-9]+word")
 # Number of kinds of conversations that are remembered as rendered without loss.
@@ -159,7 +152,7 @@ def _source_of(loaded: Any, name: str) -> str | None:
         return None
     if not isinstance(template, str):
         raise UserError(f"{name}: chat_template: expected text, got {str(template)[:80]!r}.")
-    return _FIXED_DATE + template if "strftime_now" in template else template
+    return template
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,11 @@
 
 It reads one JSON object per line (`template`, `calls`, `most`) and answers each with one (`texts`, or `error`). If a
 template computes for more than `SECONDS`, the process ends, whatever it is doing and even if nobody waits for it any
-more; if it needs more than `MEMORY`, that is an error. The environment is the one that transformers gives a template.
+more; if it needs more than `MEMORY`, that is an error. The environment is the one that transformers gives a template,
+except that its day is always the same.
 """
 
+import datetime
 import json
 import resource
 import signal
@@ -37,6 +39,11 @@ def _refuse(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
+def _fixed_date(form: str) -> str:
+    """Returns the date that Llama 3 and Mistral print: with today's, prompts would change from day to day."""
+    return datetime.datetime(2024, 7, 26).strftime(form)
+
+
 def _to_json(
     value: Any,
     ensure_ascii: bool = False,
@@ -54,7 +61,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, extensions=extensions
     )
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": _fixed_date}
     return environment
 
 

@@ -20,7 +20,7 @@ from etils import epath
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
 from jaxreason.data.reply_checks import check_history, check_reply, cuts_reply
 from jaxreason.data.text_parts import TextParts
-from jaxreason.data.thoughts import CLOSE, check_thoughts
+from jaxreason.data.thoughts import CLOSE, OPEN, check_thoughts
 from jaxreason.data.token_text import TokenBytes, TokenDecoder
 from jaxreason.data.tokenizer_files import (
     check_files,
@@ -77,8 +77,8 @@ class Tokenizer:
       name: as it was requested; used in messages.
       decode: ids to their text, without special tokens.
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
-      pad_id: the padding id; if the tokenizer has none, a stop id, that of a turn's end only if there is no other one.
-        Padding is always masked.
+      pad_id: the padding id; if the tokenizer has none, a stop id, that of a turn's end only if there is no other one
+        that is an added token. Padding is always masked.
       named_pad_id: the padding id that the tokenizer itself names, or None.
       pad_token: id and text of it; None if it ends a turn and the tokenizer does not name it.
       bos_id, eos_id: the ids that the tokenizer itself names, or None.
@@ -131,7 +131,9 @@ class Tokenizer:
 
     def _pad(self) -> tuple[int, tuple[int, str] | None]:
         named, stops = self._hf.pad_token_id, list(self.stop_tokens)
-        pad = [*stops[1:], *stops][0] if named is None else named
+        # A text has ordinary tokens, and transformers leaves padding out of a text.
+        others = [stop for stop in stops[1:] if stop not in self._ordinary_stops]
+        pad = [*others, *stops][0] if named is None else named
         own = named is not None or pad != stops[0]
         return pad, (pad, self._hf.convert_ids_to_tokens(pad)) if own else None
 
@@ -233,6 +235,10 @@ class Tokenizer:
         check_history(messages, text)
         return self._encode_rendered(text)
 
+    def opens_thought(self, prompt: Sequence[int]) -> bool:
+        """Returns whether a reply to the prompt begins within a thought, since the template has written `<think>`."""
+        return self.show(prompt[-8:]).rstrip().endswith(OPEN)
+
     def encode_conversation(
         self, messages: Messages, thinking: bool | None
     ) -> tuple[list[int], list[int]]:
@@ -329,10 +335,17 @@ class Tokenizer:
     def _broken_prefix(self, prompt: str, full: str, thinking: bool | None) -> str:
         pairs = enumerate(zip(prompt, full))
         at = next((i for i, (a, b) in pairs if a != b), min(len(prompt), len(full)))
+        if prompt[at:].strip() == OPEN:
+            return (
+                f"{self.name}: the chat template opens a thought ({OPEN}) where the model is to reply, and shows a "
+                "written reply without it, so no reply can be learned. Change the template, for example so that its "
+                f"generation prompt does not end with {OPEN} and a reply is shown whole."
+            )
+        hint = " (A think block in the content?)" if thinking is False else ""
         return (
             f"{self.name}: with thinking={thinking} the conversation does not start with its own "
             f"generation prompt, which has {prompt[at : at + 60]!r} where the conversation has "
-            f"{full[at : at + 60]!r}. (A think block in the content and thinking=False?)"
+            f"{full[at : at + 60]!r}.{hint}"
         )
 
     def render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:

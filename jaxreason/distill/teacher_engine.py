@@ -110,7 +110,7 @@ def _line(
     tokens = list(completion.tokens)
     text = before_stop(tokens, one.decoding.stop, tokenizer.decode)
     # If the prompt ends with the opening mark, the reply starts inside a thought; put the mark back.
-    if tokenizer.show(one.prompts[place][-8:]).rstrip().endswith(OPEN):
+    if tokenizer.opens_thought(one.prompts[place]):
         text = f"{OPEN}\n{text}"
     reason = completion.finish_reason
     return reply_line(one, questions[place], place, sample, text, None, reason, len(tokens))

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation.eval_jobs import EvalJob
-from jaxreason.evaluation.grading import EvalReply
+from jaxreason.evaluation.grading import EvalReply, opening
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sampling.stopping import before_stop
@@ -109,7 +109,8 @@ def _generate(
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
             text = before_stop(tokens, decoding.stop, tokenizer.decode)
-            yield one.job, one.reply(place, completion.sample, tokens, text, reason)
+            opened = opening(tokenizer, one.job.prompts[place])
+            yield one.job, one.reply(place, completion.sample, tokens, text, reason, **opened)
 
 
 def _seed_of(seed: int, name: str) -> int:

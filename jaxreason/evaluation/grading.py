@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxreason.data.examples import prompt_text
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.results.jsonl import FLUSH_SECONDS, JsonlWriter
 from jaxreason.results.sample_files import sample_digest
+from jaxreason.tasks.reply_text import reopened
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
 MOST_AT_ONCE = 64
+OPENED = "opened"  # Field of a sample's line: whether the prompt opens the thought in which the reply begins.
 _END = object()
 
 
@@ -27,6 +30,11 @@ class EvalReply:
     text: str
     finish_reason: str
     extra: dict[str, Any]
+
+
+def opening(tokenizer: Tokenizer, prompt: Sequence[int]) -> dict[str, Any]:
+    """Returns what the line of a reply to this prompt says of the thought that the prompt has opened, if it has."""
+    return {OPENED: True} if tokenizer.opens_thought(prompt) else {}
 
 
 def sample_line(benchmark: str, reply: EvalReply) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def make_grades(
 ) -> list[dict[str, Any]]:
     """Returns the grades of (item, line of a sample), in order; a sample that failed has its error."""
     graded = [pair for pair in samples if not pair[1]["finish_reason"].startswith("error")]
-    items = [(item.example, _seen(line)) for item, line in graded]
+    items = [(item.example, _seen(line, task)) for item, line in graded]
     verdicts = {
         id(pair[1]): found for pair, found in zip(graded, pool.score(task, items), strict=True)
     }
@@ -75,11 +83,12 @@ def make_grades(
     ]
 
 
-def _seen(line: dict[str, Any]) -> str | tuple[float, ...]:
+def _seen(line: dict[str, Any], task: str) -> str | tuple[float, ...]:
     """Returns the input of a grader: the reply, or the likelihoods of the choices."""
     if "choice_logprobs" in line:
         return tuple(line["choice_logprobs"])
-    return line["completion"]
+    text = line["completion"]
+    return reopened(text, task) if line.get(OPENED) else text
 
 
 def _failed(line: dict[str, Any]) -> Verdict:

@@ -22,6 +22,7 @@ from jaxreason.rl.rollouts import GIVEN, RolloutGroup, Sample, group_rewards, gr
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.sampling.stopping import before_stop
+from jaxreason.tasks.reply_text import reopened
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.validation import StoppedError
 
@@ -217,11 +218,15 @@ class Collector:
     ) -> PendingRewards:
         prompts = self._questions.batch(step, number)
         items = [
-            (prompt.example, text, completion)
+            (prompt.example, self._graded_text(prompt, text), completion)
             for prompt, found in zip(prompts, replies, strict=True)
             for completion, text in found
         ]
         return PendingRewards(self._pool, items, beside)
+
+    def _graded_text(self, prompt: TrainingPrompt, text: str) -> str:
+        opened = self._tokenizer.opens_thought(prompt.tokens)
+        return reopened(text, prompt.example.task) if opened else text
 
     def _groups(
         self, step: int, number: int, found: UngradedReplies, grading: PendingRewards

@@ -195,6 +195,7 @@ class GenerationRequest(ClientObject):
     n: int = Field(1, ge=1)
     best_of: int | None = None
     max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     seed: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -248,8 +249,8 @@ class GenerationRequest(ClientObject):
 
     @property
     def limit_field(self) -> str:
-        """The name of the field that limits a reply's tokens."""
-        return "max_tokens"
+        """The name of the field that limits a reply's tokens: OpenAI's newer one if the request has it."""
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @field_validator("best_of")
     @classmethod
@@ -295,17 +296,11 @@ class ChatCompletionRequest(GenerationRequest):
     messages: Annotated[
         list[ChatMessage], Field(fail_fast=True, min_length=1), BeforeValidator(_check_number)
     ] = Field(description="a list of messages")
-    max_completion_tokens: int | None = None
     logprobs: bool = False
     top_logprobs: int | None = None
     chat_template_kwargs: ChatTemplateKwargs = ChatTemplateKwargs()
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     echo: _only(False) = None
-
-    @property
-    def limit_field(self) -> str:
-        """OpenAI's newer name if the request has it, for it then counts."""
-        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @field_validator("top_logprobs")
     @classmethod

@@ -47,7 +47,7 @@ from jaxreason.evaluation.benchmark_spec import VariantName
 from jaxreason.evaluation.eval_jobs import HELD, SECTIONS, EvalJob, identity_of, plan_jobs
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
-from jaxreason.evaluation.grading import EvalReply, make_grades, sample_line
+from jaxreason.evaluation.grading import EvalReply, make_grades, opening, sample_line
 from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
 from jaxreason.results.claims import claim
 from jaxreason.results.drift_files import (
@@ -141,7 +141,8 @@ def _line(asked: CrossQuestions, found: Patched, row: int, place: int) -> dict[s
     if not np.isfinite(found.js[row, : len(tokens)]).all():
         reason = "error: non-finite logits"
     text = before_stop(tokens, part.decoding.stop, tokenizer.decode)
-    extra = {"shifts": _shifts(found, row, len(tokens))}
+    shifts = _shifts(found, row, len(tokens))
+    extra = {"shifts": shifts, **opening(tokenizer, part.prompts[place])}
     reply = EvalReply(part.items[place], 0, part.prompts[place], tokens, text, reason, extra)
     return sample_line(part.key.benchmark, reply)
 

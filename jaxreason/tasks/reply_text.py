@@ -31,6 +31,15 @@ def strip_thinking(text: str) -> str:
     return answer.partition(THINK_START)[0] if THINK_START in answer else answer
 
 
+def reopened(text: str, task: str) -> str:
+    """Returns a reply whose prompt ends with the opening mark of a thought, as the grader of `task` reads it.
+
+    The mark is put back, or a thought that ran out of tokens would be taken for the answer. Graders of the paper's way
+    read what was sampled, as its code does.
+    """
+    return text if task.endswith("_paper") else f"{THINK_START}\n{text}"
+
+
 def cut_at(text: str, stops: Sequence[str]) -> str:
     """Returns the text before the first of the stop strings, or the whole text without one; "" is not a stop string.
 

@@ -49,23 +49,41 @@ def check_verb(call: Call) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         call = dataclasses.replace(call, config=prepare_questions(call.config, epath.Path(scratch)))
-        model = _check_model(call.model)
-        if "distill" in call.config:
-            _check_distill(call.section("distill", DistillConfig), call.model)
-        for name, cls in section_classes(call.config).items():
-            if name in call.config and cls is SFTConfig:
-                if waits := _unmade(call.section(name, SFTConfig), scratch):
-                    print(f"{name}: {waits} is what `jaxreason distill` makes, so it was not seen")
-                    continue
-                _check_sft(name, call.section(name, SFTConfig), call.model, model)
-            elif name in call.config and cls is RLConfig:
-                _check_rl(name, call.section(name, RLConfig), call.model, model)
-        if "eval" in call.config:
-            _check_eval(parse(EvalConfig, call.config.eval, "config.eval"), call.model)
-        if "study" in call.config and model is not None:
-            call.require("eval", "drift", "transfer", "report")
-            check_stages(call.config, None)
+        if _only_in_arms(call):
+            print("model: none but those of the arms")
+            _check_study(call, None)
+        else:
+            model = _check_model(call.model)
+            _check_training(call, model, scratch)
+            _check_study(call, call.model.path, seen=model is not None)
     print("nothing was found that would stop a run.")
+
+
+def _only_in_arms(call: Call) -> bool:
+    """Returns whether the recipe has models in the arms of its study alone, as one of finished checkpoints may."""
+    return "study" in call.config and call.model.init == "pretrained" and not call.model.path
+
+
+def _check_training(call: Call, model: Model | None, scratch: str) -> None:
+    if "distill" in call.config:
+        _check_distill(call.section("distill", DistillConfig), call.model)
+    for name, cls in section_classes(call.config).items():
+        if name in call.config and cls is SFTConfig:
+            if waits := _unmade(call.section(name, SFTConfig), scratch):
+                print(f"{name}: {waits} is what `jaxreason distill` makes, so it was not seen")
+                continue
+            _check_sft(name, call.section(name, SFTConfig), call.model, model)
+        elif name in call.config and cls is RLConfig:
+            _check_rl(name, call.section(name, RLConfig), call.model, model)
+
+
+def _check_study(call: Call, path: str | None, seen: bool = True) -> None:
+    """Checks the questions, by the tokenizer of `path` if it is given, and the stages if the models were seen."""
+    if "eval" in call.config:
+        _check_eval(parse(EvalConfig, call.config.eval, "config.eval"), path)
+    if "study" in call.config and seen:
+        call.require("eval", "drift", "transfer", "report")
+        check_stages(call.config, None)
 
 
 def _unmade(config: SFTConfig, scratch: str) -> str:
@@ -127,12 +145,15 @@ def _check_prompts(name: str, config: RLConfig | DistillConfig, tokenizer: Token
     print(_indented(tokenizer.show(encoded[0])))
 
 
-def _check_eval(config: EvalConfig, model_config: ModelConfig) -> None:
-    tokenizer = load_tokenizer(model_config.path)
+def _check_eval(config: EvalConfig, path: str | None) -> None:
+    tokenizer = None if path is None else load_tokenizer(path)
     for part in asked_jobs(config):
+        name = f"eval.{part.key.name}"
+        if tokenizer is None:
+            print(f"{name}: {len(part.items)} questions")
+            continue
         some = [encode_item(tokenizer, config, item) for item in part.items[:MOST_ENCODED]]
         longest = max(map(len, some))
-        name = f"eval.{part.key.name}"
         print(f"{name}: {len(part.items)} questions, longest prompt {longest} tokens")
         room = config.sampler.max_length - part.decoding.max_tokens
         if part.kind == "generate" and longest > room:

@@ -45,6 +45,16 @@ def test_a_thought_with_such_a_token_is_refused_where_it_is_learned(make_tokeniz
     assert learned(tokenizer, messages, False) == "5<|im_end|>"
 
 
+def test_padding_is_no_ordinary_token(make_tokenizer):
+    # transformers would leave it out of every text that it decodes.
+    folder = make_tokenizer("chatml", pad=None, generation_config={"eos_token_id": 2})
+    tokenizer = load_tokenizer(folder)
+    assert (tokenizer.pad_id, tokenizer.pad_token) == (id_of(folder, "<|im_end|>"), None)
+    end = id_of(folder, "<|endoftext|>")
+    folder = make_tokenizer("chatml", pad=None, generation_config={"eos_token_id": [2, end]})
+    assert load_tokenizer(folder).pad_token == (end, "<|endoftext|>")
+
+
 def test_replies_without_the_ordinary_token_are_learned_with_the_end_of_their_turn(make_tokenizer):
     folder = make_tokenizer("chatml", config={"eos_token_id": [2, 5]})
     tokenizer = load_tokenizer(folder)

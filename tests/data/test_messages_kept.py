@@ -156,6 +156,21 @@ def test_a_reply_with_the_tag_is_whole_where_the_template_leaves_it_so(make_toke
         assert tokenizer.show(tokens).endswith(f"assistant\n{content}<|im_end|>")
 
 
+@pytest.mark.parametrize("thinking", [None, True])
+def test_a_thought_in_the_text_is_learned_where_the_template_has_no_generation_prompt(
+    make_tokenizer, thinking
+):
+    folder = make_tokenizer("chatml")
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text().partition("{%- if add_generation_prompt")[0])
+    tokenizer = load_tokenizer(folder)
+    content = "<think>\nHm.\n</think>\n\nIt is 4."
+    messages = [USER, {"role": "assistant", "content": content}]
+    tokens, mask = tokenizer.encode_conversation(messages, thinking)
+    learned = [token for token, m in zip(tokens, mask, strict=True) if m]
+    assert tokenizer.show(learned) == f"<|im_start|>assistant\n{content}<|im_end|>"
+
+
 def test_a_thought_written_into_the_reply_is_learned_as_one(splitting, shared_qwen3):
     reply = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nIt is 4."}
     apart = {"role": "assistant", "content": "It is 4.", "reasoning_content": "Hm."}

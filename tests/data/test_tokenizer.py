@@ -168,6 +168,24 @@ def test_a_think_block_where_thinking_is_off_is_refused_with_both_texts(
         load_tokenizer(broken).encode_conversation([USER, REPLY], False)
 
 
+@pytest.mark.parametrize("thinking", [None, True, False])
+def test_a_template_that_opens_a_thought_and_never_writes_one_is_refused_with_the_way_out(
+    make_tokenizer, thinking
+):
+    # As that of DeepSeek-R1's distilled models: replies lose their thoughts, also the last one.
+    folder = make_tokenizer("chatml")
+    path = folder / "chat_template.jinja"
+    dropped = path.read_text().replace("message.content", "message.content.split('</think>')[-1]")
+    path.write_text(dropped.replace("assistant\\n'", "assistant\\n<think>\\n'"))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.show(tokenizer.encode_prompt([USER], thinking)).endswith("<think>\n")
+    inline = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nIt is 4."}
+    for reply in (REPLY, inline):
+        with pytest.raises(ValueError, match=r"opens a thought.*Change the template") as error:
+            tokenizer.encode_conversation([USER, reply], thinking)
+        assert "thinking=False" not in str(error.value)
+
+
 def test_a_template_that_would_lose_the_thinking_is_refused(make_tokenizer):
     tokenizer = load_tokenizer(make_tokenizer("chatml"))
     with pytest.raises(ValueError, match="does not show reasoning_content"):
@@ -237,6 +255,12 @@ def test_the_date_in_a_template_does_not_change_from_day_to_day(make_tokenizer):
     folder = make_tokenizer("headers")
     prompt = text_of(folder, open_tokenizer(folder).encode_prompt([USER], None))
     assert "Today is 26 Jul 2024" in prompt
+    folder = make_tokenizer("chatml")
+    written = "{{ strftime_now('%-d %B, %H:%M, %j; 100%%') }}{{ messages[0].content }}"
+    (folder / "chat_template.jinja").write_text(written)
+    tokenizer = load_tokenizer(folder)
+    shown = tokenizer.show(tokenizer.encode_prompt([USER], None))
+    assert shown == "26 July, 00:00, 208; 100%What is 2+2?"
 
 
 def test_a_tokenizer_loads_from_a_bucket_without_its_weights(make_tokenizer):

@@ -70,6 +70,17 @@ def test_top_p_0_is_the_likeliest_token(server):
     assert len(set(texts)) == 1
 
 
+@pytest.mark.parametrize("body", [(TEXT, {"prompt": "1+"}), (CHAT, {"messages": [USER]})])
+@pytest.mark.parametrize("fields", [{}, {"max_tokens": 9}, {"max_tokens": 1}])
+def test_the_newer_limit_of_tokens_counts_on_both_routes(server, body, fields):
+    path, question = body
+    greedy = {**question, "temperature": 0}
+    found = server.post(path, {**greedy, "max_completion_tokens": 4, **fields})
+    assert found.status_code == 200, found.text
+    expected = server.post(path, {**greedy, "max_tokens": 4})
+    assert found.json()["choices"] == expected.json()["choices"]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
