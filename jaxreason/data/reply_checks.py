@@ -60,9 +60,7 @@ def _check_content(content: str, reasoning: str, prompt: str, rendered: str) -> 
             f"the chat template would leave out a part of the reply: {_around(content)!r}; put "
             "thoughts into reasoning_content."
         )
-    before = rendered[
-        : rendered.find(content)
-    ]  # A template without a generation prompt has its header there.
+    before, _, _ = rendered.partition(content)  # Without a generation prompt: the turn's header.
     taken = not reasoning and _CLOSE in content and _OPEN in before
     own = rendered.startswith(_OPEN + _CLOSE)  # An empty block of the template's own.
     if taken and (content.startswith(_CLOSE) or not own):
