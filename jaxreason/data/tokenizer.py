@@ -39,7 +39,7 @@ def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
     """Returns the tokenizer of a model folder (local or on a bucket) or of a name on the Hugging Face Hub.
 
     Nothing of the folder is run except its chat template, which runs in a process of its own. The two tokenizers that
-    were loaded last are kept: folders with the same files, as those of a study's twins, share one.
+    were loaded last are kept, and models with the same one share it, as the twins of a study do.
 
     Raises:
       UserError: the folder or the hub cannot be reached, contains no tokenizer or one that needs a program of its own,
@@ -48,7 +48,7 @@ def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
     with tempfile.TemporaryDirectory() as scratch:
         folder = local_folder(str(path), epath.Path(scratch))
         check_files(folder, str(path))
-        return _load(_Files(digest_files(folder), folder, str(path))).called(str(path))
+        return _load(_Files(digest_files(folder, str(path)), folder, str(path))).called(str(path))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import transformers
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.checksums import check_regular
+from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular
 
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 _MOST_IDS = 2**31  # Token ids are signed 32-bit numbers on devices.
@@ -42,14 +42,28 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
         ) from error
 
 
-def digest_files(folder: epath.Path) -> str:
-    """Returns a hash of the names and contents of all files that a tokenizer may be made of."""
-    files = sorted({file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)})
-    total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file.relative_to(folder)}\n".encode())
-        total.update(hashlib.sha256(file.read_bytes()).digest())
+def digest_files(folder: epath.Path, path: str) -> str:
+    """Returns a hash of all that a tokenizer is made of: the files' names and contents.
+
+    What differs between models that have the same tokenizer does not count: hashes and places of weights, and their
+    number type and the order of fields in config.json.
+
+    Raises:
+      UserError: config.json is not a JSON object.
+    """
+    files = {file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)}
+    named = {str(file.relative_to(folder)): file for file in files if not _of_weights(file.name)}
+    named.pop("config.json", None)
+    model = _read(folder / "config.json", path)
+    kept = {key: value for key, value in model.items() if key not in ("dtype", "torch_dtype")}
+    total = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for name, file in sorted(named.items()):
+        total.update(f"\n{name}\n".encode() + hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()
+
+
+def _of_weights(name: str) -> bool:
+    return name == CHECKSUMS_FILE or name.endswith(".index.json")
 
 
 def check_files(folder: epath.Path, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Folders with the same files share one tokenizer in a process; each keeps its own name."""
+"""Models with the same tokenizer share it in a process; each keeps its own name in messages."""
 
 import json
 import shutil
@@ -39,9 +39,14 @@ def folder(make_tokenizer, tmp_path):
     return copied
 
 
-def test_folders_with_the_same_files_are_read_once(folder, tmp_path, read):
+def test_models_that_differ_in_their_weights_have_one_tokenizer(folder, tmp_path, read):
+    put(folder / "config.json", dtype="float32", model_type="qwen3")
     other = shutil.copytree(folder, tmp_path / "other")
     (other / "model.safetensors").write_bytes(b"weights differ")
+    for name in ("checksums.json", "model.safetensors.index.json"):
+        put(other / name, weights="differ")
+    config = json.loads((other / "config.json").read_text()) | {"dtype": "bfloat16"}
+    (other / "config.json").write_text(json.dumps(dict(reversed(config.items()))))
     one, same = load_tokenizer(folder), load_tokenizer(other)
     assert read == [str(folder)]
     conversation = [USER, REPLY]
@@ -79,6 +84,7 @@ def test_folders_that_are_the_same_warn_of_an_ordinary_stop_token_each(folder, t
     "file, settings",
     [
         ("generation_config.json", {"eos_token_id": 5}),
+        ("config.json", {"eos_token_id": 5}),
         ("tokenizer_config.json", {"pad_token": "[INST]"}),
     ],
 )
