@@ -13,6 +13,7 @@ from jaxreason.runtime.distributed import on_process_zero
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
+_OTHER_FORMS = ("bin", "gguf", "pt", "pth")
 _MOST_JSON_BYTES = 100_000_000  # as the safetensors library bounds a header
 
 
@@ -66,7 +67,7 @@ def weight_names(folder: epath.Path) -> list[str]:
     """
     table = read_index(folder)
     if table is None and not (folder / SINGLE_FILE).exists():
-        raise UserError(f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} is there.")
+        raise UserError(_no_weights(folder))
     names = [SINGLE_FILE] if table is None else sorted(set(table.values()))
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
@@ -79,6 +80,15 @@ def weight_names(folder: epath.Path) -> list[str]:
         except OSError as error:
             raise UserError(f"{error}; expected a safetensors file.") from error
     return names
+
+
+def _no_weights(folder: epath.Path) -> str:
+    others = sorted(file.name for form in _OTHER_FORMS for file in folder.glob(f"*.{form}"))
+    found = f"; found {', '.join(others[:3])}" if others else ""
+    return (
+        f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} is there{found}. Weights are read from safetensors files "
+        "alone; transformers writes them (`from_pretrained`, then `save_pretrained` into another folder)."
+    )
 
 
 def weights_identity(folder: epath.PathLike) -> dict[str, Any]:

@@ -377,6 +377,12 @@ def test_a_head_outside_the_index_that_differs_from_its_tied_twin_is_refused(tmp
         load_params(tmp_path / "t", model, None)
 
 
+def test_a_folder_with_weights_in_another_form_says_how_to_convert_them(model, tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(ValueError, match=r"found pytorch_model\.bin\..*save_pretrained"):
+        load_params(tmp_path, model, None)
+
+
 def test_files_that_are_missing_or_of_another_kind_are_named(folder, model, tmp_path):
     next(iter(sorted(folder.glob("model-00002-*")))).unlink()
     with pytest.raises(ValueError, match="model-00002-of-"):
