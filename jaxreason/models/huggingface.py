@@ -53,7 +53,7 @@ class ModelConfig:
     dtype: Annotated[str, LEARNED] = "bfloat16"
     """The dtype that the network computes in."""
     param_dtype: Annotated[str, LEARNED] = "float32"
-    """The dtype that parameters are kept in."""
+    """The dtype that parameters are kept in. Train in float32: fewer bits lose most small updates."""
     remat: Annotated[str, FREE] = "full"
     """Which activations are computed again in the backward pass: a key of `models.remat.REMAT`."""
     attention: Annotated[str, FREE] = "blockwise"

@@ -52,7 +52,12 @@ from jaxreason.training.export import catch_up, export, exported_state
 from jaxreason.training.not_finite import FiniteCheck
 from jaxreason.training.optimizer import fit_warmup, make_optimizer, make_schedule
 from jaxreason.training.run_folder import RunFolder, is_due, saved_steps
-from jaxreason.training.state import TrainState, abstract_train_state, init_state
+from jaxreason.training.state import (
+    TrainState,
+    abstract_train_state,
+    init_state,
+    warn_of_rounding,
+)
 from jaxreason.validation import Validation, Validator
 
 _LOG = logging.getLogger(__name__)
@@ -208,6 +213,7 @@ def _prepare(
     model = static_model(model_config)
     tokenizer = load_tokenizer(model_config.path)
     check_rl(config, model, mesh, tokenizer)
+    warn_of_rounding(model)
     data = load_prompts(config, tokenizer)
     questions = PromptFeed(data.prompts, config.prompts_per_batch, seed)
     other = reference_model(config, model_config)

@@ -60,9 +60,9 @@ class OptimizerConfig:
     """Decoupled weight decay, times the learning rate; on matrices only."""
     clip_norm: Annotated[float, at_least(0), LEARNED] = 1.0
     """Gradients with a larger global norm are scaled down to this norm; 0 turns it off."""
-    state_dtype: Annotated[Literal["float32", "bfloat16", "float16"], LEARNED] = "float32"
-    """The dtype of the first moment (momentum). The second moment is always float32: bfloat16
-    cannot hold a decay of 0.999.
+    state_dtype: Annotated[Literal["float32", "bfloat16"], LEARNED] = "float32"
+    """The dtype of the first moment (momentum); float16 cannot hold a large model's small gradients. The second moment
+    is always float32: bfloat16 cannot hold a decay of 0.999.
     """
     muon: MuonConfig | None = None
     """Settings of Muon; None unless `name` is "muon"."""

@@ -45,7 +45,13 @@ from jaxreason.training.sft_data import (
 )
 from jaxreason.training.sft_loss import make_sft_loss
 from jaxreason.training.sft_metrics import BetweenSteps, Recorder, make_flops_of
-from jaxreason.training.state import TrainState, abstract_train_state, init_state, state_shardings
+from jaxreason.training.state import (
+    TrainState,
+    abstract_train_state,
+    init_state,
+    state_shardings,
+    warn_of_rounding,
+)
 from jaxreason.training.train_step import NOT_FINITE, batch_of_rows, make_train_step, skip_empty
 from jaxreason.validation import (
     Validation,
@@ -87,6 +93,7 @@ def run_sft(
         tokenizer_path = config.tokenizer or model_config.path
         tokenizer = load_tokenizer(tokenizer_path)
         check_sft(config, model, tokenizer, mesh)
+        warn_of_rounding(model)
         data = load_data(config, tokenizer)
         block = row_block(mesh)
         batches = make_batches(config, data, block, seed)

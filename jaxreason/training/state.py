@@ -1,5 +1,6 @@
 """The training state and its sharding: the optimizer's moments are sharded like their parameters."""
 
+import logging
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,8 @@ from jaxtyping import Array, Int
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.sharding import abstract_arrays
+
+_LOG = logging.getLogger(__name__)
 
 
 class TrainState(NamedTuple):
@@ -64,6 +67,19 @@ def state_shardings(state: TrainState) -> TrainState:
 def wide(params: Any) -> Any:
     """Returns the parameters in float32: optimizers compute in it, whatever dtype the parameters are stored in."""
     return jax.tree.map(lambda x: x.astype(jnp.float32), params)
+
+
+def warn_of_rounding(model: Model) -> None:
+    """Logs a warning if parameters are kept in so few bits that small updates leave them as they are."""
+    if model.param_dtype == "float32":
+        return
+    share = float(jnp.finfo(model.param_dtype).eps) / 2
+    _LOG.warning(
+        "model.param_dtype=%s: a step changes no weight by less than about 1/%d of its size, so with a usual learning "
+        "rate most weights never change; update_norm says how much they did. float32 loses nothing.",
+        model.param_dtype,
+        round(1 / share),
+    )
 
 
 def _like_params(opt_state: Any, param_shards: Any, whole: NamedSharding) -> Any:

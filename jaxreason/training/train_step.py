@@ -68,16 +68,22 @@ def make_train_step(
         new = jax.tree.map(
             lambda p, u, old: (p + u).astype(old.dtype), params, updates, state.params
         )
+        added = jax.tree.map(_added, new, params, updates)
         measurements = {
             "loss": loss / divisor,
             "grad_norm": optax.tree.norm(grads),
-            "update_norm": optax.tree.norm(updates),
+            "update_norm": optax.tree.norm(added),
             **_means(sums),
-            NOT_FINITE: _not_finite(grads, updates),
+            NOT_FINITE: _not_finite(grads, added),
         }
         return TrainState(state.step + 1, new, opt_state), measurements
 
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def _added(new: Array, old: Array, update: Array) -> Array:
+    """What a parameter gained. Stored in fewer bits, it gains less than the update, or nothing."""
+    return update if new.dtype == update.dtype else new.astype(update.dtype) - old
 
 
 def _not_finite(grads: Any, updates: Any) -> jax.Array:

@@ -1,6 +1,7 @@
 """Schedules by hand; AdamW and Muon against numpy."""
 
 import dataclasses
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxreason.training.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
     MuonConfig,
+    OptimizerConfig,
     is_matrix,
     make_optimizer,
     make_schedule,
@@ -168,6 +170,23 @@ def test_momentum_is_kept_in_the_dtype_asked_for_and_second_moments_in_float32(c
     named = [(jax.tree_util.keystr(path), x) for path, x in leaves if x.ndim]
     assert {x.dtype for name, x in named if ".mu" in name} == {jnp.dtype("bfloat16")}
     assert {x.dtype for name, x in named if ".nu" in name} == {jnp.dtype("float32")}
+
+
+def allowed_state_dtypes():
+    kind = typing.get_type_hints(OptimizerConfig)["state_dtype"]
+    return typing.get_args(kind)
+
+
+@pytest.mark.parametrize("dtype", allowed_state_dtypes())
+def test_gradients_as_small_as_a_large_models_make_the_updates_of_float32_in_every_dtype(dtype):
+    # A norm of 0.01 over 14 billion weights is 1e-7 for each.
+    params = random_tree(0)
+    small = [jax.tree.map(lambda x: x * np.float32(1e-7), random_tree(i)) for i in range(1, 5)]
+    found, exact = (
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(updates_of(config, small, params))])
+        for config in (dataclasses.replace(CONSTANT, state_dtype=dtype), CONSTANT)
+    )
+    assert np.linalg.norm(found - exact) < 0.02 * np.linalg.norm(exact)
 
 
 def test_in_a_real_model_matrices_are_what_has_two_sides():

@@ -14,7 +14,7 @@ from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.state import abstract_train_state, init_state
+from jaxreason.training.state import abstract_train_state, init_state, warn_of_rounding
 
 STATIC = Model(architecture_from_hf(ARCHITECTURE), "float32", "bfloat16", "none", "plain", 1)
 
@@ -61,3 +61,13 @@ def test_a_model_described_without_its_parameters_is_the_one_that_is_opened():
         static_model(
             dataclasses.replace(MODEL, init="pretrained", path="/no/such", architecture={})
         )
+
+
+def test_parameters_in_bfloat16_are_warned_of_before_they_are_trained(caplog):
+    warn_of_rounding(dataclasses.replace(STATIC, param_dtype="float32"))
+    assert not caplog.records
+    warn_of_rounding(STATIC)
+    (record,) = caplog.records
+    assert "model.param_dtype=bfloat16: a step changes no weight by less than about 1/256" in (
+        record.getMessage()
+    )

@@ -216,6 +216,22 @@ def test_bfloat16_parameters_stay_bfloat16_and_gradients_are_summed_in_float32()
     assert floats and all(x.dtype == np.float32 for x in floats)
 
 
+def test_the_norm_of_the_update_is_that_of_what_bfloat16_parameters_really_gained():
+    narrow = dataclasses.replace(MODEL, dtype="bfloat16", param_dtype="bfloat16")
+    before = start_params(narrow)
+    for rate, some_are_lost in ((1.0, False), (1e-5, True)):
+        state, measured = run(mesh_of(1, 2, 1, 1), 2, model=narrow, optimizer=optax.sgd(rate))
+        gained = jax.tree.map(
+            lambda a, b: np.sum(np.square(a.astype(np.float32) - b.astype(np.float32))),
+            state.params,
+            before,
+        )
+        norm = np.sqrt(sum(jax.tree.leaves(gained)))
+        np.testing.assert_allclose(measured["update_norm"], norm, rtol=1e-4)
+        wanted = rate * measured["grad_norm"]
+        assert (norm < 0.9 * wanted) == some_are_lost
+
+
 def test_a_batch_without_targets_changes_nothing_and_has_loss_zero():
     batch = make_batch()
     batch = batch._replace(loss_mask=np.zeros_like(batch.loss_mask))
