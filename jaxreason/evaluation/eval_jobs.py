@@ -212,7 +212,9 @@ def _claim(folder: epath.Path, jobs: list[EvalJob]) -> list[dict[str, Any]]:
         if not _holds_samples(folder, job):
             write_json(path, head)
         elif identity_of(read_json(path)) != plain_json(identity_of(head)):
-            _LOG.warning("%s: every sample failed under other settings; they are made again", samples)
+            _LOG.warning(
+                "%s: every sample failed under other settings; they are made again", samples
+            )
             write_jsonl(samples, [])
             write_json(path, head)
     return heads
