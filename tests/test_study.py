@@ -276,6 +276,27 @@ def test_seeds_and_arms_without_a_folder_of_their_own_are_refused(change, messag
         recipe_sections.check_recipe(config)
 
 
+def test_a_task_that_there_is_not_is_refused_also_where_nothing_is_graded():
+    for section in ("sft", "rl"):
+        config = small_recipe()
+        (name,) = config[section].datasets
+        config[section].datasets[name].task = "hash_anser"
+        path = rf"config\.{section}\.datasets\.{name}\.task"
+        with pytest.raises(ConfigError, match=f"{path}: no task is called.* mean 'hash_answer'"):
+            recipe_sections.check_recipe(config)
+    config = small_recipe()
+    arm = next(iter(config.study.arms))
+    (name,) = config[config.study.arms[arm].section].datasets
+    with config.ignore_type():
+        config.study.arms[arm].overrides = {"datasets": {name: {"task": "maths"}}}
+    with pytest.raises(ConfigError, match=rf"arms\.{arm} .*{name}\.task: .* mean 'math'"):
+        recipe_sections.check_recipe(config)
+    config = small_recipe()
+    (name,) = config.sft.datasets
+    config.sft.datasets[name].task = ""
+    recipe_sections.check_recipe(config)
+
+
 def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path():
     config = small_recipe()
     with config.ignore_type():

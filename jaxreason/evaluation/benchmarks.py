@@ -83,17 +83,26 @@ def load_items(
 def _items(dataset: DatasetConfig, subset: str) -> list[EvalItem]:
     drops = DropLog()
     examples = load_examples(dataset, drops)
+    check_all_used(dataset, drops)
+    columns = group_columns(dataset)
+    return [
+        EvalItem(f"{subset}/{e.id}" if subset else e.id, e, subset, _cluster(e, columns))
+        for e in examples
+    ]
+
+
+def check_all_used(dataset: DatasetConfig, drops: DropLog) -> None:
+    """Refuses questions of a benchmark if a row of their file was dropped.
+
+    Raises:
+      UserError: with the number of such rows, the reasons and the first row.
+    """
     bad = sum(sum(counts["dropped"].values()) for counts in drops.to_json().values())
     if bad:
         raise UserError(
             f"{dataset.path}: {bad} of its rows cannot be used, and without them this is another benchmark: "
             f"{drops.summary(dataset.label)}. Mend or remove them."
         )
-    columns = group_columns(dataset)
-    return [
-        EvalItem(f"{subset}/{e.id}" if subset else e.id, e, subset, _cluster(e, columns))
-        for e in examples
-    ]
 
 
 def _cluster(example: Example, columns: list[str]) -> str:

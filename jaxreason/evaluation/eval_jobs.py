@@ -31,6 +31,7 @@ from jaxreason.results.sample_files import (
     SampleKey,
     check_samples,
     finished_samples,
+    is_failed,
     sample_head_path,
     samples_path,
 )
@@ -191,8 +192,8 @@ def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: EvalItem) -> tup
 def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
-    All are compared before the first one is written. A head is written anew if its file has no sample yet. Every
-    process must call it.
+    All are compared before the first one is written. A head is written anew if its file has no sample yet. A file of
+    other settings in which every sample failed is removed. Every process must call it.
 
     Returns:
       The jobs with the heads of their files, since grade files contain hashes of what an older version wrote.
@@ -207,8 +208,14 @@ def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
 def _claim(folder: epath.Path, jobs: list[EvalJob]) -> list[dict[str, Any]]:
     heads = [_agreed_head(folder, job) for job in jobs]
     for job, head in zip(jobs, heads, strict=True):
-        path = sample_head_path(folder, job.key)
-        if not (path.exists() and _holds_samples(folder, job)):
+        path, samples = (f(folder, job.key) for f in (sample_head_path, samples_path))
+        if not _holds_samples(folder, job):
+            write_json(path, head)
+        elif identity_of(read_json(path)) != plain_json(identity_of(head)):
+            _LOG.warning(
+                "%s: every sample failed under other settings; they are made again", samples
+            )
+            write_jsonl(samples, [])
             write_json(path, head)
     return heads
 
@@ -227,7 +234,10 @@ def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
         return asked
     remedy = f"Use another working directory, or remove {samples.name} and {path.name}."
     found = read_json(path, f"Put back a copy of it. {remedy}")
-    refuse(samples, changes(identity_of(found), identity_of(asked), SECTIONS, (HELD,)), remedy)
+    differences = changes(identity_of(found), identity_of(asked), SECTIONS, (HELD,))
+    if differences and all(is_failed(line) for line in read_jsonl(samples)):
+        return asked
+    refuse(samples, differences, remedy)
     return found | {TOLD: asked[TOLD]}
 
 

@@ -10,7 +10,7 @@ from jaxreason.data.examples import prompt_text
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.results.jsonl import FLUSH_SECONDS, JsonlWriter
-from jaxreason.results.sample_files import sample_digest
+from jaxreason.results.sample_files import is_failed, sample_digest
 from jaxreason.tasks.reply_text import reopened
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
@@ -73,7 +73,7 @@ def make_grades(
     pool: VerifierPool, task: str, samples: Sequence[tuple[EvalItem, dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Returns the grades of (item, line of a sample), in order; a sample that failed has its error."""
-    graded = [pair for pair in samples if not pair[1]["finish_reason"].startswith("error")]
+    graded = [pair for pair in samples if not is_failed(pair[1])]
     items = [(item.example, _seen(line, task)) for item, line in graded]
     verdicts = {
         id(pair[1]): found for pair, found in zip(graded, pool.score(task, items), strict=True)

@@ -4,13 +4,18 @@ They are analysis/<metric>.json of a run, cross_sampling/ of a run (replies that
 chosen by another), and weights_overlap.json of a study (which weights several runs changed alike).
 """
 
+import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
+from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import (
+    WHAT_TO_DO,
     ReadObject,
+    check_object,
     is_remote,
     read_object,
     remove,
@@ -68,7 +73,7 @@ def read_drift(
       UserError: the file is broken or has a different content.
     """
     path = drift_path(workdir, metric)
-    return read(path, DRIFT_SHAPE) if path.exists() else None
+    return _checked(read(path, DRIFT_SHAPE), str(path)) if path.exists() else None
 
 
 def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None:
@@ -111,7 +116,37 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
       UserError: as `read_drift`.
     """
     for path in sorted(drift_folder(workdir).glob("*.json")):
-        yield read_object(path, DRIFT_SHAPE)
+        yield _checked(read_object(path, DRIFT_SHAPE), str(path))
+
+
+def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
+    """Returns a metric's file if its rows have names and numbers, and if no number in it is NaN or infinite."""
+    for part in ("rows", "groups"):
+        for number, row in enumerate(value[part], start=1):
+            where = f"{source}, {part}, {number}"
+            check_object(row, {"name": str, "value": float}, where)
+            ends = [row.get("low"), row.get("high")]
+            if ends != [None, None] and set(map(type, ends)) - {int, float}:
+                raise UserError(
+                    f"{where}: expected numbers, or null, as low and high, got {ends}. {WHAT_TO_DO}"
+                )
+    try:
+        json.dumps(value, allow_nan=False)  # Faster than looking at each number.
+    except ValueError as error:
+        place, wrong = next(_not_finite(value))
+        raise UserError(
+            f"{source}{place}: expected a finite number, got {wrong}. {WHAT_TO_DO}"
+        ) from error
+    return value
+
+
+def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Yields the numbers of a JSON value that are NaN or infinite, each after its place."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, value
+    elif isinstance(value, (dict, list)):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value, start=1):
+            yield from _not_finite(one, f"{place}, {name}")
 
 
 def cross_folder(workdir: epath.PathLike, benchmark: str) -> epath.Path:

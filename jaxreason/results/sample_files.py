@@ -243,6 +243,11 @@ def without_texts(line: dict, where: str) -> dict:
     return kept | empty | {"digest": sample_digest(line)}
 
 
+def is_failed(line: Mapping[str, Any]) -> bool:
+    """Returns whether a sample was not made: its finish reason is "error: ..."."""
+    return str(line.get("finish_reason")).startswith("error")
+
+
 def sample_digest(line: dict) -> str:
     """Returns a hash of what a grader sees of a sample; it shows if a grade is of a different text."""
     seen = [line["completion"], line["finish_reason"], line.get("choice_logprobs")]

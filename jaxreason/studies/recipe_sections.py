@@ -1,10 +1,13 @@
 """The sections of a recipe and the check of all of them, without the libraries that only running its stages needs."""
 
+from collections.abc import Mapping
+
 import ml_collections
 
 from jaxreason.analysis.drift import DriftConfig
 from jaxreason.chat import ChatConfig
 from jaxreason.config import ConfigError, nearest, parse
+from jaxreason.data.rows import DatasetConfig
 from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.transfer import TransferConfig
@@ -28,6 +31,7 @@ from jaxreason.studies.contamination import DecontaminationConfig
 from jaxreason.studies.cross_sample import CrossSampleConfig
 from jaxreason.studies.lineage import check_lineage
 from jaxreason.studies.question_set import WRITERS, QuestionsConfig
+from jaxreason.tasks.registry import TASKS
 from jaxreason.training.sft_config import SFTConfig
 
 SECTIONS: dict[str, type] = {
@@ -62,7 +66,7 @@ def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
 
 
 def check_recipe(config: ml_collections.ConfigDict) -> None:
-    """Parses every section of a recipe before anything is compiled.
+    """Parses every section of a recipe, and looks up the tasks that its datasets name, before anything is compiled.
 
     Raises:
       ConfigError: names the first field that is wrong.
@@ -73,12 +77,13 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
             continue
         if name not in classes:
             raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
-        else:
-            parse(classes[name], config[name], f"config.{name}")
+        section = parse(classes[name], config[name], f"config.{name}")
+        _check_tasks(getattr(section, "datasets", {}), f"config.{name}.datasets")
     _check_seed(config.get("seed"))
     for name, arm in arms_of(config).items():
         if arm.method != "given":
-            arm_section(config, name, arm)
+            path = f"config.study.arms.{name} ({arm.section} with overrides).datasets"
+            _check_tasks(arm_section(config, name, arm).datasets, path)
         if "eval" in config:
             arm_evaluation(config, name, arm)
             evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
@@ -86,6 +91,15 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
         study = parse(StudyConfig, config.study, "config.study")
         check_folder_names(study)
         check_lineage(study, config.model.path if "model" in config else "")
+
+
+def _check_tasks(datasets: Mapping[str, DatasetConfig], path: str) -> None:
+    for name, dataset in datasets.items():
+        if dataset.task and dataset.task not in TASKS:
+            raise ConfigError(
+                f"{path}.{name}.task: no task is called {dataset.task!r}{nearest(dataset.task, TASKS)} "
+                f"Expected {', '.join(TASKS)}; of sft also ''."
+            )
 
 
 def _check_seed(seed: object) -> None:

@@ -12,6 +12,7 @@ from jaxreason.data.encoding import encode_examples, encode_prompts
 from jaxreason.data.examples import Example, is_test_question, load_examples, question
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.evaluation.benchmarks import check_all_used
 from jaxreason.models.huggingface import read_architecture
 from jaxreason.results.atomic_files import atomic_write_text
 from jaxreason.tasks.registry import strict_task
@@ -44,7 +45,8 @@ def init_verb(call: Call) -> None:
     Raises:
       ConfigError: `--target` exists already, or no column of the file looks like a question, or none looks
         like an answer or a reply.
-      UserError: the model's tokenizer or the file cannot be read.
+      UserError: the model's tokenizer or the file cannot be read, or the recipe would have a benchmark of a file with
+        rows that cannot be used.
     """
     on_cpu = _has_no_accelerator()
     without_devices(call)
@@ -53,8 +55,11 @@ def init_verb(call: Call) -> None:
         raise ConfigError(f"--target {target}: exists already; choose another name or remove it.")
     model, data = _absolute(call.flags["model"]), _absolute(call.flags["data"])
     columns = guess_columns(data)
-    examples = load_examples(columns.dataset(data), DropLog())
+    dataset, drops = columns.dataset(data), DropLog()
+    examples = load_examples(dataset, drops)
     sizes = measure_examples(model, examples, columns)
+    if _has_benchmark(columns, sizes):
+        check_all_used(dataset, drops)
     atomic_write_text(target, recipe_text(model, data, columns, sizes, on_cpu))
     print(f"columns: {', '.join(f'{ours} = {theirs}' for ours, theirs in columns.fields.items())}")
     if columns.unread:
@@ -120,7 +125,7 @@ def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: b
     parts = {
         "sft": columns.has_response,
         "rl": columns.has_answer,
-        "study": columns.has_answer and sizes.test_one_in > 0,
+        "study": _has_benchmark(columns, sizes),
     }
     prompts = min(32, sizes.num_train)
     values = {
@@ -140,6 +145,10 @@ def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: b
     }
     keep = {name for name, there in parts.items() if there}
     return string.Template(_kept(TEMPLATE.read_text(), keep)).substitute(values)
+
+
+def _has_benchmark(columns: Columns, sizes: Sizes) -> bool:
+    return columns.has_answer and sizes.test_one_in > 0
 
 
 def _kept(text: str, keep: set[str]) -> str:

@@ -12,6 +12,7 @@ import transformers
 from processes import run_processes
 from tiny_evaluation import (
     GREEDY,
+    SAMPLER,
     dataset,
     eval_config,
     evaluate,
@@ -242,6 +243,27 @@ def test_an_evaluation_without_a_single_score_is_an_error_and_leaves_no_scores(
         ):
             evaluate(sums_config(long, {"greedy": 1}), model_folder, tmp_path)
         assert not (tmp_path / "evaluation" / "scores.json").exists()
+
+
+def test_samples_that_all_failed_do_not_block_the_settings_with_which_they_can_be_made(
+    model_folder, questions, tmp_path
+):
+    two = {"greedy": 1, "t1": 3}
+    short = dataclasses.replace(SAMPLER, max_length=4)
+    with pytest.raises(UserError, match="none of its samples has a score"):
+        evaluate(sums_config(questions, two, sampler=short), model_folder, tmp_path / "run")
+    scores = evaluate(sums_config(questions, two), model_folder, tmp_path / "run")
+    assert scores == evaluate(sums_config(questions, two), model_folder, tmp_path / "new")
+    for name in ("sums.greedy", "sums.t1"):
+        assert read_lines(tmp_path / "run", name) == read_lines(tmp_path / "new", name)
+
+
+def test_one_sample_that_was_made_keeps_its_file_for_its_own_settings(model_folder, tmp_path):
+    path = write_questions(tmp_path / "q.jsonl", [("1=", "2"), ("1" * 300, "3")])
+    evaluate(sums_config(path, {"greedy": 1}), model_folder, tmp_path)
+    longer = dataclasses.replace(SAMPLER, max_length=384)
+    with pytest.raises(ConfigError, match="max_length: 256 -> 384"):
+        evaluate(sums_config(path, {"greedy": 1}, sampler=longer), model_folder, tmp_path)
 
 
 def test_a_benchmark_with_some_failures_says_how_many_and_why(model_folder, tmp_path, caplog):

@@ -106,6 +106,19 @@ def test_a_file_of_another_shape_than_was_written_is_refused_with_its_name(
         run_report(copy, CONFIG)
 
 
+def test_a_number_of_drift_that_was_edited_to_nan_is_refused_with_its_place(
+    study, tmp_path, one_figure
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    path = copy / "rl/seed_0/analysis/cka.json"
+    value = json.loads(path.read_text())
+    value["groups"][0]["value"] = math.nan
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=r"cka\.json, groups, 1, value: expected a .*, got nan"):
+        run_report(copy, CONFIG)
+
+
 def test_a_run_that_still_trains_has_the_curve_that_it_has(study, tmp_path, one_figure):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))

@@ -3,6 +3,7 @@
 import ast
 import functools
 import json
+import math
 import pathlib
 
 import pytest
@@ -143,3 +144,34 @@ def test_a_study_of_another_shape_is_refused_by_file_and_field(tmp_path, change,
     (tmp_path / "study.json").write_text(json.dumps(manifest | change))
     with pytest.raises(UserError, match=message):
         study_files.read_manifest(tmp_path)
+
+
+ROW = {"name": "cka", "value": 0.5, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(
+    ("part", "edited", "message"),
+    [
+        (
+            "groups",
+            [ROW | {"value": math.nan}],
+            "groups, 1, value: expected a finite number, got nan",
+        ),
+        ("groups", [ROW | {"draws": [0.5, math.inf]}], "groups, 1, draws, 2: .*, got inf"),
+        ("rows", [ROW, ROW | {"value": None}], "rows, 2, value: expected a number, got None"),
+        ("rows", [ROW | {"name": 3}], "rows, 1, name: expected a text, got 3"),
+        ("rows", [ROW | {"low": 0.1}], r"rows, 1: expected .* low and high, got \[0.1, None\]"),
+        ("groups", ["text"], "groups, 1: expected an object, got 'text'"),
+        ("details", {"units": [{"kl": math.nan}]}, "details, units, 1, kl: .*, got nan"),
+    ],
+)
+def test_a_file_of_drift_that_was_edited_is_refused_with_the_place(tmp_path, part, edited, message):
+    whole = {"metric": "cka", "rows": [ROW], "groups": [], "details": {}}
+    drift_files.write_drift(tmp_path, "cka", whole)
+    assert drift_files.read_drift(tmp_path, "cka") == whole
+    drift_files.write_drift(tmp_path, "cka", whole | {part: edited})
+    expected = rf"cka\.json, {message}.* remove it to have it made again"
+    with pytest.raises(UserError, match=expected):
+        drift_files.read_drift(tmp_path, "cka")
+    with pytest.raises(UserError, match=expected):
+        list(drift_files.measured_drift(tmp_path))

@@ -192,3 +192,21 @@ def test_a_folder_that_is_not_there_or_is_a_file_is_refused(verb, capsys):
 def test_show_refuses_a_folder_that_holds_nothing(capsys):
     Path("empty").mkdir()
     assert "no run, evaluation or study is here" in refused(capsys, "show", "empty")
+
+
+def test_init_refuses_a_file_whose_benchmark_check_would_refuse(capsys):
+    write_rows("mine.jsonl", *sums())
+    lines = Path("mine.jsonl").read_text().splitlines()
+    lines[30] = '{"question": "cut'
+    Path("mine.jsonl").write_text("\n".join(lines) + "\n")
+    assert call("init", "--model", MODEL, "--data", "mine.jsonl", "--target", "mine.py") == 2
+    said = capsys.readouterr().err
+    assert "mine.jsonl: 1 of its rows cannot be used" in said and "Traceback" not in said
+    assert "mine.jsonl:31: " in said and "Mend or remove them." in said
+    assert not Path("mine.py").exists()
+    # Without answers there is no benchmark, and training leaves the line out.
+    rows = [{"prompt": row["question"], "response": row["solution"]} for row in sums()]
+    write_rows("mine.jsonl", *rows)
+    with open("mine.jsonl", "a") as file:
+        file.write(lines[30] + "\n")
+    init()
