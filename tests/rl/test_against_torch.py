@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 from tiny_rl import (
     LOSS,
@@ -27,6 +26,8 @@ from transformers import AutoModelForCausalLM
 from jaxreason.rl.rewards import RewardConfig
 from jaxreason.rl.rl_config import DynamicSamplingConfig
 from jaxreason.sampling.sampling_params import SamplingParams
+
+torch = pytest.importorskip("torch", reason="computes the run again")
 
 STEPS, EPOCHS, MINI_BATCH, TEMPERATURE = 3, 2, 2, 0.8
 BETA, ENTROPY, CAP = 0.05, 0.01, 1.2
