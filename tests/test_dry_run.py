@@ -215,6 +215,16 @@ def test_sft_of_the_14b_is_what_the_compiled_plan_says():
         assert 0.9 * low < hours[0] < hours[1] < 1.1 * high
 
 
+def test_the_whole_study_takes_as_long_as_its_stages_together():
+    config = load_recipe("configs/study_qwen3_14b.py:v5p-64")
+    study = dry_run._study_of(dry_run._without_downloads(config))
+    arms = [dry_run._training(study, name).spent for name in study.arms.arms]
+    arms += [dry_run._evaluation(study, name).spent for name in study.arms.arms]
+    whole = sum(arms, Spent())
+    assert whole.best == pytest.approx(sum(spent.best for spent in arms))
+    assert whole.worst == pytest.approx(sum(spent.worst for spent in arms))
+
+
 SFT_AND_RL = ("rl", "sft_no_think", "sft_think")
 
 
@@ -330,6 +340,8 @@ def test_following_a_run_takes_an_evaluation_and_a_comparison_for_each_checkpoin
 
 
 def test_time_at_best_and_at_worst_add_up():
-    total = Spent(3.0, 1.0) + Spent(1.0, 4.0)
-    assert (total.best, total.worst) == (5.0, 9.0)
+    """Programs run one after the other, so the computing of one hides no memory traffic of another."""
+    total = Spent.of_program(3.0, 1.0) + Spent.of_program(1.0, 4.0)
+    assert (total.best, total.worst) == (7.0, 9.0)
+    assert (2 * total) == total + total
     assert math.isinf(dry_run.this_machine().memory)

@@ -53,22 +53,34 @@ class Machine:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of computation and seconds of memory traffic, separately."""
+    """Seconds of programs that run one after the other.
+
+    Attributes:
+      compute: seconds of computation.
+      memory: seconds of memory traffic.
+      best: the time if, within each program, both overlap.
+    """
 
     compute: float = 0.0
     memory: float = 0.0
+    best: float = 0.0
+
+    @classmethod
+    def of_program(cls, compute: float, memory: float = 0.0) -> "Spent":
+        """Returns the time of one program."""
+        return cls(compute, memory, max(compute, memory))
 
     def __add__(self, other: "Spent") -> "Spent":
-        return Spent(self.compute + other.compute, self.memory + other.memory)
+        return Spent(
+            self.compute + other.compute, self.memory + other.memory, self.best + other.best
+        )
 
-    @property
-    def best(self) -> float:
-        """The time if both overlap."""
-        return max(self.compute, self.memory)
+    def __rmul__(self, times: float) -> "Spent":
+        return Spent(times * self.compute, times * self.memory, times * self.best)
 
     @property
     def worst(self) -> float:
-        """The time if they follow one another."""
+        """The time if computation and memory traffic follow one another."""
         return self.compute + self.memory
 
 
@@ -97,12 +109,12 @@ def train(
     work = passes * sequences * _forward(model, length)
     size, width = num_parameters(model), np.dtype(model.dtype).itemsize
     moved = steps * size * (7 * 4 + 3 * pieces * width * machine.devices / tensor)
-    return Spent(work / machine.training, moved / machine.memory)
+    return Spent.of_program(work / machine.training, moved / machine.memory)
 
 
 def read(model: Model, machine: Machine, sequences: float, length: float) -> Spent:
     """Estimates one forward pass over so many sequences; the memory traffic is small in comparison."""
-    return Spent(sequences * _forward(model, length) / machine.reading)
+    return Spent.of_program(sequences * _forward(model, length) / machine.reading)
 
 
 def write(
@@ -128,7 +140,7 @@ def write(
     weights = num_parameters(model) * width * machine.devices / tensor
     cache = slots * (prompt + reply / 2) * cache_bytes(model)
     moved = tokens / slots * (weights + cache)
-    written = Spent((products + attended) / machine.reading, moved / machine.memory)
+    written = Spent.of_program((products + attended) / machine.reading, moved / machine.memory)
     return written + read(model, machine, replies, prompt)
 
 

@@ -8,6 +8,7 @@ from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.roofline import Timed
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.rl_config import RLConfig
+from jaxreason.rl.update import needs_old, needs_reference
 from jaxreason.training.sft_config import SFTConfig
 
 SHARES = (1.0, 0.125)  # Shares of the longest reply for which RL's time is given.
@@ -63,8 +64,7 @@ def _rl_time(
     config: RLConfig, reply: int, prompt_tokens: int, timed: dict[str, Timed], slice_: Slice
 ) -> RunTime:
     prompts, sizes = config.prompts_per_batch, config.sampler
-    replies = prompts * config.group_size
-    updates = math.ceil(config.prompts_per_step / config.mini_batch_prompts)
+    replies = prompts * config.sampled
     longest = sizes.max_length - config.decoding.max_tokens
     prompt = min(prompt_tokens or longest, longest)
     # Rows hold as many replies as fit, and steps skip rows that are not needed.
@@ -73,10 +73,10 @@ def _rl_time(
         number, sizes.max_length, config.row_length, config.micro_batch_rows
     ).num_rows
     filled = min(number * (prompt + reply) / config.row_length / rows, 1.0)
-    scored = updates if config.old_logprobs == "always" or updates > 1 else 0
+    batches = config.updates_per_step / config.epochs_per_batch
     times = {
-        "RL policy step": updates * filled,
-        "log-prob pass": scored * filled,
+        "RL policy step": config.updates_per_step * filled,
+        "log-prob pass": batches * (needs_old(config) + needs_reference(config)) * filled,
         "weights to the sampler": 1,
         "prefill": prompts * math.ceil(prompt / sizes.prefill_block) / sizes.prefill_blocks,
         "decode, one token": replies * reply / sizes.slots,
@@ -88,7 +88,7 @@ def _rl_time(
     worst = [t.worst * times[name] for name, t in timed.items()]
     steps = config.num_steps
     hours = tuple(steps * sum(each) / 3600 * slice_.chips for each in (list(best.values()), worst))
-    what = f"replies of {reply:,} tokens, {prompts:,} prompts x {config.group_size} a step, "
+    what = f"replies of {reply:,} tokens, {prompts:,} prompts x {config.sampled} a step, "
     what += f"prompts of {prompt:,} tokens" if prompt_tokens else "longest prompts"
     parts = {name: steps * seconds / 3600 for name, seconds in best.items()}
     return RunTime(what, steps, float(steps * replies * reply), hours, parts)

@@ -1,7 +1,7 @@
 """Computes, on the host, the weight of each reply in the objective from the rewards of its group.
 
 ADVANTAGES compare a reply with the others of its group: `(rewards [P, G]) -> [P, G]`. DAPO uses that of GRPO. WEIGHTS
-has these, and also weights that compare nothing: `(rewards [P, G], correct [P, G]) -> [P, G]`.
+compare nothing: `(rewards [P, G], correct [P, G]) -> [P, G]`.
 
 A reward of NaN means "not graded" (the grader or the sampler failed). In ADVANTAGES such a reply gets 0 and
 takes no part in its group's mean or spread. A group whose graded rewards are all equal gets exactly 0, without
@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from jaxreason.errors import UserError
 
 # P prompts, G samples per prompt.
 Advantage = Callable[[Float[np.ndarray, "P G"]], Float[np.ndarray, "P G"]]
@@ -126,14 +128,27 @@ def scaled(weights: Float[np.ndarray, "P G"], negatives: float) -> Float[np.ndar
     return np.where(weights < 0.0, negatives * weights, weights) + 0.0  # Turns -0 into 0.
 
 
-def _of_rewards(advantage: Advantage) -> Weight:
-    return lambda rewards, correct: advantage(rewards)
+# Weights that compare nothing.
+WEIGHTS: dict[str, Weight] = {"one": weigh_alike, "right": right, "best": best, "zero": zero}
 
 
-# A group's advantages, which are 0 for replies that are not graded, and the weights that compare nothing.
-WEIGHTS: dict[str, Weight] = {name: _of_rewards(of) for name, of in ADVANTAGES.items()} | {
-    "one": weigh_alike,
-    "right": right,
-    "best": best,
-    "zero": zero,
-}
+def reply_weights(
+    name: str, rewards: Float[np.ndarray, "P G"], correct: Float[np.ndarray, "P G"]
+) -> Float[np.ndarray, "P G"]:
+    """Returns the weights by a key of ADVANTAGES (0 for replies that are not graded) or WEIGHTS.
+
+    Raises:
+      UserError: the function, which a user may have added, returns no number for each reply.
+    """
+    if name in WEIGHTS:
+        return WEIGHTS[name](rewards, correct)
+    found = ADVANTAGES[name](rewards)
+    what = f"rl.advantage={name!r}: expected {rewards.shape} finite numbers, one for each prompt and reply (0 if it is "
+    what += "not graded), got "
+    if np.shape(found) != rewards.shape:
+        raise UserError(
+            f"{what}an array of shape {np.shape(found)}. See docs/adding_algorithms.md."
+        )
+    if not np.isfinite(found).all():
+        raise UserError(f"{what}NaN or infinity. See docs/adding_algorithms.md.")
+    return np.asarray(found, float)

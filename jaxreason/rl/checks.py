@@ -43,7 +43,7 @@ def check_rl(
     check_ranges(config, "rl")
     if tokenizer is not None:
         check_vocabulary("rl: the tokenizer", tokenizer, model.architecture.vocab_size)
-    _key("advantage", config.advantage, WEIGHTS)
+    _key("advantage", config.advantage, ADVANTAGES | WEIGHTS)
     _check_samples(config)
     _check_batches(config)
     _check_decoding(config)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.rl.advantages import WEIGHTS, mixed_groups, scaled
+from jaxreason.rl.advantages import mixed_groups, reply_weights, scaled
 from jaxreason.rl.prompts import PromptFeed, TrainingPrompt, draw_given, requests
 from jaxreason.rl.rewards import PendingRewards
 from jaxreason.rl.rl_config import RLConfig
@@ -259,7 +259,8 @@ def weigh(
     config: RLConfig, groups: Sequence[RolloutGroup], rewards: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
     """Returns the weights of the groups' replies for these rewards; NaN for a reply that is left out."""
-    return scaled(WEIGHTS[config.advantage](rewards, group_scores(groups)), config.negatives)
+    weights = reply_weights(config.advantage, rewards, group_scores(groups))
+    return scaled(weights, config.negatives)
 
 
 def _why_nothing(groups: Sequence[RolloutGroup]) -> str:

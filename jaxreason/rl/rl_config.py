@@ -86,7 +86,7 @@ class RLConfig:
     dynamic_sampling: DynamicSamplingConfig = DynamicSamplingConfig()
     """How groups of equal rewards are handled."""
     advantage: Annotated[str, LEARNED] = "grpo"
-    """A key of WEIGHTS (`rl.advantages`): what the log-probability of each reply is multiplied by."""
+    """A key of ADVANTAGES or WEIGHTS (`rl.advantages`): what the log-probability of each reply is multiplied by."""
     policy_loss: PolicyLossConfig = PolicyLossConfig()
     """The loss that is minimized, and its parameters."""
     old_logprobs: Annotated[Literal["when_needed", "always"], LEARNED] = "when_needed"

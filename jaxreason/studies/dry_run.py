@@ -72,8 +72,8 @@ HOW = f"""How the numbers are made; all are estimates on paper:
 - disk: checkpoints kept at the end (one more while a new one is written), exported weights, and of samples and
   rollouts {on_paper.TOKEN_BYTES} bytes a token and {on_paper.LINE_BYTES:,} a line; what is downloaded is not counted"""
 OF_SLICE = (
-    "from computing and memory traffic at once to one after the other, at the maker's speeds; links between\n"
-    "  devices, compiling, loading and slots that run empty are left out, so expect more"
+    "from computing and memory traffic of a program at once to one after the other, at the maker's speeds; links\n"
+    "  between devices, compiling, loading and slots that run empty are left out, so expect more"
 )
 OF_MACHINE = (
     f"operations at {SHARE_TRAINING} (training) and {SHARE_SAMPLING} (else) of the rate of a large product, "
@@ -251,9 +251,7 @@ def _followed(study: _Study, name: str) -> StageWork:
         return StageWork(None, 0.0)
     times = math.ceil(steps / section.checkpoint_every) - 1 if section.checkpoint_every else 0
     spent = sum((part.spent for part in parts), Spent())
-    return StageWork(
-        Spent(times * spent.compute, times * spent.memory), times * sum(p.disk for p in parts)
-    )
+    return StageWork(times * spent, times * sum(p.disk for p in parts))
 
 
 def _training(study: _Study, name: str) -> StageWork:

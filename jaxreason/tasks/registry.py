@@ -223,13 +223,25 @@ def grader_version(task: Task) -> str:
     while waiting:
         name = waiting.pop()
         if name not in seen:
-            seen[name] = inspect.getsource(importlib.import_module(name))
+            seen[name] = _source(name)
             waiting += used_modules(seen[name])
     versions = [f"{name} {package_version(name)}" for name in task.packages]
     digest = hashlib.sha256()
     for part in [seen[name] for name in sorted(seen)] + versions:
         digest.update(part.encode(errors="surrogatepass"))
     return digest.hexdigest()
+
+
+def _source(module: str) -> str:
+    try:
+        return inspect.getsource(importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise UserError(
+            f"a task's grader is in the module {module!r}, which the processes that grade cannot import. Expected a "
+            "file of jaxreason/tasks/ or of an installed package; a recipe cannot hold it (docs/adding_benchmarks.md)."
+        ) from error
 
 
 @functools.cache  # Needed for every grade file; parsing all sources takes 60 ms.

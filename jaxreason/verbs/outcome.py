@@ -15,6 +15,7 @@ from jaxreason.results.drift_files import (
     read_cross_results,
     read_drift,
     read_overlap,
+    undefined_in,
 )
 from jaxreason.results.jsonl import grown_exists
 from jaxreason.results.score_files import SCORES, read_scores
@@ -172,16 +173,19 @@ def _interval(row: dict[str, Any], scale: float) -> tuple[str, str]:
 
 def drift(workdir: epath.Path) -> str:
     """A table with a row for each drift metric, group and text source. Weight metrics have no groups."""
-    rows = []
+    rows, missing = [], []
     for value in measured_drift(workdir):
+        for unit, why in undefined_in(value).items():
+            missing.append(f"{value['metric']}{unit and f' of {unit}'} is undefined: {why}")
         for row in value["groups"] or value["rows"]:
             where = [str(row.get(name) or "") for name in ("group", "source")]
             ends = f"{row['low']:.4g} to {row['high']:.4g}" if row.get("low") is not None else ""
             rows.append([value["metric"], row["name"], *where, f"{row['value']:.4g}", ends])
-    if not rows:
+    if not rows and not missing:
         return f"{drift_folder(workdir)}: nothing has been measured yet."
-    table = in_columns([["metric", "", "group", "replies of", "value", "interval"], *rows])
-    return f"{table}\nfiles: {drift_folder(workdir)}"
+    head = ["metric", "", "group", "replies of", "value", "interval"]
+    table = [in_columns([head, *rows])] if rows else []
+    return "\n".join([*table, *missing, f"files: {drift_folder(workdir)}"])
 
 
 _KIND_COLUMNS = {

@@ -12,12 +12,15 @@ from tiny_pair import HF_CONFIG, make_unit, mesh_of, params_of, write_evaluation
 from tiny_qwen3 import model_config
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
+from jaxreason.analysis.drift_metrics import METRICS, Metric
+from jaxreason.analysis.metric_types import Prepared
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import make_model
 from jaxreason.results.drift_files import undefined_in
+from jaxreason.verbs import outcome
 
 CONFIG = DriftConfig(
     metrics=("pca_shift", "token_kl", "cosine", "weights"),
@@ -167,3 +170,54 @@ def test_reasons_are_those_of_the_file_or_of_its_units():
     part = {"details": {"units": [units[0] | {"undefined": "2 texts"}, units[1]]}}
     assert undefined_in(whole) == {"": "other vocabulary"}
     assert undefined_in(part) == {"a.base": "2 texts"}
+
+
+def run_mine(base, workdir, monkeypatch, prepare):
+    monkeypatch.setitem(METRICS, "mine", Metric("texts", prepare))
+    return run(base, base, workdir, dataclasses.replace(CONFIG, metrics=("mine",)))
+
+
+def test_a_metric_of_ones_own_whose_values_are_all_nan_is_undefined_and_its_table_says_so(
+    base, tmp_path, monkeypatch
+):
+    def mine(measured):
+        return Prepared(lambda texts: {"a": float("nan"), "b": float("nan")}, {})
+
+    files = run_mine(base, tmp_path, monkeypatch, mine)
+    why = "all its values are NaN (a, b)"
+    assert files["mine"]["rows"] == []
+    assert undefined_in(files["mine"]) == {"sums.base": why, "sums.tuned": why}
+    text = outcome.drift(tmp_path)
+    assert f"mine of sums.base is undefined: {why}" in text and "nothing has been" not in text
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        ([1.0], "mine.<locals>.<lambda>, got [1.0]"),
+        (3.0, "expected {name: number}"),
+        ({"a": [1.0, 2.0]}, "expected a finite number, or NaN, as 'a'"),
+        ({"a": "x"}, "expected a finite number, or NaN, as 'a'"),
+        ({"a": float("inf")}, "got inf"),
+        ({}, "got neither"),
+    ],
+)
+def test_a_metric_of_ones_own_that_gives_no_numbers_is_named_with_its_function(
+    base, tmp_path, monkeypatch, returned, expected
+):
+    def mine(measured):
+        return Prepared(lambda texts: returned, {})
+
+    with pytest.raises(UserError, match="drift metric 'mine': ") as told:
+        run_mine(base, tmp_path, monkeypatch, mine)
+    assert expected in str(told.value) and "adding_metrics.md" in str(told.value)
+
+
+def test_a_metric_of_ones_own_that_returns_no_prepared_is_named_with_its_function(
+    base, tmp_path, monkeypatch
+):
+    def mine(measured):
+        return {"a": 1.0}
+
+    with pytest.raises(UserError, match=r"expected Prepared from .*mine, got {'a'"):
+        run_mine(base, tmp_path, monkeypatch, mine)

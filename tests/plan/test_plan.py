@@ -19,9 +19,12 @@ from jaxreason.plan import devices
 from jaxreason.plan.collectives import CollectiveBytes
 from jaxreason.plan.fit import Line, next_slice
 from jaxreason.plan.flops import NONE
+from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.program_costs import ProgramCost, measure_program, needed_bytes
 from jaxreason.plan.programs import rl_programs, sft_programs
 from jaxreason.plan.recipe_plan import STAGES, plan_recipe, planned_model
+from jaxreason.plan.roofline import Share, Timed
+from jaxreason.plan.run_time import rl_time
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
@@ -184,6 +187,31 @@ def test_a_run_of_short_prompts_packs_them_into_fewer_rows_and_reads_less_of_the
     assert decode.cache[1] == pytest.approx(rows * 4096 * width / 3.35e12, rel=0.01)
     text = format_plan(plan_recipe(config, find_slice("h100"), fit=False, remat=False))
     assert "replies of 1,024 tokens" in text and "prompts of 256 tokens" in text
+
+
+def test_a_run_counts_each_pass_over_a_batch_the_reference_and_only_the_replies_that_are_sampled():
+    def parts_of(**changes):
+        config = load_recipe("configs/rl_qwen3.py:0.6b,h100")
+        config.rl.update(changes.pop("rl", {}))
+        config.rl.policy_loss.update(changes)
+        section = parse(RLConfig, config.rl, "config.rl")
+        names = ("RL policy step", "log-prob pass", "weights to the sampler", "prefill")
+        second = Timed(1.0, 0.0, 0.0, Share(1.0, 1.0), 1.0, 1.0, 1.0)
+        timed = dict.fromkeys((*names, "decode, one token"), second)
+        plan = parse(PlanConfig, config.plan, "config.plan")
+        return rl_time(section, plan, timed, find_slice("h100"))[0]
+
+    once = parts_of().parts
+    twice = parts_of(rl={"epochs_per_batch": 2}).parts
+    assert twice["RL policy step"] == 2 * once["RL policy step"]
+    assert twice["log-prob pass"] == once["log-prob pass"] > 0
+    held = parts_of(kl_coefficient=0.1).parts
+    assert held["log-prob pass"] == 2 * once["log-prob pass"]
+    assert held["RL policy step"] == once["RL policy step"]
+    given = parts_of(rl={"samples": {"given": 4, "refresh_every": 1}})
+    assert given.parts["decode, one token"] == once["decode, one token"] * 12 / 16
+    assert given.tokens == parts_of().tokens * 12 / 16
+    assert "x 12 a step" in given.what
 
 
 def test_remat_policies_trade_products_for_memory(plan):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
-from jaxreason.rl.advantages import WEIGHTS, scaled
+from jaxreason.rl.advantages import reply_weights, scaled
 from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig, kl_to_reference
 from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy
 
@@ -196,7 +196,7 @@ def ours(logits, arm: Arm):
         if needs_top_entropy(config.token_weight):
             top = top_entropy(logits, head, tokens, k=TOP, chunk=2)
         extra["token_weights"] = TOKEN_WEIGHTS[config.token_weight](found, top)
-    weights = scaled(WEIGHTS[arm.advantage](rewards, CORRECT), arm.negatives).reshape(-1, 1)
+    weights = scaled(reply_weights(arm.advantage, rewards, CORRECT), arm.negatives).reshape(-1, 1)
     mask *= ~np.isnan(weights)
     advantages = jnp.float32(np.nan_to_num(weights)) * jnp.ones((1, T)) - penalty
     loss_sum, count, _ = POLICY_LOSSES[config.name](

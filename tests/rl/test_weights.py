@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from jaxreason.rl.advantages import ADVANTAGES, WEIGHTS, scaled
+from jaxreason.config import parse
+from jaxreason.errors import UserError
+from jaxreason.models.huggingface import ModelConfig, static_model
+from jaxreason.recipes import load_recipe
+from jaxreason.rl.advantages import ADVANTAGES, WEIGHTS, reply_weights, scaled
+from jaxreason.rl.checks import check_rl
+from jaxreason.rl.rl_config import RLConfig
 
 NAN = float("nan")
 # One group mixed, one with a reply that is right but too long and one not graded, one all right, one never graded.
@@ -27,28 +33,51 @@ BY_HAND = {
 
 
 def test_every_weight_has_hand_numbers_or_is_an_advantage():
-    assert {*BY_HAND, *ADVANTAGES} == set(WEIGHTS)
+    assert set(BY_HAND) == set(WEIGHTS)
+
+
+def test_an_advantage_that_a_recipe_adds_is_a_key_of_the_field(monkeypatch):
+    """docs/adding_algorithms.md: the field takes the key of what is added to ADVANTAGES."""
+    recipe = load_recipe("configs/study_tiny.py")
+    recipe.rl.advantage = "mine"
+    config = parse(RLConfig, recipe.rl, "config.rl")
+    model = static_model(parse(ModelConfig, recipe.model, "config.model"))
+    with pytest.raises(UserError, match=r"rl.advantage='mine': expected one of grpo, .*zero"):
+        check_rl(config, model, None)
+    monkeypatch.setitem(ADVANTAGES, "mine", lambda rewards: 2 * np.nan_to_num(rewards))
+    check_rl(config, model, None)
+    found = reply_weights("mine", REWARDS, CORRECT)
+    np.testing.assert_array_equal(found, 2 * np.nan_to_num(REWARDS))
+
+
+@pytest.mark.parametrize(
+    "made", [REWARDS.mean(1), REWARDS.T[:2], None, 1.0, REWARDS, REWARDS * np.inf]
+)
+def test_an_advantage_that_is_no_number_for_each_reply_is_named(monkeypatch, made):
+    monkeypatch.setitem(ADVANTAGES, "mine", lambda rewards: made)
+    with pytest.raises(UserError, match=r"rl.advantage='mine': expected \(4, 4\) finite numbers"):
+        reply_weights("mine", REWARDS, CORRECT)
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_weights_are_the_hand_numbers(name):
-    np.testing.assert_allclose(WEIGHTS[name](REWARDS, CORRECT), BY_HAND[name], rtol=1e-5)
+    np.testing.assert_allclose(reply_weights(name, REWARDS, CORRECT), BY_HAND[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)
 def test_every_advantage_is_a_weight_of_rewards_alone(name):
     for correct in (CORRECT, 1 - CORRECT):
-        found = WEIGHTS[name](REWARDS, correct)
+        found = reply_weights(name, REWARDS, correct)
         np.testing.assert_array_equal(found, ADVANTAGES[name](REWARDS))
     assert np.all(found[np.isnan(REWARDS)] == 0.0)
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", [*ADVANTAGES, *WEIGHTS])
 def test_a_group_does_not_see_another(name):
     rng = np.random.default_rng(0)
     rewards, correct = rng.normal(size=(5, 6)), rng.integers(0, 2, (5, 6)).astype(float)
-    together = WEIGHTS[name](rewards, correct)
-    alone = [WEIGHTS[name](rewards[i : i + 1], correct[i : i + 1]) for i in range(5)]
+    together = reply_weights(name, rewards, correct)
+    alone = [reply_weights(name, rewards[i : i + 1], correct[i : i + 1]) for i in range(5)]
     np.testing.assert_array_equal(together, np.concatenate(alone))
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from jaxreason.errors import UserError
+from jaxreason.recipes import run_file
 from jaxreason.tasks import registry
-from jaxreason.tasks.registry import TASKS, grader_version, used_modules
+from jaxreason.tasks.registry import TASKS, Task, grader_version, used_modules
 
 
 def test_modules_are_found_however_they_are_imported():
@@ -44,3 +46,13 @@ def test_a_version_changes_with_a_package_that_the_task_names(monkeypatch):
     monkeypatch.setattr(registry.importlib.metadata, "version", lambda name: "another")
     after = {name: grader_version(TASKS[name]) for name in before}
     assert after["math"] != before["math"] and after["hash_answer"] == before["hash_answer"]
+
+
+def test_a_grader_that_stands_in_a_recipe_is_refused_with_the_place_where_it_belongs(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def score(example, text):\n    return {'accuracy': 1.0}\n")
+    task = Task("generate", "accuracy", run_file(file).score, lambda example, text: text)
+    with pytest.raises(
+        UserError, match=r"in the module 'recipe'.*Expected a file of jaxreason/tasks"
+    ):
+        grader_version(task)
