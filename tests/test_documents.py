@@ -175,6 +175,14 @@ def test_the_recomputation_of_the_papers_pairs_runs_as_the_readme_says(checkout,
     assert len(json.loads((checkout / "runs/paper/transfer.json").read_text())["rows"]) >= 36
 
 
+def test_the_page_of_rl_gives_the_mini_batches_of_the_14b_recipe():
+    config = load_recipe("configs/rl_qwen3_14b.py").rl
+    updates = config.prompts_per_step // config.mini_batch_prompts
+    page = " ".join((ROOT / "docs/rl.md").read_text().split())
+    told = f"mini-batches of {config.mini_batch_prompts} prompts, so {updates} updates a step and "
+    assert f"{told}`optimizer.warmup_steps={config.optimizer.warmup_steps}`" in page
+
+
 def test_the_data_example_trains_replies_that_its_own_grader_scores_1(checkout):
     path = ROOT / "docs" / "adding_data.md"
     (lines,) = blocks(path, "jsonl")

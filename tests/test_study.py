@@ -262,13 +262,19 @@ def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path, ch
         (lambda c: c.update(seed=2**32), "config.seed: expected an int from 0 to 4294967295"),
         (lambda c: c.study.update(seeds=(2**32,)), "study.seeds.*from 0 to"),
         (lambda c: c.study.update(seeds=()), "study.seeds: expected one or more, each once"),
+        (
+            lambda c: c.study.update(measured_dtype="f32"),
+            "study.measured_dtype: expected one of '', 'float32'",
+        ),
         (lambda c: c.study.update(seeds=(3, 3)), "study.seeds: expected one or more, each once"),
         (lambda c: setattr(c.study, "arms", {}), "study.arms: expected at least one"),
         (lambda c: c.study.arms.update(base=c.study.arms.rl), "study.arms: 'base' cannot name"),
         (lambda c: c.study.arms.update({"a/b": c.study.arms.rl}), "study.arms: 'a/b' cannot name"),
     ],
 )
-def test_seeds_and_arms_without_a_folder_of_their_own_are_refused(change, message):
+def test_a_dtype_that_is_none_and_seeds_and_arms_without_a_folder_of_their_own_are_refused(
+    change, message
+):
     config = small_recipe()
     with config.unlocked(), config.ignore_type():
         change(config)

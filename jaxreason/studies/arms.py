@@ -86,7 +86,7 @@ class StudyConfig:
     """Seeds of the training runs: an arm without seeds of its own is trained once for each."""
     arms: dict[str, ArmConfig]
     """Folder name -> arm."""
-    measured_dtype: str = ""
+    measured_dtype: Literal["", "float32", "bfloat16", "float16"] = ""
     """The dtype of the parameters in evaluation and drift; "" for `model.param_dtype`, which training uses."""
     follow: bool = False
     """Whether runs keep all their checkpoints and each one is evaluated and compared with the base."""
