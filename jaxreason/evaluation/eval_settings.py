@@ -163,8 +163,10 @@ def _check_run(config: EvalConfig, run: BenchmarkRun, benchmark: Benchmark, path
         raise ConfigError(f"{path}: expected at least one decoding in samples.")
     for decoding in run.samples:
         if decoding not in config.decodings:
-            hint = nearest(decoding, config.decodings)
-            raise ConfigError(f"{path}.samples.{decoding}: no such decoding{hint}")
+            raise ConfigError(
+                f"{path}.samples.{decoding}: no such decoding{nearest(decoding, config.decodings) or '.'} "
+                f"eval.decodings has {', '.join(config.decodings)}."
+            )
         decoding_of(config, run, decoding, path)
 
 
