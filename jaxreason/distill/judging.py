@@ -18,6 +18,7 @@ from jaxreason.distill.passes import Pass, TeacherQuestion, replies_of
 from jaxreason.errors import UserError
 from jaxreason.results.distill_files import read_verdicts, verdicts_path
 from jaxreason.results.jsonl import JsonlWriter, join_parts, write_jsonl
+from jaxreason.results.sample_files import is_failed
 from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
@@ -109,7 +110,7 @@ def judge(
 
 
 def _outcome(reply: dict[str, Any], parts: ReplyParts, verdict: dict[str, Any] | None) -> str:
-    if reply["finish_reason"].startswith("error"):
+    if is_failed(reply):
         return NOT_GRADABLE
     if reply["finish_reason"] != FINISHED:
         return UNFINISHED

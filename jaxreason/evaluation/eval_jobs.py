@@ -193,7 +193,7 @@ def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
     All are compared before the first one is written. A head is written anew if its file has no sample yet. A file of
-    other settings in which every sample failed is removed. Every process must call it.
+    other settings in which every sample failed is emptied. Every process must call it.
 
     Returns:
       The jobs with the heads of their files, since grade files contain hashes of what an older version wrote.
@@ -206,39 +206,36 @@ def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
 
 
 def _claim(folder: epath.Path, jobs: list[EvalJob]) -> list[dict[str, Any]]:
-    heads = [_agreed_head(folder, job) for job in jobs]
-    for job, head in zip(jobs, heads, strict=True):
-        path, samples = (f(folder, job.key) for f in (sample_head_path, samples_path))
-        if not _holds_samples(folder, job):
-            write_json(path, head)
-        elif identity_of(read_json(path)) != plain_json(identity_of(head)):
-            _LOG.warning(
-                "%s: every sample failed under other settings; they are made again", samples
-            )
-            write_jsonl(samples, [])
-            write_json(path, head)
-    return heads
+    agreed = [_agreed_head(folder, job) for job in jobs]
+    for job, (head, kept) in zip(jobs, agreed, strict=True):
+        if not kept:
+            _empty(samples_path(folder, job.key))
+            write_json(sample_head_path(folder, job.key), head)
+    return [head for head, _ in agreed]
 
 
-def _holds_samples(folder: epath.Path, job: EvalJob) -> bool:
-    samples = samples_path(folder, job.key)
-    return grown_exists(samples) and bool(read_grown(samples))
+def _empty(samples: epath.Path) -> None:
+    """Removes the lines of a sample file, if it has any."""
+    if grown_exists(samples) and read_grown(samples):
+        _LOG.warning("%s: every sample failed under other settings; they are made again", samples)
+        write_jsonl(samples, [])
 
 
-def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
+def _agreed_head(folder: epath.Path, job: EvalJob) -> tuple[dict[str, Any], bool]:
+    """Returns the head of a job's sample file, and whether the samples that are there are kept under it."""
     asked = plain_json(to_dict(job.head))
     path, samples = (f(folder, job.key) for f in (sample_head_path, samples_path))
     if grown_exists(samples) and not path.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
-    if not _holds_samples(folder, job):
-        return asked
+    if not (grown_exists(samples) and read_grown(samples)):
+        return asked, False
     remedy = f"Use another working directory, or remove {samples.name} and {path.name}."
     found = read_json(path, f"Put back a copy of it. {remedy}")
     differences = changes(identity_of(found), identity_of(asked), SECTIONS, (HELD,))
     if differences and all(is_failed(line) for line in read_jsonl(samples)):
-        return asked
+        return asked, False
     refuse(samples, differences, remedy)
-    return found | {TOLD: asked[TOLD]}
+    return found | {TOLD: asked[TOLD]}, True
 
 
 def identity_of(head: Any, *others: str) -> Any:

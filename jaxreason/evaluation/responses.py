@@ -23,7 +23,7 @@ from jaxreason.evaluation.regrade import graders
 from jaxreason.evaluation.response_matching import match
 from jaxreason.results.atomic_files import write_json
 from jaxreason.results.jsonl import write_jsonl
-from jaxreason.results.sample_files import sample_head_path, samples_path
+from jaxreason.results.sample_files import is_failed, sample_head_path, samples_path
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.reply_text import cut_at
 
@@ -218,7 +218,7 @@ def sample_lines(job: EvalJob, responses: list[Response], file: str) -> tuple[li
         for sample in range(num_samples):
             reply = found[sample] if sample < len(found) else None
             lines.append(_line(job, item, sample, reply))
-    missing = sum(line["finish_reason"].startswith("error") for line in lines)
+    missing = sum(map(is_failed, lines))
     if missing:
         _LOG.warning("%s: %d of %d samples have no completion", file, missing, len(lines))
     return lines, num_samples

@@ -61,6 +61,11 @@ class ModelConfig:
     unroll: Annotated[int, at_least(1), FREE] = 1
     """Layers of one iteration of the loop over layers: more compile longer and may run faster."""
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether the recipe has no model, as in a study in which every arm has a base of its own."""
+        return self.init == "pretrained" and not self.path
+
 
 def open_model(
     config: ModelConfig, mesh: Mesh | None, key: jax.Array | None = None

@@ -173,9 +173,7 @@ def announce(call: Call, mesh: Mesh) -> None:
     if call.workdir is not None:
         _LOG.info("writes: %s", call.workdir)
     model = call.model
-    if (
-        model.init == "pretrained" and not model.path
-    ):  # In such a study every arm has a base of its own.
+    if model.is_absent:
         return
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(static_model(model))))
     name = model.path or "made at random"

@@ -61,7 +61,7 @@ def check_verb(call: Call) -> None:
 
 def _only_in_arms(call: Call) -> bool:
     """Returns whether the recipe has models in the arms of its study alone, as one of finished checkpoints may."""
-    return "study" in call.config and call.model.init == "pretrained" and not call.model.path
+    return "study" in call.config and call.model.is_absent
 
 
 def _check_training(call: Call, model: Model | None, scratch: str) -> None:
