@@ -34,7 +34,7 @@ def get_config():
         "hidden_act": "silu",
         "initializer_range": 0.02,
     }
-    config.model = sections.model_on_cpu("", init="random", architecture=architecture, unroll=3)
+    config.model = sections.tiny_model("", init="random", architecture=architecture)
     muon = {"momentum": 0.95, "rms": 0.2, "num_iterations": 5, "embeddings": False}
     config.sft = sections.sft(
         {"base": tiny.replies("base.jsonl")},

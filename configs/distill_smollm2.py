@@ -22,7 +22,7 @@ def get_config():
     config.seed = 0
     config.mesh = sections.mesh()
     config.sums = study_smollm2.one_digit_sums()
-    config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
+    config.model = sections.model_on_cpu("smollm2", unroll=30)
     sums = sections.dataset(
         "{workdir}/questions/sums_train.jsonl", FIELDS, task="last_number_strict", limit=32
     )

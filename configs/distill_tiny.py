@@ -18,7 +18,7 @@ def get_config(teacher: str = ""):
     config.seed = 0
     config.mesh = sections.mesh()
     config.procedural = tiny.questions(seed=7)
-    config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
+    config.model = sections.tiny_model(sections.HERE / "tiny_base")
     config.distill = sections.distill(
         {"math": tiny.bare("rl.jsonl")},
         64,

@@ -15,6 +15,6 @@ def get_config():
     config.seed = 0
     config.mesh = sections.mesh()
     config.procedural = tiny.questions()
-    config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
+    config.model = sections.tiny_model(sections.HERE / "tiny_base")
     config.eval = tiny.evaluation("development")
     return config

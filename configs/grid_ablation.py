@@ -100,7 +100,7 @@ def get_config(argument: str = "runs/grid"):
     config.seed = 0
     config.mesh = sections.mesh()
     config.procedural = tiny.questions(seed=7)
-    config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
+    config.model = sections.tiny_model(sections.HERE / "tiny_base")
     sampler = sections.sampler(256, 96, prefill_tokens=512, page_size=32)
     config.sft = _teacher()
     config.distill = sections.distill(

@@ -72,7 +72,12 @@ def model(path: Any, **changes: Any) -> ConfigDict:
 
 def model_on_cpu(path: Any, **changes: Any) -> ConfigDict:
     """Like `model`, for a small model on a CPU: float32 (bfloat16 is often slower there), nothing recomputed."""
-    return model(path, **{"dtype": "float32", "remat": "none", "attention": "plain", **changes})
+    return model(path, **{"dtype": "float32", "remat": "none", "attention": "blockwise", **changes})
+
+
+def tiny_model(path: Any, **changes: Any) -> ConfigDict:
+    """Like `model_on_cpu`, for the tiny model: three layers, and texts so short that all scores are made at once."""
+    return model_on_cpu(path, unroll=3, attention="plain", **changes)
 
 
 def serve(max_tokens: int, max_length: int, **changes: Any) -> ConfigDict:

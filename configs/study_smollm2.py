@@ -28,7 +28,7 @@ def get_config():
     config.seed = 0
     config.mesh = sections.mesh()
     config.sums = one_digit_sums()
-    config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
+    config.model = sections.model_on_cpu("smollm2", unroll=30)
     config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=12, epochs=4.0)
     config.sft_gsm8k = _sft(
         {"gsm8k": _gsm8k("data/math/gsm8k_train.jsonl")}, batch_size=9, epochs=1.0

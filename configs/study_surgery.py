@@ -30,7 +30,7 @@ def get_config(folder: str = "runs/surgery"):
     config.seed = 0
     config.mesh = sections.mesh()
     config.procedural = tiny.questions(seed=7)
-    config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
+    config.model = sections.tiny_model(sections.HERE / "tiny_base")
     config.eval = tiny.evaluation("test")
     config.drift = sections.drift("t1", texts_per_benchmark=40, max_length=160, batch_size=40)
     config.transfer = sections.transfer()

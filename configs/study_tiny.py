@@ -20,7 +20,7 @@ def get_config():
     config.seed = 0
     config.mesh = sections.mesh()
     config.procedural = tiny.questions(seed=7)
-    config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
+    config.model = sections.tiny_model(sections.HERE / "tiny_base")
     config.sft = sections.sft(
         {"teacher": tiny.replies("sft.jsonl")},
         5e-4,

@@ -15,6 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.errors import check_running
+from jaxreason.host_room import check_room, temporary_bytes
 
 # A jitted function and abstract arguments. Arguments that a call passes as host arrays have no sharding.
 ProgramCall = tuple[Any, tuple[Any, ...]]
@@ -48,10 +49,13 @@ class Compiling:
 
         Raises:
           Exception: the error of compiling one of them, for example that it does not fit into memory.
+          MemoryError: the host's memory cannot hold what a run of one of them takes beside its arguments.
         """
         for name in names or self._begun:
             if name in self._begun:
-                self._begun[name].result().result()
+                compiled = self._begun[name].result().result()
+                needed = temporary_bytes(compiled, len(self._mesh.local_devices))
+                check_room(needed, f'the program "{name}"')
 
     def _lower(self, function: Any, args: tuple[Any, ...]) -> Future:
         check_running("compiling")

@@ -138,6 +138,24 @@ def available_memory() -> int:
     return min([_numbers(MEMINFO)["MemAvailable:"] << 10, *_left_to_groups()])
 
 
+def room_left() -> int | None:
+    """Bytes that this process can still fill: what it holds unused, what the host has left, and free swap.
+
+    None where the system does not tell, as outside Linux.
+    """
+    libc = ctypes.CDLL(None)
+    try:
+        left = available_memory() + (_numbers(MEMINFO).get("SwapFree:", 0) << 10)
+        if not hasattr(libc, "mallinfo2"):
+            return left
+        libc.mallinfo2.restype = _HeapSizes
+        heap = libc.mallinfo2()
+        # Freed pieces, as far as they have been written: what lies untouched at the heap's end is not memory yet.
+        return left + max(0, min(heap.free, _own_memory() - heap.used))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _left_to_groups() -> Iterator[int]:
     names = (line.strip() for line in Path(OWN_GROUP).read_text().splitlines())
     own = next((name.removeprefix("0::/") for name in names if name.startswith("0::/")), None)

@@ -9,6 +9,8 @@ import ml_collections
 OUT_OF_MEMORY = re.compile(r"resource_exhausted|out of memory", re.IGNORECASE)
 LEAN_REMAT = ("full", "offload")
 SMALLEST_CHUNK = 128
+LEARNING = {"sft", "rl"}  # Sections whose programs keep what the backward pass needs.
+MORE_DEVICES = "More devices on mesh.fsdp or mesh.tensor help too; `jaxreason plan` says what fits before a run."
 GIB = 2**30
 
 
@@ -24,14 +26,12 @@ def out_of_memory_message(
     """
     first = next((line for line in error.splitlines() if OUT_OF_MEMORY.search(line)), error)
     changes = [change for name in names if name in config for change in _section(config, name)]
-    changes += _model(config)
+    changes += _model(config) if LEARNING & set(names) else []
     lines = "\n".join(f"  --config.{field}={value}  (now {now})" for field, value, now in changes)
     advice = f"Changes that need less, the cheapest first:\n{lines}\n" if changes else ""
     there_is = room(jax.local_devices()[0].memory_stats())
-    return (
-        f"out of memory: {first.strip()[:400]}\n{there_is}{advice}"
-        "More devices on mesh.fsdp or mesh.tensor help too; `jaxreason plan` says what fits before a run."
-    )
+    text = f"out of memory: {first.strip()[:400]}\n{there_is}{advice}"
+    return text.rstrip() if jax.default_backend() == "cpu" else text + MORE_DEVICES
 
 
 def room(stats: Mapping[str, int] | None) -> str:
@@ -71,5 +71,9 @@ def _halved(section, name: str, field: str, least: int) -> list[tuple[str, objec
 
 
 def _model(config: ml_collections.ConfigDict) -> list[tuple[str, object, object]]:
-    remat = config.model.remat if "model" in config else "full"
-    return [] if remat in LEAN_REMAT else [("model.remat", "full", remat)]
+    found, model = [], config.get("model", {})
+    if model.get("attention") == "plain":  # Its scores grow with the length's square.
+        found.append(("model.attention", "blockwise", "plain"))
+    if model.get("remat", "full") not in LEAN_REMAT:
+        found.append(("model.remat", "full", model.remat))
+    return found

@@ -324,3 +324,30 @@ def test_no_garbage_is_looked_for_while_the_program_imports():
 def test_no_garbage_is_looked_for_while_a_server_loads_its_model():
     out = started(SERVED, "serve", "--config", "configs/study_tiny.py", "--config.serve.port=0")
     assert "while it loads 0" in out and "enabled True" in out
+
+
+# Fills half a GiB and frees it. Prints how much more room there is than before, if the host has the same left.
+FREED = """
+import numpy as np
+from jaxreason import host_memory
+
+host_memory.keep_freed_memory()
+host_memory.available_memory = lambda: 1 << 40
+before = host_memory.room_left()
+part = np.ones(1 << 26)
+held = host_memory.room_left()
+del part
+print(held - before, host_memory.room_left() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_what_a_process_has_freed_counts_as_room():
+    held, freed = map(int, printed(FREED).split())
+    assert held < 1 << 24
+    assert abs(freed - (1 << 29)) < 1 << 25
+
+
+def test_a_system_that_does_not_tell_its_memory_has_no_limit(monkeypatch, tmp_path):
+    monkeypatch.setattr(host_memory, "MEMINFO", str(tmp_path / "none"))
+    assert host_memory.room_left() is None

@@ -6,10 +6,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from program import call
 
-from jaxreason import cli
+from jaxreason import cli, host_room
+from jaxreason.compiling import Compiling
 from jaxreason.memory import GIB, out_of_memory_message, room
 from jaxreason.recipes import load_recipe
+from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.verbs.catalogue import VERBS
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +63,49 @@ def test_a_run_that_does_not_fit_says_so_without_a_traceback(tmp_path, monkeypat
     assert error.startswith("jaxreason eval: out of memory: RESOURCE_EXHAUSTED")
     slots = load_recipe(str(ROOT / "configs/study_tiny.py")).eval.sampler.slots
     assert f"--config.eval.sampler.slots={slots // 2}  (now {slots})" in error
+
+
+def test_a_program_whose_run_the_host_cannot_hold_is_refused_before_it_runs():
+    """Linux would promise the memory, and end the process when it is filled."""
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2, context=1))
+    sort = jax.jit(lambda x: jnp.sort(jnp.full((1 << 30, 512), x) * jnp.arange(512)).sum())
+    compiling = Compiling(mesh, {"sort": (sort, (jax.ShapeDtypeStruct((), jnp.float32),))})
+    with pytest.raises(
+        MemoryError, match=r"^the program \"sort\" needs \d+\.0 GiB, and this host has"
+    ):
+        compiling.wait("sort")
+
+
+@pytest.mark.parametrize(
+    ("verb", "recipe", "change", "message", "advice"),
+    [
+        (
+            "eval",
+            "eval_tiny",
+            "eval.sampler.slots=100000",
+            'the program "cache"',
+            "eval.sampler.slots=50000  (now 100000)\n",
+        ),
+        (
+            "sft",
+            "base_tiny",
+            "model.architecture.intermediate_size=1000000 sft.micro_batch_rows=8",
+            "the model's weights",
+            "model.attention=blockwise  (now plain)\n",
+        ),
+    ],
+)
+def test_what_the_host_cannot_hold_is_refused_with_advice(
+    verb, recipe, change, message, advice, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(host_room, "room_left", lambda: 1 << 30)
+    given = ["--config", str(ROOT / f"configs/{recipe}.py"), "--workdir", str(tmp_path)]
+    more = "--config.mesh.fsdp=1", "--config.mesh.data=-1"
+    assert call(verb, *given, *more, *(f"--config.{x}" for x in change.split())) == 2
+    error = capsys.readouterr().err.partition(f"jaxreason {verb}: ")[2]
+    assert error.startswith(f"out of memory: {message} needs ") and "Traceback" not in error
+    assert "GiB, and this host has 1.0 GiB left." in error and f"--config.{advice}" in error
+    assert ("model.remat" in error) == (verb == "sft") and "More devices" not in error
 
 
 def test_what_a_device_has_is_told_where_it_says():

@@ -22,6 +22,7 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.errors import UserError, check_running
+from jaxreason.host_room import check_room, held_bytes
 from jaxreason.models.architecture import Architecture, Model
 from jaxreason.models.decoder import abstract_params, init_params, param_shardings
 from jaxreason.models.families import dotted, weight_shapes
@@ -29,7 +30,7 @@ from jaxreason.models.hf_config import architecture_from_hf, check_family
 from jaxreason.models.safetensors_reader import LocalFile, Source, find_sources
 from jaxreason.models.weight_copy import copy_into, short_turns
 from jaxreason.models.weight_files import check_weights, read_settings, verified_identity
-from jaxreason.sharding import unstacked
+from jaxreason.sharding import abstract_arrays, unstacked
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def open_model(
 
     Raises:
       ValueError: the settings contradict each other, the folder is not usable, or the weights do not fit.
+      MemoryError: as `check_weights_room`.
     """
     if config.init == "random":
         if config.path or key is None:
@@ -81,9 +83,27 @@ def open_model(
                 f"model.init='random' needs path='' (got {config.path!r}) and a random key."
             )
         model = make_model(config, architecture_from_hf(config.architecture))
+        check_weights_room(model, mesh)
         return model, init_params(model, key, mesh)
     folder, model = _pretrained(config)
+    check_weights_room(model, mesh)
     return model, load_params(folder, model, mesh)
+
+
+def check_weights_room(model: Model, mesh: Mesh | None) -> None:
+    """Refuses weights that the host has no memory for.
+
+    Raises:
+      MemoryError: as `check_room`.
+    """
+    shapes = abstract_params(model)
+    arrays = abstract_arrays(shapes, _placed(shapes, model, mesh))
+    check_room(held_bytes(arrays), "the model's weights")
+
+
+def _placed(shapes: Any, model: Model, mesh: Mesh | None) -> Any:
+    single = SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(model, mesh)
 
 
 def open_reader(config: ModelConfig, mesh: Mesh | None) -> tuple[Model, Callable[..., jax.Array]]:
@@ -238,10 +258,7 @@ def open_params(
       UserError: as `load_params`, but that checksums are not looked at.
     """
     shapes = abstract_params(model)
-    single = SingleDeviceSharding(jax.devices()[0])
-    shardings = (
-        jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(model, mesh)
-    )
+    shardings = _placed(shapes, model, mesh)
     sources = find_sources(epath.Path(folder), weight_shapes(shapes))
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     wanted = {

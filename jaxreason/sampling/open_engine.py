@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling
 from jaxreason.models.architecture import Model
-from jaxreason.models.huggingface import ModelConfig, open_reader, static_model
+from jaxreason.models.huggingface import ModelConfig, check_weights_room, open_reader, static_model
 from jaxreason.models.sampler_weight_loading import part_programs, read_layout
+from jaxreason.models.sampler_weights import sampling_model
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_calls import engine_calls
 from jaxreason.sampling.engine_config import SamplerConfig
@@ -64,6 +65,7 @@ def _read(
 ) -> dict[str, Any]:
     """Reads the weights into the engine's layout."""
     model, read = open_reader(model_config, mesh)
+    check_weights_room(sampling_model(model, mesh, config.weight_dtype), mesh)
     with jax.set_mesh(mesh):
         return read_layout(model, mesh, read, config.weights, ready)
 

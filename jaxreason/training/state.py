@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
+from jaxreason.host_room import check_room, held_bytes
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.sharding import abstract_arrays
@@ -31,14 +32,20 @@ class TrainState(NamedTuple):
 
 
 def init_state(optimizer: optax.GradientTransformation, params: Any, mesh: Mesh) -> TrainState:
-    """Makes the state before the first step. It takes over `params`, which the first step donates."""
+    """Makes the state before the first step. It takes over `params`, which the first step donates.
+
+    Raises:
+      MemoryError: as `check_room`.
+    """
 
     def start(params):
         return jnp.zeros((), jnp.int32), optimizer.init(wide(params))
 
     whole = NamedSharding(mesh, PartitionSpec())
     param_shards = jax.tree.map(lambda x: x.sharding, params)
-    shards = _like_params(jax.eval_shape(start, params)[1], param_shards, whole)
+    moments = jax.eval_shape(start, params)[1]
+    shards = _like_params(moments, param_shards, whole)
+    check_room(held_bytes(abstract_arrays(moments, shards)), "the optimizer's state")
     step, opt_state = jax.jit(start, out_shardings=(whole, shards))(params)
     return TrainState(step, params, opt_state)
 

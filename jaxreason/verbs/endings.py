@@ -61,7 +61,8 @@ def explain(
     if told and int(told[2]) in ADVICE:
         number = int(told[2])
         return f"{told[1]}: {os.strerror(number)}; {ADVICE[number]}."
-    if isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY.search(str(error)):
+    ended = isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY.search(str(error))
+    if ended or isinstance(error, MemoryError):
         return str(error) if config is None else out_of_memory_message(config, sections, str(error))
     return None
 

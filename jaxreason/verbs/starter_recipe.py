@@ -25,11 +25,26 @@ BATCH, EPOCHS = 8, 2.0
 # The limit of a reply's tokens; half of it is assumed for a reply if the file has no replies to measure.
 MOST_TOKENS = 1024
 STEP = 64  # Lengths are rounded up to multiples of this.
+# Sequences that are decoded, and rows that are learned from, at a time; on a CPU at most so many.
+SLOTS, ROWS = 64, 8
+# On a CPU more tokens at a time make a training step no faster, but it needs the host's memory for each.
+CPU_TOKENS = 2048
+CPU_CACHE = 2 << 30  # Most bytes of the cache of keys and values, in float32.
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes measured on model and data, in tokens and rows."""
+    """Sizes measured on model and data, in tokens, rows and bytes.
+
+    Attributes:
+      length: tokens of a row of SFT.
+      max_tokens: the most tokens of a reply.
+      max_length: the most tokens of a prompt and its reply.
+      test_one_in: one question in so many is held out; 0 if none is.
+      num_train: the number of the other questions.
+      warmup_steps: steps of SFT's warm-up.
+      position_bytes: bytes of a position's keys and values in float32; 0 if the model's settings are not here.
+    """
 
     length: int
     max_tokens: int
@@ -37,6 +52,20 @@ class Sizes:
     test_one_in: int
     num_train: int
     warmup_steps: int
+    position_bytes: int
+
+    def on_cpu(self) -> dict[str, int]:
+        """Returns the sizes of a recipe for a CPU, whose programs share the host's memory."""
+        cache = self.max_length * self.position_bytes
+        return {
+            "sft_rows": _between(1, CPU_TOKENS // self.length, ROWS),
+            "rl_rows": _between(1, CPU_TOKENS // self.max_length, ROWS),
+            "slots": _between(4, CPU_CACHE // cache if cache else SLOTS // 4, SLOTS),
+        }
+
+
+def _between(least: int, value: int, most: int) -> int:
+    return max(least, min(value, most))
 
 
 def init_verb(call: Call) -> None:
@@ -85,7 +114,7 @@ def _absolute(path: str) -> str:
 
 def measure_examples(model: str, examples: list[Example], columns: Columns) -> Sizes:
     """Chooses lengths that fit the data and the model, and how many questions are held out."""
-    limit = _max_positions(model)
+    limit, position_bytes = _max_positions(model)
     tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]
     _, prompts = encode_prompts(some, tokenizer, None, limit, DropLog())
     longest_prompt, reply, total = max(map(len, prompts)), MOST_TOKENS // 2, 0
@@ -99,12 +128,18 @@ def measure_examples(model: str, examples: list[Example], columns: Columns) -> S
     one_in = _one_in([question(example) for example in examples])
     held_out = sum(is_test_question(question(e), one_in) for e in examples) if one_in else 0
     steps = int(total * EPOCHS / (length * BATCH))
-    return Sizes(length, max_tokens, max_length, one_in, len(examples) - held_out, steps // 10)
+    counted = one_in, len(examples) - held_out, steps // 10
+    return Sizes(length, max_tokens, max_length, *counted, position_bytes)
 
 
-def _max_positions(model: str) -> int:
+def _max_positions(model: str) -> tuple[int, int]:
+    """Returns the most positions of the model, and the bytes of keys and values of one in float32."""
     folder = epath.Path(model)
-    return read_architecture(folder).max_position_embeddings if folder.is_dir() else 4096
+    if not folder.is_dir():
+        return 4096, 0
+    arch = read_architecture(folder)
+    numbers = 2 * arch.num_hidden_layers * arch.num_key_value_heads * arch.head_dim
+    return arch.max_position_embeddings, 4 * numbers
 
 
 def _rounded(length: int) -> int:
@@ -141,7 +176,9 @@ def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: b
         "epochs": EPOCHS,
         "batch": BATCH,
         "chunk": min(512, sizes.length),
+        "first": "sft" if columns.has_response else "rl",
         **dataclasses.asdict(sizes),
+        **(sizes.on_cpu() if on_cpu else {"sft_rows": ROWS, "rl_rows": ROWS, "slots": SLOTS}),
     }
     keep = {name for name, there in parts.items() if there}
     return string.Template(_kept(TEMPLATE.read_text(), keep)).substitute(values)

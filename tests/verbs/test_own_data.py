@@ -1,11 +1,17 @@
 """A newcomer's way: init writes a recipe for a model and a file, check looks it over, it trains, show tells of it."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 from program import call, refused
 from sample_lines import write_samples
+
+from jaxreason.models.huggingface import read_architecture
+from jaxreason.recipes import load_recipe
+from jaxreason.verbs import starter_recipe
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "configs/tiny_base")
@@ -90,6 +96,31 @@ def test_init_replaces_no_file_and_names_columns_that_it_does_not_know(capsys):
     Path("a.py").touch()
     message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
     assert "--target a.py: exists already" in message
+
+
+def test_a_recipe_for_a_cpu_has_sizes_for_its_memory(monkeypatch):
+    """For a model as large as SmolLM2-135M: 46,080 bytes of keys and values for a position, in float32."""
+    write_rows("mine.jsonl", *({k: row[k] for k in ("question", "answer")} for row in sums()))
+    arch = dataclasses.replace(
+        read_architecture(Path(MODEL)),
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        head_dim=64,
+        max_position_embeddings=8192,
+    )
+    monkeypatch.setattr(starter_recipe, "read_architecture", lambda folder: arch)
+    init()
+    text = Path("mine.py").read_text()
+    length = int(re.search(r"row_length=(\d+)", text)[1])
+    assert 1024 < length < 2048
+    assert (
+        "micro_batch_rows=1," in text
+        and f"sections.sampler({(2 << 30) // (length * 46080)}, " in text
+    )
+    config = load_recipe("mine.py")
+    assert config.model.attention == "blockwise"  # Its memory is linear in the length.
+    assert "--config.model.path=runs/rl/model --workdir runs/rl" in text and "runs/sft" not in text
 
 
 def test_init_says_why_no_row_can_be_read(capsys):
