@@ -33,11 +33,8 @@ from jaxreason.models.remat import ATTENDED
 from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
-CACHE_BLOCK = {
-    "cpu": 64,
-    "gpu": 256,
-    "tpu": 512,
-}  # cached positions read at a time; on CPU they stay in its caches
+# cached positions read at a time; on CPU they stay in its caches
+CACHE_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 512}
 
 
 def _named(backend: Callable[..., Array]) -> Callable[..., Array]:
