@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from configs import sections
 from jaxreason.plan.slices import Slice, find_slice
 
-# hidden_size, intermediate_size, layers, heads and tied embeddings, from the config.json of the Base models.
+# Hub name; hidden_size, intermediate_size, layers, heads and tied embeddings, from its config.json.
 SIZES = {
     "14b": ("Qwen/Qwen3-14B-Base", 5120, 17408, 40, 40, False),
     "8b": ("Qwen/Qwen3-8B-Base", 4096, 12288, 36, 32, False),
@@ -38,10 +38,8 @@ MAX_PROMPT, MAX_REPLY = 2048, 20480
 SFT_EXAMPLES = 39_900
 # About the mean tokens of an example, prompt and reply, for the time of a plan.
 EXAMPLE_TOKENS = {"think": 5000, "no_think": 800}
-EVAL_SLOTS, PAGE = (
-    128,
-    128,
-)  # sequences that a part decodes at the same time, positions of a page of its cache
+# Sequences that a part decodes at the same time, and positions of a page of its cache.
+EVAL_SLOTS, PAGE = 128, 128
 HUB = "ReasoningTransferability"  # The paper's authors on the hub.
 RESPONSES = {"think": "think_response", "no_think": "no_think_response"}
 # As in verl's converter of MATH, which the released one follows: the question, a space, and this sentence.

@@ -34,18 +34,15 @@ def make(size: str, target: str, response: str, data: str) -> ConfigDict:
     rl = qwen3.rl(size, target)
     config = ConfigDict()
     sampler = qwen3.evaluate(config, size, target, paper_benchmarks.MAX_LENGTH)
-    config.model.param_dtype = (
-        "float32"  # of training; what is measured is in bfloat16 (`study.measured_dtype`)
-    )
+    config.model.param_dtype = "float32"  # Of training; `study.measured_dtype` is bfloat16.
     config.sft = qwen3.sft(size, "think", target, config.mesh.tensor).sft
     config.rl = rl.rl
     config.eval = paper_benchmarks.evaluation(sampler)
     config.drift = paper_benchmarks.drift()
     rows = find_slice(target).devices // config.mesh.tensor
     config.drift.batch_size = max(8, rows)
-    config.drift.tokens_per_batch = (
-        32768 * rows
-    )  # a text as long as can be on each part of the mesh
+    # A text as long as can be on each part of the mesh.
+    config.drift.tokens_per_batch = paper_benchmarks.MAX_LENGTH * rows
     config.transfer = sections.transfer(variant="paper", modes=MODES)
     base = qwen3.SIZES[size][0].split("/")[1]
     config.report = sections.report(

@@ -9,9 +9,10 @@ and time (docs/plan.md).
 The paper's twin is the checkpoint after 1.5 epochs of its scripts' 2.0: the run ends there (epochs=1.5), and its cosine
 and warm-up are those of 2.0 epochs (schedule_epochs=2.0, a tenth of 156 steps). To go on to the scripts' end:
   --config.sft.epochs=2.0
-A schedule of 1.5 epochs instead: --config.sft.schedule_epochs=0 --config.sft.optimizer.warmup_steps=12 Only the scripts
-state length 16,384, rate 5e-5 and the cosine. They cut longer examples, so a reply may lose its end. Such examples are
-counted, and --config.sft.overlong=drop leaves them out.
+A schedule of 1.5 epochs instead:
+  --config.sft.schedule_epochs=0 --config.sft.optimizer.warmup_steps=12
+Only the scripts state length 16,384, rate 5e-5 and the cosine. They cut longer examples, so a reply may lose its end.
+Such examples are counted, and --config.sft.overlong=drop leaves them out.
 A step is 512 examples, packed into as few rows of 16,384 tokens as possible. The scripts pad each example to the
 longest one of its micro-batch. Loss and gradient are the same.
 

@@ -30,9 +30,7 @@ def get_config():
     config.sums = one_digit_sums()
     config.model = sections.model_on_cpu("smollm2", unroll=30)
     config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=12, epochs=4.0)
-    config.sft_gsm8k = _sft(
-        {"gsm8k": _gsm8k("data/math/gsm8k_train.jsonl")}, batch_size=9, epochs=1.0
-    )
+    config.sft_gsm8k = _sft({"gsm8k": _gsm8k()}, batch_size=9, epochs=1.0)
     config.rl = _rl()
     config.eval = _evaluation()
     config.drift = sections.drift(
@@ -85,10 +83,12 @@ def held_out_sums() -> ConfigDict:
     return _sums("test")
 
 
-def _gsm8k(path: str) -> ConfigDict:
+def _gsm8k() -> ConfigDict:
     fields = {"prompt": "question", "answer": "answer", "response": "answer"}
     options = {"answer_after": "####", "response_remove": "<<.*?>>"}
-    return sections.dataset(path, fields, task="gsm8k", limit=384, options=options)
+    return sections.dataset(
+        "data/math/gsm8k_train.jsonl", fields, task="gsm8k", limit=384, options=options
+    )
 
 
 def _sft(datasets: dict[str, ConfigDict], **changes) -> ConfigDict:

@@ -93,7 +93,7 @@ class Checkpointer:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def save(self, step: int, tree: Any, wait: bool = False) -> None:
+    def save(self, step: int, tree: Any) -> None:
         """Starts writing `tree`, which may be donated at once; an existing step is not written again."""
         if step in self._steps:
             return
@@ -105,8 +105,6 @@ class Checkpointer:
         self._orbax.save(path, args=_SaveHashed(leaves_by_path(tree)), force=True)
         self._steps.append(step)
         self._writing = True
-        if wait:
-            self.wait()
 
     def pin(self, step: int | None) -> None:
         """Keeps the checkpoint of this step from now on, however old it gets; the one pinned before is released."""

@@ -36,7 +36,7 @@ def test_checkpoints_on_s3_are_written_in_place_verified_and_restored(store, tmp
     monkeypatch.chdir(tmp_path)
     with Checkpointer(FOLDER, keep=2) as checkpoints:
         for step in (1, 2, 3):
-            checkpoints.save(step, state(step), wait=True)
+            checkpoints.save(step, state(step))
     assert store.names("*/commit_success.txt") == [
         f"bucket/run/checkpoints/{step}/commit_success.txt" for step in (2, 3)
     ]

@@ -41,7 +41,7 @@ def assert_same(tree):
 def test_a_state_saved_on_eight_fsdp_devices_is_restored_onto_another_mesh(tmp_path, sizes):
     wanted = on_mesh(*sizes, num_devices=int(np.prod(sizes)))
     with Checkpointer(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(5, on_mesh(1, 8, 1, 1, num_devices=8), wait=True)
+        checkpoints.save(5, on_mesh(1, 8, 1, 1, num_devices=8))
     with Checkpointer(tmp_path, keep=1) as checkpoints:
         assert checkpoints.latest_step() == 5
         found = checkpoints.restore(5, abstract(wanted))
@@ -52,7 +52,7 @@ def test_a_state_saved_on_eight_fsdp_devices_is_restored_onto_another_mesh(tmp_p
 def test_a_folder_may_be_given_relative_to_where_the_program_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Checkpointer("runs/one", keep=1) as checkpoints:
-        checkpoints.save(3, {"x": jnp.arange(4)}, wait=True)
+        checkpoints.save(3, {"x": jnp.arange(4)})
     assert [path.name for path in (tmp_path / "runs" / "one").iterdir()] == ["3"]
 
 
@@ -83,7 +83,7 @@ def test_a_part_of_a_checkpoint_can_be_restored_alone_and_in_another_dtype(tmp_p
         lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=x.sharding), part
     )
     with Checkpointer(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(1, state, wait=True)
+        checkpoints.save(1, state)
         found = checkpoints.restore_params(1, part)["weight"]
     assert found.dtype == jnp.bfloat16
     np.testing.assert_array_equal(found, VALUES["weight"].astype(jnp.bfloat16))
@@ -94,7 +94,7 @@ def test_another_model_is_refused_by_the_name_of_the_array(tmp_path):
     wanted = abstract(state)
     sharding = wanted["scale"].sharding
     with Checkpointer(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(1, state, wait=True)
+        checkpoints.save(1, state)
         with pytest.raises(ValueError, match=r"scale has shape \(64,\), expected \(65,\)"):
             changed = jax.ShapeDtypeStruct((65,), jnp.float32, sharding=sharding)
             checkpoints.restore(1, wanted | {"scale": changed})
@@ -105,7 +105,7 @@ def test_another_model_is_refused_by_the_name_of_the_array(tmp_path):
 def save_and_die(folder):
     state = {"x": jnp.ones((64, 1024, 1024))}
     checkpoints = Checkpointer(folder, keep=2)
-    checkpoints.save(1, {"x": jnp.ones(4)}, wait=True)
+    checkpoints.save(1, {"x": jnp.ones(4)})
     checkpoints.save(2, state)
     while len(os.listdir(folder)) < 2:  # Orbax's thread has not begun to write
         time.sleep(0.001)
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_a_kill_cut_short_is_never_read(tmp_path):
         assert checkpoints.latest_step() == 1
         x = checkpoints.restore(1, {"x": abstract(jnp.ones(4))})["x"]
         np.testing.assert_array_equal(x, np.ones(4))
-        checkpoints.save(2, {"x": jnp.ones(4)}, wait=True)
+        checkpoints.save(2, {"x": jnp.ones(4)})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
@@ -134,9 +134,11 @@ def save_and_die_before_the_checksums(folder):
         write(path, files)
 
     checkpoints = Checkpointer(folder, keep=1)
-    checkpoints.save(1, {"x": jnp.ones(4)}, wait=True)
+    checkpoints.save(1, {"x": jnp.ones(4)})
+    checkpoints.wait()
     write, checkpoint.write_checksums = checkpoint.write_checksums, die
-    checkpoints.save(2, {"x": jnp.ones(4)}, wait=True)
+    checkpoints.save(2, {"x": jnp.ones(4)})
+    checkpoints.wait()
 
 
 def test_a_kill_before_the_checksums_are_written_costs_no_older_checkpoint(tmp_path):
@@ -153,7 +155,7 @@ def test_a_kill_before_the_checksums_are_written_costs_no_older_checkpoint(tmp_p
 def save_over_all_processes(folder):
     """Saves VALUES from a mesh over the devices of all processes."""
     with Checkpointer(folder, keep=1) as checkpoints:
-        checkpoints.save(4, _over_all_devices(), wait=True)
+        checkpoints.save(4, _over_all_devices())
 
 
 def restore_over_all_processes(folder):
@@ -361,7 +363,7 @@ def test_the_steps_that_are_listed_are_those_that_were_finished_and_identity_tel
 ):
     with Checkpointer(tmp_path, keep=0) as checkpoints:
         for step in (10, 9):
-            checkpoints.save(step, {"x": jnp.full(4, step)}, wait=True)
+            checkpoints.save(step, {"x": jnp.full(4, step)})
     (tmp_path / "11").mkdir()  # as on a bucket, where an unfinished one has its name already
     with Checkpointer(tmp_path, keep=None) as reader:
         assert reader.steps() == [9, 10]

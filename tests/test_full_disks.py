@@ -70,7 +70,7 @@ def test_a_checkpoint_that_finds_no_room_is_one_message_and_the_one_before_is_us
 
     def save(step):
         with Checkpointer(folder, keep=0) as checkpoints:
-            checkpoints.save(step, state, wait=True)
+            checkpoints.save(step, state)
 
     save(1)
     capfd.readouterr()

@@ -33,11 +33,8 @@ from jaxreason.models.remat import ATTENDED
 from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
-CACHE_BLOCK = {
-    "cpu": 64,
-    "gpu": 256,
-    "tpu": 512,
-}  # cached positions read at a time; on CPU they stay in its caches
+# cached positions read at a time; on CPU they stay in its caches
+CACHE_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 512}
 
 
 def _named(backend: Callable[..., Array]) -> Callable[..., Array]:
@@ -56,7 +53,12 @@ def plain(
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """The reference backend: all scores at once, softmax in float32. A query that sees no key gets finite numbers."""
-    return _attend(q, k, v, mask.mask)
+    batch, length, _, head_dim = q.shape
+    groups = q.reshape(batch, length, k.shape[2], -1, head_dim)
+    scores = jnp.einsum("BTKGH,BSKH->BKGTS", groups, k, preferred_element_type=jnp.float32)
+    seen = jnp.where(mask.mask[:, None, None], scores * head_dim**-0.5, LOWEST)
+    weights = jax.nn.softmax(seen, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v).reshape(q.shape)
 
 
 @_named
@@ -70,18 +72,6 @@ def blockwise(
     return attend_by_blocks(
         q, k, v, mask.query_positions, mask.key_positions, mask.segments, mask.window
     )
-
-
-def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    batch, length, _, head_dim = q.shape
-    groups = q.reshape(batch, length, k.shape[2], -1, head_dim)
-    scores = jnp.einsum("BTKGH,BSKH->BKGTS", groups, k, preferred_element_type=jnp.float32)
-    weights = _softmax(scores * head_dim**-0.5, mask[:, None, None]).astype(v.dtype)
-    return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v).reshape(q.shape)
-
-
-def _softmax(scores: Array, mask: Array) -> Array:
-    return jax.nn.softmax(jnp.where(mask, scores, LOWEST), axis=-1)
 
 
 def over_cache(

@@ -59,10 +59,10 @@ def _on_one_device(q: Array, k: Array, v: Array, segments: Array | None, window:
 
 
 def _over_mesh(mesh, q: Array, k: Array, v: Array, segments: Array | None, window: int | None):
-    # The compiler cannot divide a kernel, so each device is given its part by `shard_map`. Over `context` a device
-    # has a
-    # part of the queries, but all keys of its rows: the specs of keys leave their length whole, which gathers them. The
-    # kernel itself is cut along with the queries (`manual_sharding_spec`), since it holds the mask of each query block.
+    # The compiler cannot divide a kernel, so each device is given its part by `shard_map`. Over `context` a device has
+    # a part of the queries, but all keys of its rows: the specs of keys leave their length whole, which gathers them.
+    # The kernel itself is cut along with the queries (`manual_sharding_spec`), since it holds the mask of each query
+    # block.
     rows, places = fitting_spec(mesh, ("act_batch", "act_len"), (q.shape[0], q.shape[2]))
     heads = heads_spec(mesh, q.shape[1], k.shape[1])
     kernel = _kernel(*q.shape[1:3], window, _size(mesh, heads), _size(mesh, places))

@@ -12,9 +12,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxreason.sharding import axis_size, constrain, platform
 
-MLP_BLOCKS = (
-    4  # parts of the feed-forward layer's inside that `swiglu_by_blocks` makes one after the other
-)
+MLP_BLOCKS = 4  # parts of a feed-forward layer's inside that `swiglu_by_blocks` makes in turn
 FEW_ROWS = 64  # from here on a product's orientation makes no difference on CPU
 INITIALIZERS = {
     "normal": lambda key, shape, scale: scale * jax.random.normal(key, shape, jnp.float32),

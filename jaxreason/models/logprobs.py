@@ -46,7 +46,6 @@ def logprobs(
       temperature: a number, or an array that broadcasts to [B, T, 1].
       segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
     """
-
     if chunk < 1:
         raise UserError(f"chunk={chunk}: expected at least one position.")
     num_blocks = count_blocks(head.shape[1], -(-tokens.shape[1] // chunk))
@@ -118,8 +117,8 @@ def jensen_shannon(
     log_p: Float[Array, "... V"], log_q: Float[Array, "... V"]
 ) -> Float[Array, "..."]:
     """The Jensen-Shannon divergence of distributions given by their log-probabilities, in nats: at most log 2."""
-    # log((p + q) / 2), exactly log p where q = p
-    # Written by the difference, so that nothing cancels where p and q are nearly equal, which is where drift is small.
+    # `log_mean` is log((p + q) / 2), exactly log p where q = p. It is made from the difference, so that nothing cancels
+    # where p and q are nearly equal, which is where drift is small.
     apart = -jnp.abs(log_p - log_q)
     log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
     p, q = jnp.exp(log_p), jnp.exp(log_q)

@@ -120,9 +120,7 @@ class RemoteFile:
             if length > min(_MOST_HEADER_BYTES, size - 8):
                 raise UserError(f"{path}: not a whole safetensors file (header of {length} bytes).")
             self._header = _read_header(file.read(length), size - self._start, path)
-        self._tensor = functools.lru_cache(maxsize=1)(
-            self._fetch
-        )  # its parts are asked for in a row
+        self._tensor = functools.lru_cache(maxsize=1)(self._fetch)  # its parts come in a row
         self.turn = threading.Lock()
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -129,8 +129,7 @@ def _backward(num_blocks, kept, cotangents):
         d_scores = jnp.where(is_target, of_logprob, 0.0) - p * (
             of_logprob + of_entropy * (scores - mean)
         )
-        # Columns that only fill up the last block have p = 0, but LOWEST times a cotangent may overflow, and 0 · inf
-        # is NaN.
+        # Columns that only fill up the last block have p = 0. LOWEST times a cotangent may overflow; 0 · inf is NaN.
         if padded:
             d_scores = jnp.where(columns != NO_TOKEN, d_scores, 0.0)
         if scale is not None:

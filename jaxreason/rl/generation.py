@@ -155,11 +155,9 @@ class Collector:
         if number == 0 and step in self._waiting:
             return self._waiting[step]
         replies = self._generate(step, number)
-        return (
-            None
-            if replies is None
-            else UngradedReplies(replies, 0 if self._config.staleness else None)
-        )
+        if replies is None:
+            return None
+        return UngradedReplies(replies, 0 if self._config.staleness else None)
 
     def _sample_ahead(self, step: int, found: UngradedReplies) -> bool:
         """Samples for the next step, from the weights that this step begins with; False after a signal."""

@@ -4,6 +4,7 @@ The moving average and the sampler's older policy depend on the steps of a run, 
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -94,9 +95,7 @@ def first_copies(config: RLConfig, params: Any) -> Copies:
 
 
 def next_copies(config: RLConfig, copies: Copies, params: Any, step: int) -> Copies:
-    """Returns the copies after `step` steps (counted from 1), when the policy is `params`;
-    it takes over the old ones.
-    """
+    """Returns the copies after `step` steps (counted from 1), when the policy is `params`; the old ones are donated."""
     new = dict(copies)
     if AVERAGE in copies:
         new[AVERAGE] = _average(copies[AVERAGE], params, config.reference.decay)
@@ -124,7 +123,7 @@ def _copy(params: Any) -> Any:
     return jax.tree.map(jnp.copy, params)
 
 
-@jax.jit
+@functools.partial(jax.jit, donate_argnums=0)
 def _average(average: Any, params: Any, decay: float) -> Any:
     def mix(old, new):
         wide = decay * old.astype(jnp.float32) + (1.0 - decay) * new.astype(jnp.float32)

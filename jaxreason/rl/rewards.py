@@ -35,9 +35,8 @@ class RewardConfig:
 
     num_workers: Annotated[int, at_least(1), FREE] = 2
     """Verifier processes."""
-    timeout_s: Annotated[float, above(0), FREE] = (
-        20.0  # It depends on the machine; a verdict is the same whenever it arrives.
-    )
+    # It depends on the machine; a verdict is the same whenever it arrives.
+    timeout_s: Annotated[float, above(0), FREE] = 20.0
     """Seconds that grading one reply may take."""
     overlong_buffer: Annotated[int, at_least(0), LEARNED] = 0
     """The number of tokens before the limit over which the penalty grows; 0 = off."""

@@ -287,8 +287,7 @@ class Engine:
     def _admit(self, run: Scheduler) -> None:
         started = run.start_samples()
         if started:
-            replies = [(slot, run.slots[slot]) for slot in started]
-            pairs = [(slot, reply) for slot, reply in replies if reply is not None]
+            pairs = [(slot, reply) for slot in started if (reply := run.slots[slot]) is not None]
             self._dispatch_admission(pairs, [[]] * self._parts)
 
     def _dispatch_admission(

@@ -58,12 +58,12 @@ class Recorder:
         self,
         step: int,
         measurements: dict[str, jax.Array],
-        num_positions: int,
+        num_tokens: int,
         flops: float = 0.0,
     ) -> None:
         """Stores the measurements of step `step` (from 1), its number of tokens and its FLOPs for the next flush."""
         self._first = step if self._first is None else self._first
-        self._pending.append((step, measurements, num_positions, flops))
+        self._pending.append((step, measurements, num_tokens, flops))
 
     def note(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Adds numbers to the line of a pending step; `seconds` of work for them do not count as time of steps."""
@@ -89,21 +89,21 @@ class Recorder:
         now = time.perf_counter()
         seconds = (now - self._since) / len(self._pending)
         _compare_hosts((asked - self._since) / len(self._pending))
-        for (step, _, positions, flops), values in zip(self._pending, fetched, strict=True):
+        for (step, _, num_tokens, flops), values in zip(self._pending, fetched, strict=True):
             values = values | self._more.pop(step, {})
             self._check(step, values)
             values.pop(NOT_FINITE, None)
-            derived = self._derived(step, positions, seconds)
+            derived = self._derived(step, num_tokens, seconds)
             self._metrics.write(step, values | derived | utilization(flops, seconds, self._peak))
         self._metrics.flush()
         self._pending, self._since = [], now
 
-    def _derived(self, step: int, positions: int, seconds: float) -> dict[str, Any]:
+    def _derived(self, step: int, num_tokens: int, seconds: float) -> dict[str, Any]:
         return {
             "learning_rate": float(self._schedule(step - 1)),
             "epoch": self._epochs * step / self._num_steps,
             "step_seconds": seconds,
-            "tokens_per_second": positions / seconds,
+            "tokens_per_second": num_tokens / seconds,
         }
 
 

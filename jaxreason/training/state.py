@@ -71,9 +71,9 @@ def state_shardings(state: TrainState) -> TrainState:
     return jax.tree.map(lambda x: x.sharding, state)
 
 
-def wide(params: Any) -> Any:
-    """Returns the parameters in float32: optimizers compute in it, whatever dtype the parameters are stored in."""
-    return jax.tree.map(lambda x: x.astype(jnp.float32), params)
+def wide(tree: Any) -> Any:
+    """Returns the arrays in float32: gradients are summed and optimizers compute in it, however params are stored."""
+    return optax.tree.cast(tree, jnp.float32)
 
 
 def warn_of_rounding(model: Model) -> None:

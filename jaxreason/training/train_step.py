@@ -110,7 +110,7 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
 
         grads, found = jax.grad(sums, has_aux=True)(params)
         grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
-        return _float32((found, grads))
+        return wide((found, grads))
 
     if num == 1:  # No accumulator is needed, and nothing is added to it.
         return micro(batch)
@@ -125,10 +125,6 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
     found, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
     return jax.lax.scan(add, (found, grads), parts)[0]
-
-
-def _float32(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
 
 ROW_AXES = ("act_batch", "act_len")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_rl import (
@@ -25,7 +26,7 @@ from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.generation import METRICS
 from jaxreason.rl.prompts import PromptFeed, TrainingPrompt
-from jaxreason.rl.references import check_teacher
+from jaxreason.rl.references import AVERAGE, check_teacher, next_copies
 from jaxreason.rl.rewards import Reward, RewardConfig
 from jaxreason.rl.rl_config import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
 from jaxreason.rl.rollouts import RolloutGroup, Sample
@@ -241,6 +242,15 @@ def test_a_moving_average_follows_the_policy_and_is_restored(base, questions, tm
     assert [line["kl_ref"] for line in one] == [line["kl_ref"] for line in other]
     fixed = run(rl_config(questions, num_steps=3, policy_loss=KL), base, tmp_path / "fixed")
     assert metrics_of(fixed)[2]["kl_ref"] != one[2]["kl_ref"]
+
+
+def test_a_new_average_takes_the_memory_of_the_one_before_and_leaves_the_policy(questions):
+    reference = ReferenceConfig(model="average", decay=0.75)
+    config = rl_config(questions, policy_loss=KL, reference=reference)
+    before, policy = jnp.full(8, 4.0), jnp.zeros(8)
+    copies = next_copies(config, {AVERAGE: {"w": before}}, {"w": policy}, 1)
+    np.testing.assert_array_equal(copies[AVERAGE]["w"], np.full(8, 3.0))
+    assert before.is_deleted() and not policy.is_deleted()
 
 
 @pytest.mark.parametrize(
