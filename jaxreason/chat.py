@@ -5,7 +5,7 @@ import dataclasses
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from etils import epath
 
 from jaxreason.config import defaults, unclaimed
 from jaxreason.data.thoughts import CLOSE, OPEN
+from jaxreason.data.token_text import TokenDecoder
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.host_memory import no_collection
@@ -23,6 +24,7 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.open_engine import open_engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.sharding import num_parts
 
 HELP = (
@@ -142,7 +144,9 @@ class Session:
         tokens = self._reply(tuple(prompt))
         self._seed += 1
         if tokens and self._config.remember:
-            self._messages = (*messages, _message(self._tokenizer.decode(tokens)))
+            said = before_stop(tokens, self._config.decoding.stop, self._tokenizer.decode)
+            opened = self._tokenizer.opens_thought(prompt)
+            self._messages = (*messages, _message(f"{OPEN}{said}" if opened else said))
 
     def _reply(self, prompt: tuple[int, ...]) -> list[int]:
         """Returns the tokens of the reply as far as it went; none if it failed."""
@@ -154,7 +158,7 @@ class Session:
                 on_tokens=lambda reply: show(reply.tokens),
                 cancelled=lambda _: interrupted.is_set(),
             )
-        show(completion.tokens)
+        show(completion.tokens, final=True)
         reason = completion.finish_reason
         print("" if reason == "stop" else f" [{reason}]", flush=True)
         return [] if reason.startswith("error") else list(completion.tokens)
@@ -189,14 +193,14 @@ def _interrupted() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _printer(decode: Callable[[list[int]], str]) -> Callable:
-    """Returns a function of the tokens so far that prints the new text; an incomplete character waits."""
+def _printer(decode: TokenDecoder) -> Callable:
+    """Returns a function of the tokens so far that prints the new text; what later tokens may change waits."""
     shown = ""
 
-    def show(tokens) -> None:
+    def show(tokens: Sequence[int], final: bool = False) -> None:
         nonlocal shown
-        text = decode(list(tokens)).rstrip("\N{REPLACEMENT CHARACTER}")
-        if text.startswith(shown):
+        text = decode(tokens).rstrip("\N{REPLACEMENT CHARACTER}")
+        if text.startswith(shown) and (final or not decode.is_fragile(tokens, text)):
             sys.stdout.write(text[len(shown) :])
             sys.stdout.flush()
             shown = text

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import jax
 import pytest
+from sentence_pieces import TEMPLATE, write_pieces
 
-from jaxreason.chat import run_chat
+from jaxreason.chat import ChatConfig, Session, run_chat
 from jaxreason.cli import main
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Completion, SamplingParams
 
 ROOT = Path(__file__).parent.parent
 # The program with an engine that takes its time, so that Ctrl-C comes within a reply.
@@ -132,6 +136,69 @@ def test_a_conversation_of_one_slot_runs_on_eight_devices(monkeypatch, capsys, p
     main(["jaxreason", "chat", "--config", "configs/study_tiny.py", *words])
     out = capsys.readouterr().out
     assert out.split("\n> ")[1].strip() == "#5"  # as on one device
+
+
+class Written:
+    """An engine that writes given tokens, one at a time, and remembers the prompts."""
+
+    def __init__(self, *replies):
+        self.replies, self.prompts = list(replies), []
+
+    def generate(self, requests, decoding, on_tokens, cancelled):
+        self.prompts.append(requests[0].tokens)
+        tokens, reason = self.replies.pop(0)
+        for end in range(1, len(tokens)):
+            on_tokens(Completion("chat", 0, tokens[:end], (), ""))
+        yield Completion("chat", 0, tokens, (), reason)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    return load_tokenizer(write_pieces(tmp_path_factory.mktemp("pieces"), "first"))
+
+
+@pytest.fixture(scope="module")
+def opening(tmp_path_factory):
+    """As DeepSeek-R1's: its prompt opens a thought, and of an earlier reply it shows what follows the thought."""
+    folder = write_pieces(tmp_path_factory.mktemp("opening"), "first")
+    shown = TEMPLATE.replace("m.content + eos", "m.content.split('</think>')[-1] + eos")
+    shown += "{% if add_generation_prompt %}{{ '<think>\n' }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(shown)
+    return load_tokenizer(folder)
+
+
+def asked(tokenizer, engine, *questions, **decoding):
+    session = Session(
+        ChatConfig(SamplingParams(0.0, max_tokens=20, **decoding), SamplerConfig(1, 64)),
+        tokenizer,
+        engine,
+        0,
+    )
+    for question in questions:
+        session.answer(question)
+
+
+def test_a_thought_that_the_template_opened_and_the_limit_cut_is_not_what_was_said(opening):
+    cut = tuple(opening.encode_part("Perhaps it is 5"))
+    ended = tuple(opening.encode_part("Perhaps</think>It is 5</s>"))
+    engine = Written((cut, "length"), (ended, "stop"), (ended, "stop"))
+    asked(opening, engine, "2+3", "2+4", "2+5")
+    told = opening.show(engine.prompts[-1]).replace(" ", "")
+    assert told == "<s>[INST]2+3[/INST]</s>[INST]2+4[/INST]Itis5</s>[INST]2+5[/INST]<think>\n"
+
+
+def test_a_stop_string_is_no_part_of_what_was_said(pieces):
+    reply = tuple(pieces.encode_part("It is 5:"))
+    engine = Written((reply, "stop"), (reply, "stop"))
+    asked(pieces, engine, "2+3", "2+4", stop=(":",))
+    assert "5</s>" in pieces.show(engine.prompts[-1]).replace(" ", "")
+
+
+def test_bytes_that_break_a_character_do_not_hide_the_rest_of_a_reply(pieces, capsys):
+    known = pieces._hf.get_vocab()
+    tokens = [*(known[f"<0x{byte:02X}>"] for byte in "😀".encode()), known["<0xFF>"], known["a"]]
+    asked(pieces, Written((tuple(tokens), "stop")), "2+3")
+    assert capsys.readouterr().out == "\N{REPLACEMENT CHARACTER}" * 5 + "a\n"
 
 
 def test_a_chat_of_several_processes_is_refused(monkeypatch):

@@ -65,9 +65,15 @@ def _message(item: Any) -> dict[str, str]:
     role = role_of(item)
     content, other = item.get("content"), item.get("value")
     content = other if is_missing(content) else content
-    if role not in _ROLES or not isinstance(content, str):
+    if role not in _ROLES:
         raise RowError(
-            "bad message", f"expected role and content, got {sorted(item)}, role {role!r}"
+            "bad message",
+            f"expected a role ({', '.join(_ROLES)}), got {repr(role)[:80]}; the message has {sorted(item)}",
+        )
+    if not isinstance(content, str):
+        shown = repr(content)[:80]
+        raise RowError(
+            "bad message", f"content of a message of {role!r}: expected text, got {shown}"
         )
     if not content.strip():
         raise RowError("empty", f"content of a message of {role!r}")

@@ -21,9 +21,11 @@ def check_reply(
       name: of the model, for messages.
 
     Raises:
-      UserError: the reasoning or a part of the content is lost, content is taken for a thought, or thinking is
-        requested and an empty think block would be learned.
+      UserError: the content is blank, the reasoning or a part of the content is lost, content is taken for a thought,
+        or thinking is requested and an empty think block would be learned.
     """
+    if not reply["content"].strip():
+        raise UserError("the reply has no text; expected some after its thoughts.")
     reasoning = "" if thinking is False else _squeezed(reply.get("reasoning_content"))
     if reasoning not in _squeezed(rendered):
         raise UserError(

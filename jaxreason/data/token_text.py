@@ -18,6 +18,8 @@ class TokenDecoder:
 
     def __init__(self, loaded: Any):
         self._hf = loaded
+        broken = loaded.get_vocab().get("<0xFF>")  # Begins no character.
+        self._broken = [] if broken is None else [broken]
 
     def __call__(self, ids: Sequence[int]) -> str:
         """Returns the text of the ids without special tokens."""
@@ -26,6 +28,13 @@ class TokenDecoder:
     def with_special(self, ids: Sequence[int]) -> str:
         """Returns the text of the ids including that of special tokens."""
         return self._text(ids, hidden=False)
+
+    def is_fragile(self, ids: Sequence[int], text: str) -> bool:
+        """Returns whether later tokens may change whole characters of `text`, that of the ids.
+
+        Decoders of Llama 2's kind take bytes that follow each other together: one that is broken breaks all of them.
+        """
+        return bool(self._broken) and not self([*ids, *self._broken]).startswith(text)
 
     def _text(self, ids: Sequence[int], hidden: bool) -> str:
         return self._hf.decode(

@@ -94,9 +94,10 @@ class ServerState:
         """
         if not self.api_key:
             return
-        sent = request.headers.get("authorization", "").encode()
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         # Comparing takes equally long for every wrong key, so that nobody can find the key letter by letter.
-        if not secrets.compare_digest(sent, f"Bearer {self.api_key}".encode()):
+        right = secrets.compare_digest(sent.encode(), self.api_key.encode())
+        if scheme.lower() != "bearer" or not right:
             headers = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, "a valid API key is needed", None, "invalid_api_key", headers)
 

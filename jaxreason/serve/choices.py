@@ -127,7 +127,7 @@ class TextStream:
     Only whole characters are returned, and nothing that may belong to a stop string. Text is never taken back.
 
     Args:
-      decode: converts token ids to text.
+      decode: converts token ids to text. If it has `is_fragile`, text that later tokens may change is held back.
       stop: stop strings. The first one that occurs ends the text and is not part of it.
       before: the tokens that the reply continues, if its leading space counts; () leaves this to `decode`.
     """
@@ -139,6 +139,7 @@ class TextStream:
         before: Sequence[int] = (),
     ):
         self._decode, self._stop = decode, stop
+        self._is_fragile = getattr(decode, "is_fragile", lambda ids, text: False)
         # A reply gets no part of a character that began before it.
         before = list(before[-MARGIN:])
         self._before = [] if decode(before).endswith(CUT) else before
@@ -162,8 +163,11 @@ class TextStream:
     def _new_text(self, tokens: Sequence[int], final: bool) -> str:
         lead = [] if self._read else self._before
         before = self._decode([*lead, *tokens[self._context : self._read]])
-        text = self._decode([*lead, *tokens[self._context :]])
-        if len(text) <= len(before) or (text.endswith(CUT) and not final):
+        ids = [*lead, *tokens[self._context :]]
+        text = self._decode(ids)
+        if len(text) <= len(before):
+            return ""
+        if not final and (text.endswith(CUT) or self._is_fragile(ids, text)):
             return ""
         self._context, self._read = self._read, len(tokens)
         return text[len(before) :]

@@ -77,3 +77,29 @@ def test_a_row_of_moderate_depth_is_a_good_row(tmp_path, make_config):
     row = f'{{"question": "Q", "answer": {"[" * 50}7{"]" * 50}}}'
     (found,), _ = load(tmp_path, make_config, row)
     assert found.answer == "7"
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        (
+            {"role": "user", "content": None},
+            "content of a message of 'user': expected text, got None",
+        ),
+        ({"role": "user", "content": 2}, "content of a message of 'user': expected text, got 2"),
+        ({"role": "user", "content": [{"text": "Q"}]}, "expected text, got [{'text': 'Q'}]"),
+        (
+            {"role": "User", "content": "Q"},
+            "expected a role (system, user, assistant, tool), got 'User'",
+        ),
+        ({"speaker": "user", "text": "Q"}, "got None; the message has ['speaker', 'text']"),
+    ],
+)
+def test_of_a_message_that_cannot_be_read_the_wrong_part_is_named(
+    tmp_path, make_config, message, named
+):
+    good = {"role": "user", "content": "Q"}
+    rows = [{"messages": [message]}, {"messages": [good]}]
+    kept, counts = load(tmp_path, make_config, *rows, fields={"messages": "messages"})
+    assert len(kept) == 1 and counts["dropped"] == {"bad message": 1}
+    assert named in counts["first_bad_rows"][0]["detail"]

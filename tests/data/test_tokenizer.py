@@ -8,6 +8,7 @@ from etils import epath
 
 from jaxreason.data.examples import Example, each_reply
 from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.errors import UserError
 
 open_tokenizer = functools.cache(load_tokenizer)
 open_reference = functools.cache(transformers.AutoTokenizer.from_pretrained)
@@ -221,6 +222,14 @@ def test_a_stop_token_inside_a_reply_is_refused(make_tokenizer):
     tokenizer = load_tokenizer(make_tokenizer("chatml"))
     reply = {"role": "assistant", "content": "It is<|im_end|> 4."}
     with pytest.raises(ValueError, match=r"'<\|im_end\|>', which would end it early"):
+        tokenizer.encode_conversation([USER, reply], None)
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_a_reply_that_says_nothing_is_refused(make_tokenizer, content):
+    tokenizer = load_tokenizer(make_tokenizer("thinking"))
+    reply = {"role": "assistant", "content": content, "reasoning_content": "2 and 2"}
+    with pytest.raises(UserError, match="the reply has no text; expected some after its thoughts"):
         tokenizer.encode_conversation([USER, reply], None)
 
 

@@ -301,6 +301,21 @@ def test_without_the_key_nothing_of_the_model_is_given(scripted):
     assert server.post(TEXT, {"prompt": "1"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (f"bearer {KEY}", 200),
+        (f"BEARER {KEY}", 200),
+        (f"Basic {KEY}", 401),
+        (f"Bearer {KEY.upper()}", 401),
+    ],
+)
+def test_the_scheme_of_the_key_may_be_in_any_case_as_http_has_it(scripted, header, status):
+    server, _ = scripted
+    answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": header})
+    assert answer.status_code == status
+
+
 def test_a_request_with_non_finite_logits_fails_and_the_others_go_on(scripted):
     server, engine = scripted
     for stream in (False, True):

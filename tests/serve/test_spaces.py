@@ -100,6 +100,18 @@ def test_the_text_of_a_reply_begins_as_it_follows_its_prompt(pieces, stop):
     )
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_bytes_that_break_whole_characters_before_them_break_them_in_a_stream_too(pieces, size):
+    grin, broken = [f"<0x{byte:02X}>" for byte in "😀".encode()], "<0xFF>"
+    tokens = number(pieces, *grin, *grin, broken, "a", *grin, "▁ab", *grin)
+    whole = "\N{REPLACEMENT CHARACTER}" * 9 + "a😀 ab😀"  # as the tokenizer decodes it
+    assert pieces.decode(tokens) == whole
+    stream, ends = TextStream(pieces.decode, ()), [*range(size, len(tokens), size), len(tokens)]
+    found = [stream.push(tokens[:end], final=end == len(tokens)) for end in ends]
+    assert "".join(found) == whole
+    assert any(found[:-1])  # not all of it at the end
+
+
 def test_a_character_that_the_prompt_has_begun_is_not_lost(pieces):
     first, *rest = "é".encode()
     prompt = [*pieces.encode(PROMPT), *number(pieces, f"<0x{first:02X}>")]
