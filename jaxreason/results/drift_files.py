@@ -15,6 +15,7 @@ from jaxreason.results.atomic_files import (
     WHAT_TO_DO,
     ReadObject,
     check_object,
+    glob_in,
     is_remote,
     read_object,
     remove,
@@ -91,7 +92,7 @@ def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
     if not prefix:
         remove_folder(folder)
     elif folder.exists():
-        for path in folder.glob(f"{prefix}*.json"):
+        for path in glob_in(folder, f"{prefix}*.json"):
             remove(path)
         # On a bucket there are no empty folders.
         for empty in () if is_remote(folder) else (folder, folder.parent):
@@ -114,7 +115,7 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
     Raises:
       UserError: as `read_drift`.
     """
-    for path in sorted(drift_folder(workdir).glob("*.json")):
+    for path in glob_in(drift_folder(workdir), "*.json"):
         yield _checked(read_object(path, DRIFT_SHAPE), str(path))
 
 
@@ -199,7 +200,7 @@ def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list
       UserError: a file is broken.
     """
     folder = epath.Path(workdir) / "cross_sampling"
-    return [read(path, CROSS_SHAPE) for path in sorted(folder.glob("*.json"))]
+    return [read(path, CROSS_SHAPE) for path in glob_in(folder, "*.json")]
 
 
 def overlap_path(workdir: epath.PathLike) -> epath.Path:

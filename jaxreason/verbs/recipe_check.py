@@ -23,6 +23,7 @@ from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
+from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_rl
 from jaxreason.rl.rl_config import RLConfig
@@ -105,7 +106,7 @@ def _check_model(config: ModelConfig) -> Model | None:
     model = static_model(config)
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
     print(f"model: {config.path or 'made at random'}, {size:,} parameters")
-    if config.init == "pretrained" and not list(folder.glob("*.safetensors")):
+    if config.init == "pretrained" and not glob_in(folder, "*.safetensors"):
         raise UserError(f"{folder}: no *.safetensors file, so there are no weights to start from.")
     return model
 

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import pathlib
+import re
 
 import pytest
 
@@ -175,3 +176,27 @@ def test_a_file_of_drift_that_was_edited_is_refused_with_the_place(tmp_path, par
         drift_files.read_drift(tmp_path, "cka")
     with pytest.raises(UserError, match=expected):
         list(drift_files.measured_drift(tmp_path))
+
+
+ODD = ("run[1]", "run*", "run?")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_whose_name_is_a_pattern_stands_for_itself_alone(name, tmp_path):
+    for folder, metric in ((name, "cka"), ("run1", "cosine")):
+        drift_files.write_drift(
+            tmp_path / folder, metric, {"metric": metric, "rows": [], "groups": [], "details": {}}
+        )
+        drift_files.write_drift_part(tmp_path / folder, "weights.a", {})
+    own = tmp_path / name
+    assert [found["metric"] for found in drift_files.measured_drift(own)] == ["cka"]
+    drift_files.remove_drift_parts(own, "weights.")
+    assert not drift_files.drift_part_path(own, "weights.a").exists()
+    assert drift_files.drift_part_path(tmp_path / "run1", "weights.a").exists()
+    (own / "arm" / "seed_3").mkdir(parents=True)
+    assert study_files.run_folders(own, "arm") == [own / "arm" / "seed_3"]
+
+
+def test_only_glob_in_asks_for_patterns_below_a_folder_of_a_user():
+    of_the_machine = {"atomic_files.py", "recipes.py", "tpu_hosts.py", "jail_ways.py"}
+    assert {p.name for p in SOURCES if re.search(r"\.glob\(", p.read_text())} <= of_the_machine
