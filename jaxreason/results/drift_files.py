@@ -27,6 +27,7 @@ from jaxreason.results.jsonl import read_jsonl, write_jsonl
 ANALYSIS = "analysis"
 MADE_WITH = "made_with"
 DRIFT_SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
+DETAILS = {"units": list, "undefined": str, "whole": dict, "by_kind": dict, "by_layer": list}
 DRIFT_PART = {MADE_WITH: dict, "metrics": dict}
 ALL_CHOICES = "all"  # The unlimited budget, in names and rows.
 CROSS_SHAPE = {"benchmark": str, "label": str, "rule": str, "rows": list}
@@ -120,7 +121,9 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
 
 
 def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
-    """Returns a metric's file if its rows have names and numbers, and if no number in it is NaN or infinite."""
+    """Returns a metric's file if its rows have names and numbers, no number in it is NaN or
+    infinite, and its details have their parts.
+    """
     for part in ("rows", "groups"):
         for number, row in enumerate(value[part], start=1):
             where = f"{source}, {part}, {number}"
@@ -132,7 +135,17 @@ def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
                 )
     for place, wrong in _not_finite(value):
         raise UserError(f"{source}{place}: expected a finite number, got {wrong}. {WHAT_TO_DO}")
+    _check_details(value["details"], f"{source}, details")
     return value
+
+
+def _check_details(details: dict[str, Any], where: str) -> None:
+    """Checks the parts that metrics have in common, of texts by unit and of weights."""
+    check_object(details, {name: kind for name, kind in DETAILS.items() if name in details}, where)
+    for number, unit in enumerate(details.get("units", ()), start=1):
+        place = f"{where}, units, {number}"
+        if "undefined" in check_object(unit, {}, place):
+            check_object(unit, {"benchmark": str, "undefined": str}, place)
 
 
 def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:

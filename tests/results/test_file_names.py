@@ -147,6 +147,7 @@ def test_a_study_of_another_shape_is_refused_by_file_and_field(tmp_path, change,
         study_files.read_manifest(tmp_path)
 
 
+UNIT = {"benchmark": "add", "source": "base"}
 ROW = {"name": "cka", "value": 0.5, "low": None, "high": None}
 
 
@@ -164,6 +165,15 @@ ROW = {"name": "cka", "value": 0.5, "low": None, "high": None}
         ("rows", [ROW | {"low": 0.1}], r"rows, 1: expected .* low and high, got \[0.1, None\]"),
         ("groups", ["text"], "groups, 1: expected an object, got 'text'"),
         ("details", {"units": [{"kl": math.nan}]}, "details, units, 1, kl: .*, got nan"),
+        ("details", {"units": "x"}, "details, units: expected a list, got 'x'"),
+        ("details", {"units": [UNIT, 7]}, "details, units, 2: expected an object, got 7"),
+        (
+            "details",
+            {"units": [{"undefined": "x"}]},
+            "details, units, 1, benchmark: expected a text",
+        ),
+        ("details", {"undefined": 7}, "details, undefined: expected a text, got 7"),
+        ("details", {"whole": None}, "details, whole: expected an object, got None"),
     ],
 )
 def test_a_file_of_drift_that_was_edited_is_refused_with_the_place(tmp_path, part, edited, message):
