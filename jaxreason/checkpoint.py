@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from etils import epath
 
 from jaxreason import amazon_checkpoints
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import absolute, is_remote
+from jaxreason.results.atomic_files import absolute, glob_in, is_remote
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
     files_in,
@@ -260,7 +260,7 @@ class _HashedTree(ocp.PyTreeCheckpointHandler):
         return [*futures, _HashOwnFiles(directory)]
 
     def finalize(self, directory: epath.Path) -> None:
-        super().finalize(directory)
+        super().finalize(_NamedFolder(directory))
         # On process 0, when all arrays are written: joins the checksums that each process has made of its own files.
         files: dict[str, Any] = {}
         for process in range(jax.process_count()):
@@ -269,6 +269,13 @@ class _HashedTree(ocp.PyTreeCheckpointHandler):
             part.unlink()
         rest = [name for name in files_in(directory) if name not in files and name not in _UNREAD]
         write_checksums(directory / CHECKSUMS_FILE, files | hash_files(directory, rest))
+
+
+class _NamedFolder(type(epath.Path())):
+    """A folder in which Orbax finds its files though the path has brackets or stars, which it reads as a pattern."""
+
+    def glob(self, pattern: str) -> Iterator[epath.Path]:
+        return iter(glob_in(self, pattern))
 
 
 @ocp.args.register_with_handler(_HashedTree, for_save=True, for_restore=True)

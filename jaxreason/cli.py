@@ -1,5 +1,6 @@
 """The `jaxreason` program: finds the verb, its recipe and its flags, runs it, and reports how it ended."""
 
+import io
 import os
 import select
 import sys
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     any other error. The log of the working directory has the traceback in any case.
     """
     words = list(sys.argv if argv is None else argv)[1:]
+    _open_output()
     try:
         if not _informed(words):
             with all_end_together():
@@ -46,8 +48,19 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(READER_GONE) from None
 
 
+def _open_output() -> None:
+    """Escapes what the terminal has no letters for, and drops what is printed if the output is closed (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _reader_gone() -> bool:
     """Whether nobody reads our output any more, as after `jaxreason show runs/tiny | head`."""
+    if sys.__stdout__ is None:
+        return False
     poll = select.poll()
     poll.register(sys.__stdout__.fileno(), select.POLLOUT)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

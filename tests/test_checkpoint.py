@@ -56,6 +56,16 @@ def test_a_folder_may_be_given_relative_to_where_the_program_runs(tmp_path, monk
     assert [path.name for path in (tmp_path / "runs" / "one").iterdir()] == ["3"]
 
 
+@pytest.mark.parametrize(
+    "name", ["lr[1e-3]", "run*", "who?", "50%20", "two\nlines", "ünï文", "a#b|c: d", "{x}"]
+)
+def test_a_folder_may_have_any_name(name, tmp_path):
+    state = on_mesh(1, 1, 1, 1, num_devices=1)
+    with Checkpointer(tmp_path / name, keep=1) as checkpoints:
+        checkpoints.save(3, state, wait=True)
+        assert_same(checkpoints.restore(3, abstract(state)))
+
+
 def test_the_newest_are_kept_and_older_ones_removed(tmp_path):
     state = on_mesh(1, 1, 1, 1, num_devices=1)
     with Checkpointer(tmp_path, keep=2) as checkpoints:

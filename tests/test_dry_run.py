@@ -11,6 +11,7 @@ from etils import epath
 
 from jaxreason.config import parse
 from jaxreason.data.rows import DatasetConfig
+from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import BENCHMARKS, SIZES
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models import huggingface
@@ -345,3 +346,18 @@ def test_time_at_best_and_at_worst_add_up():
     assert (total.best, total.worst) == (7.0, 9.0)
     assert (2 * total) == total + total
     assert math.isinf(dry_run.this_machine().memory)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("drift.metrics", ("token_kl", "pca_shfit"), "drift.metrics: no metric 'pca_shfit'"),
+        ("drift.decoding", "greeedy", "drift.decoding='greeedy': expected a decoding"),
+        ("transfer.modes", ("macroo",), "transfer.modes: no mode 'macroo'"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_study_would_refuse_of_its_measurements(field, value, message):
+    config = load_recipe("configs/study_tiny.py")
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=re.escape(message)):
+        dry_run.describe_study(config)

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import json
+import os
+import signal
 
 import jax
 import pytest
@@ -16,6 +18,7 @@ from jaxreason.analysis.texts import Text, Unit
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import ModelSource
 from jaxreason.rl.prompts import load_prompts
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.studies.training_texts import NO_RUN, NONE_FITS, training_units
 from jaxreason.training.run_folder import RunFolder
 from jaxreason.training.sft_data import load_data, prompts_of
@@ -75,6 +78,26 @@ def test_runs_that_learn_from_the_same_questions_share_the_replies_which_are_mad
     kinds = sorted(path.name.split(".")[0] for path in (tmp_path / "training_prompts").iterdir())
     assert kinds == ["prompts", "replies"]
     assert [path.name for path in (folder / "one").iterdir()] == ["config.json"]  # nothing is added
+
+
+def test_a_signal_does_not_wait_for_the_replies_which_are_then_made_again(
+    folder, tmp_path, monkeypatch, capsys
+):
+    opened = ModelSource.open
+
+    def open_and_signal(source):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return opened(source)
+
+    monkeypatch.setattr(ModelSource, "open", open_and_signal)
+    # As the study does, and `drift`: without it the signal would end the test itself.
+    with Interrupt(), pytest.raises(SystemExit) as stopped:
+        units(folder, tmp_path / "one")
+    assert stopped.value.code == 143 and "Stopped by SIGTERM." in capsys.readouterr().out
+    kinds = [path.name.split(".")[0] for path in (tmp_path / "one/training_prompts").iterdir()]
+    assert kinds == ["prompts"]
+    monkeypatch.setattr(ModelSource, "open", opened)
+    assert units(folder, tmp_path / "one") == units(folder, tmp_path / "two")
 
 
 def test_the_tuned_models_replies_are_its_own_to_the_same_prompts(folder, tmp_path):

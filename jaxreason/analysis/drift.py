@@ -117,8 +117,9 @@ def run_drift(
     """Runs `compare_models` on two models' folders, with the replies of both and the texts that `also` returns."""
     check_drift(config, mesh)
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
-    sources = ModelSource.of_folder(base, mesh), ModelSource.of_folder(tuned, mesh)
-    compare_models(config, *sources, mesh, workdir, folders, also(*sources))
+    with Interrupt():  # From here on, so that a signal never ends the run without a word.
+        sources = ModelSource.of_folder(base, mesh), ModelSource.of_folder(tuned, mesh)
+        compare_models(config, *sources, mesh, workdir, folders, also(*sources))
 
 
 def compare_models(

@@ -30,6 +30,7 @@ from jaxreason.data.rows import (
     source_options,
 )
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import glob_in
 
 _PARQUET_ROWS = 1024
 
@@ -73,7 +74,7 @@ def _paths(pattern: str) -> list[epath.Path]:
         raise UserError(f"{path}: expected a file or a pattern ({path}/*.jsonl), found a folder.")
     if not path.parent.is_dir():
         raise UserError(f"{path}: no such file, and no folder {path.parent} either.")
-    found = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    found = glob_in(path.parent, path.name) if "*" in path.name else []
     if not found:
         names = sorted(item.name for item in path.parent.iterdir())
         there = ", ".join(names[:20])

@@ -212,11 +212,15 @@ class DropLog:
             _LOG.warning("%s: the field %s is not used (%d rows have one)", dataset, name, rows)
 
     def report(self, dataset: str) -> None:
-        """Logs the bad rows found since the last report."""
+        """Logs the bad rows found since the last report; those with one reason and detail together, as the first."""
         counts = self._counts(dataset)
         new = [] if self._quiet else counts.first_bad_rows[counts.reported :]
+        alike: dict[tuple[str, str], list[str]] = {}
         for row in new:
-            _LOG.warning("%(where)s: row dropped, %(reason)s: %(detail)s", row)
+            alike.setdefault((row["reason"], row["detail"]), []).append(row["where"])
+        for (reason, detail), where in alike.items():
+            more = f" (also {len(where) - 1} other rows, to {where[-1]})" if where[1:] else ""
+            _LOG.warning("%s: row dropped, %s: %s%s", where[0], reason, detail, more)
         counts.reported = len(counts.first_bad_rows)
 
     def summary(self, dataset: str) -> str:

@@ -9,6 +9,7 @@ import transformers
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular
 
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -25,7 +26,7 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
     folder = epath.Path(path).expanduser()
     if "://" in path:
         for pattern in _FILES:
-            for file in folder.glob(pattern):
+            for file in glob_in(folder, pattern):
                 file.copy(scratch / file.name)
         return scratch
     if folder.is_dir():
@@ -51,7 +52,7 @@ def digest_files(folder: epath.Path, path: str) -> str:
     Raises:
       UserError: config.json is not a JSON object.
     """
-    files = {file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)}
+    files = {file for pattern in (*_FILES, *_READ_TOO) for file in glob_in(folder, pattern)}
     named = {str(file.relative_to(folder)): file for file in files if not _of_weights(file.name)}
     named.pop("config.json", None)
     model = _read(folder / "config.json", path)
@@ -97,7 +98,7 @@ def check_files(folder: epath.Path, path: str) -> None:
 
 def _check_regular(folder: epath.Path) -> None:
     """Refuses files that are not regular: opening a pipe would wait forever, also in the libraries that read them."""
-    for file in (file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)):
+    for file in (file for pattern in (*_FILES, *_READ_TOO) for file in glob_in(folder, pattern)):
         try:
             check_regular(file)
         except OSError as error:

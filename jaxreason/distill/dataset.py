@@ -20,7 +20,7 @@ from jaxreason.distill.judging import MALFORMED, NOT_GRADABLE, RIGHT, Judged
 from jaxreason.distill.passes import MAIN, DistillPlan, TeacherQuestion, reply_seed
 from jaxreason.distill.yields import Entry, tell
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import remove
+from jaxreason.results.atomic_files import glob_in, remove
 from jaxreason.results.distill_files import YIELD, data_folder, shard_path, write_yield
 from jaxreason.results.jsonl import write_jsonl
 
@@ -272,7 +272,7 @@ def _write_shards(
     files = [shard_path(folder, number) for number in range(1, len(starts) + 1)]
     for file, start in zip(files, starts, strict=True):
         write_jsonl(file, rows[start : start + size])
-    for old in data_folder(folder).glob("*.jsonl"):
+    for old in glob_in(data_folder(folder), "*.jsonl"):
         if old not in files:
             remove(old)
     return files

@@ -12,7 +12,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import read_object, write_json
+from jaxreason.results.atomic_files import glob_in, read_object, write_json
 from jaxreason.results.grade_files import grade_head_path, grades_path
 from jaxreason.results.jsonl import read_jsonl, write_jsonl
 from jaxreason.results.sample_files import SampleKey, sample_digest, sample_head_path, samples_path
@@ -73,7 +73,9 @@ def read_harness_results(folder: epath.PathLike) -> list[HarnessTask]:
         the results; the message names the file.
     """
     folder = epath.Path(folder)
-    files = sorted([*folder.glob("results_*.json"), *folder.glob("*/results_*.json")], key=_date)
+    files = sorted(
+        [*glob_in(folder, "results_*.json"), *glob_in(folder, "*/results_*.json")], key=_date
+    )
     if len({file.parent for file in files}) > 1:
         names = ", ".join(sorted({file.parent.name for file in files}))
         raise UserError(

@@ -8,6 +8,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular, hash_all_once, read_checksums
 from jaxreason.runtime.distributed import on_process_zero
 
@@ -83,7 +84,7 @@ def weight_names(folder: epath.Path) -> list[str]:
 
 
 def _no_weights(folder: epath.Path) -> str:
-    others = sorted(file.name for form in _OTHER_FORMS for file in folder.glob(f"*.{form}"))
+    others = sorted(file.name for form in _OTHER_FORMS for file in glob_in(folder, f"*.{form}"))
     found = f"; found {', '.join(others[:3])}" if others else ""
     return (
         f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} is there{found}. Weights are read from safetensors files "

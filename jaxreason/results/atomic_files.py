@@ -1,6 +1,7 @@
 """Files that are written completely or not at all: text, bytes and JSON, as every stage writes and reads them."""
 
 import contextlib
+import glob
 import json
 import os
 import pathlib
@@ -112,6 +113,14 @@ def copy_files(source: epath.PathLike, target: epath.Path) -> None:
     for path in pathlib.Path(source).rglob("*"):  # epath cannot walk a tree.
         if not path.is_dir():
             atomic_write_bytes(target / path.relative_to(source), path.read_bytes())
+
+
+def glob_in(folder: epath.PathLike, pattern: str) -> list[epath.Path]:
+    """Returns the paths below a folder that match a pattern, by name.
+
+    `epath.Path.glob` reads the folder's name as a pattern, too: of `run[1]` it lists `run1`.
+    """
+    return sorted(epath.Path(glob.escape(os.fspath(folder))).glob(pattern))
 
 
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from jaxreason.results.atomic_files import (
     WHAT_TO_DO,
     ReadObject,
     check_object,
+    glob_in,
     is_remote,
     read_object,
     remove,
@@ -26,6 +27,7 @@ from jaxreason.results.jsonl import read_jsonl, write_jsonl
 ANALYSIS = "analysis"
 MADE_WITH = "made_with"
 DRIFT_SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
+DETAILS = {"units": list, "undefined": str, "whole": dict, "by_kind": dict, "by_layer": list}
 DRIFT_PART = {MADE_WITH: dict, "metrics": dict}
 ALL_CHOICES = "all"  # The unlimited budget, in names and rows.
 CROSS_SHAPE = {"benchmark": str, "label": str, "rule": str, "rows": list}
@@ -91,7 +93,7 @@ def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
     if not prefix:
         remove_folder(folder)
     elif folder.exists():
-        for path in folder.glob(f"{prefix}*.json"):
+        for path in glob_in(folder, f"{prefix}*.json"):
             remove(path)
         # On a bucket there are no empty folders.
         for empty in () if is_remote(folder) else (folder, folder.parent):
@@ -114,12 +116,14 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
     Raises:
       UserError: as `read_drift`.
     """
-    for path in sorted(drift_folder(workdir).glob("*.json")):
+    for path in glob_in(drift_folder(workdir), "*.json"):
         yield _checked(read_object(path, DRIFT_SHAPE), str(path))
 
 
 def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
-    """Returns a metric's file if its rows have names and numbers, and if no number in it is NaN or infinite."""
+    """Returns a metric's file if its rows have names and numbers, no number in it is NaN or
+    infinite, and its details have their parts.
+    """
     for part in ("rows", "groups"):
         for number, row in enumerate(value[part], start=1):
             where = f"{source}, {part}, {number}"
@@ -131,7 +135,17 @@ def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
                 )
     for place, wrong in _not_finite(value):
         raise UserError(f"{source}{place}: expected a finite number, got {wrong}. {WHAT_TO_DO}")
+    _check_details(value["details"], f"{source}, details")
     return value
+
+
+def _check_details(details: dict[str, Any], where: str) -> None:
+    """Checks the parts that metrics have in common, of texts by unit and of weights."""
+    check_object(details, {name: kind for name, kind in DETAILS.items() if name in details}, where)
+    for number, unit in enumerate(details.get("units", ()), start=1):
+        place = f"{where}, units, {number}"
+        if "undefined" in check_object(unit, {}, place):
+            check_object(unit, {"benchmark": str, "undefined": str}, place)
 
 
 def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
@@ -199,7 +213,7 @@ def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list
       UserError: a file is broken.
     """
     folder = epath.Path(workdir) / "cross_sampling"
-    return [read(path, CROSS_SHAPE) for path in sorted(folder.glob("*.json"))]
+    return [read(path, CROSS_SHAPE) for path in glob_in(folder, "*.json")]
 
 
 def overlap_path(workdir: epath.PathLike) -> epath.Path:

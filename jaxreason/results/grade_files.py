@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import read_object
+from jaxreason.results.atomic_files import glob_in, read_object
 from jaxreason.results.clusters import SampleScores
 from jaxreason.results.jsonl import grown_exists, read_jsonl
 from jaxreason.results.sample_files import (
@@ -53,7 +53,7 @@ def graders_of(folder: epath.Path, key: SampleKey) -> list[str]:
     Raises:
       UserError: a head is broken.
     """
-    heads = sorted((folder / "grades").glob(f"{key.name}.*.head.json"))
+    heads = glob_in(folder / "grades", f"{key.name}.*.head.json")
     found = [read_object(head, {"grader": str})["grader"] for head in heads]
     return [name for name in found if grade_head_path(folder, key, name) in heads]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from etils import epath
 
 from jaxreason.config import ConfigError
-from jaxreason.results.atomic_files import absolute, is_remote
+from jaxreason.results.atomic_files import absolute, glob_in, is_remote
 from jaxreason.results.lease import Lease, read_newest, wait_until_stale
 from jaxreason.results.study_files import BASE, BASES, is_study
 
@@ -90,4 +90,4 @@ def _studies_around(workdir: epath.Path) -> list[epath.Path]:
 
 
 def _arms_of(workdir: epath.Path) -> list[epath.Path]:
-    return [folder for pattern in _ARMS for folder in workdir.glob(pattern)]
+    return [folder for pattern in _ARMS for folder in glob_in(workdir, pattern)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import atomic_write_bytes, remove_others
+from jaxreason.results.atomic_files import atomic_write_bytes, glob_in, remove_others
 from jaxreason.results.jsonl import jsonl_bytes, read_jsonl
 
 ROLLOUTS = "rollouts"
@@ -22,7 +22,7 @@ def rollouts_path(workdir: epath.PathLike, step: int) -> epath.Path:
 
 def rollout_steps(workdir: epath.PathLike) -> list[int]:
     """Returns the steps whose replies exist, in order."""
-    files = (epath.Path(workdir) / ROLLOUTS).glob("*.jsonl")
+    files = glob_in(epath.Path(workdir) / ROLLOUTS, "*.jsonl")
     return sorted(int(path.stem) for path in files if path.stem.isdigit())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import read_object, write_json
+from jaxreason.results.atomic_files import glob_in, read_object, write_json
 from jaxreason.results.jsonl import grown_exists, read_jsonl
 
 TEXT, MAYBE_TEXT, TOKENS = "a text", "a text or null", "a list of token ids"
@@ -178,7 +178,7 @@ def sample_keys(folder: epath.Path) -> list[SampleKey]:
     Raises:
       UserError: a head is broken.
     """
-    heads = sorted((folder / "samples").glob("*.head.json"))
+    heads = glob_in(folder / "samples", "*.head.json")
     named = dict.fromkeys(SampleKey._fields, str)
     keys = [SampleKey(*(read_object(h, named)[n] for n in named)) for h in heads]
     return [key for key in keys if grown_exists(samples_path(folder, key))]
@@ -277,5 +277,5 @@ def read_questions(evaluation: epath.PathLike) -> list[dict[str, Any]]:
     """
     return [
         read_object(path, QUESTIONS_SHAPE)
-        for path in sorted(questions_folder(evaluation).glob("*.json"))
+        for path in glob_in(questions_folder(evaluation), "*.json")
     ]

@@ -9,7 +9,13 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import ReadObject, check_object, read_object, write_json
+from jaxreason.results.atomic_files import (
+    ReadObject,
+    check_object,
+    glob_in,
+    read_object,
+    write_json,
+)
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
 
@@ -87,7 +93,7 @@ def model_folders(manifest: dict[str, Any]) -> list[str]:
 def run_folders(folder: epath.PathLike, arm: str) -> list[epath.Path]:
     """Returns the existing folders of an arm's runs; for a base, which has no seeds, its own folder."""
     inside = epath.Path(folder) / arm
-    return sorted(inside.glob("seed_*")) or [inside]
+    return glob_in(inside, "seed_*") or [inside]
 
 
 def write_manifest(folder: epath.PathLike, manifest: dict[str, Any]) -> None:

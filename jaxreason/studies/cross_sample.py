@@ -49,6 +49,7 @@ from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
 from jaxreason.evaluation.grading import EvalReply, make_grades, opening, sample_line
 from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
+from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.claims import claim
 from jaxreason.results.drift_files import (
     ALL_CHOICES,
@@ -304,7 +305,7 @@ def _claim(
         "stop_ids": asked.stop_ids,
         "questions": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
     }
-    begun = folder.exists() and any(folder.glob("*.jsonl"))
+    begun = folder.exists() and bool(glob_in(folder, "*.jsonl"))
     about = {"base": sources[0].name, "tuned": sources[1].name}
     of_head = {f"asked.{path}": cls for path, cls in SECTIONS.items()}
     sections = {"section": CrossSampleConfig, **of_head}

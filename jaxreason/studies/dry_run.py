@@ -37,6 +37,7 @@ from jaxreason.studies.lineage import base_of_arm, origin_of, study_bases
 from jaxreason.studies.question_set import QuestionsConfig, prepare_questions
 from jaxreason.studies.recipe_sections import check_recipe
 from jaxreason.studies.study import StudyStage
+from jaxreason.studies.study_checks import check_measurements
 from jaxreason.studies.workload import (
     ALIKE,
     CHOICES,
@@ -133,6 +134,7 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
         described in the recipe's `plan` section.
     """
     check_recipe(config)
+    check_measurements(config, None)
     with tempfile.TemporaryDirectory() as scratch:
         prepared = prepare_questions(_without_downloads(config), epath.Path(scratch))
         study = _study_of(prepared)

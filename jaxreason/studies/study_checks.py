@@ -65,14 +65,8 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     Raises:
       UserError: names the field, and the arm if it is the arm's.
     """
+    check_measurements(config, mesh)
     study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
-    compared = parse(drift.DriftConfig, config.drift, "config.drift")
-    eval_settings.find_benchmarks(evaluation)
-    compared_benchmarks(evaluation, decontamination_settings(config))
-    drift.check_drift(compared, mesh)
-    eval_settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
-    transfer.check_transfer(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
     model = parse(ModelConfig, config.model, "config.model")
     check_lineage(study, model.path)
     models = _Models(model)
@@ -82,6 +76,25 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
             _check_arm(config, study, name, mesh, models)
         except UserError as error:
             raise ConfigError(f"config.study.arms.{name}: {error}") from error
+
+
+def check_measurements(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | None) -> None:
+    """Checks the settings of a study's evaluation, drift and index; it reads neither data nor models.
+
+    Args:
+      config: the recipe.
+      mesh: where the study runs; None if that is not known.
+
+    Raises:
+      UserError: names the field.
+    """
+    evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
+    compared = parse(drift.DriftConfig, config.drift, "config.drift")
+    eval_settings.find_benchmarks(evaluation)
+    compared_benchmarks(evaluation, decontamination_settings(config))
+    drift.check_drift(compared, mesh)
+    eval_settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
+    transfer.check_transfer(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
 
 
 def _check_models(config, study: StudyConfig, name: str, models: _Models) -> None:

@@ -18,6 +18,7 @@ from jaxreason.plan import on_paper
 from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.programs import micro_batches
+from jaxreason.results.atomic_files import glob_in
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.update import needs_old, needs_reference
 from jaxreason.tasks.registry import TASKS
@@ -234,7 +235,7 @@ def is_here(dataset: DatasetConfig) -> bool:
 
 def _found(pattern: str) -> list[epath.Path]:
     path = epath.Path(pattern).expanduser()
-    return [path] if path.exists() else list(path.parent.glob(path.name))
+    return [path] if path.exists() else glob_in(path.parent, path.name)
 
 
 def _kept(section: SFTConfig | RLConfig, model: Model, steps: int) -> float:

@@ -8,6 +8,7 @@ sampling noise enters the curve.
 """
 
 import dataclasses
+import functools
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -31,12 +32,14 @@ from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.models.logprobs import full_kl
 from jaxreason.results.training_files import read_base_replies, write_base_replies
 from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import num_parts, place_rows, to_host
 
 _LOG = logging.getLogger(__name__)
+SAVED = "The replies to training prompts are asked again; what was finished before is saved."
 _LENGTHS = 128  # The rows' length is a multiple of this, as kernels need it.
 _SLOTS = 64  # Replies that the base samples at the same time.
 TokenIds = tuple[int, ...]
@@ -197,6 +200,7 @@ def sample_base(
 
     Raises:
       UserError: a reply could not be sampled.
+      SystemExit: with code 143, after a signal.
     """
     parts = num_parts(mesh, "act_batch")
     slots = -(-min(_SLOTS, len(prompts)) // parts) * parts
@@ -214,7 +218,9 @@ def sample_base(
         Request(str(place), prompt, _seed_of(seed, prompt), 1)
         for place, prompt in enumerate(prompts)
     ]
-    found = {int(done.id): done for done in engine.generate(requests, decoding)}
+    with Interrupt() as interrupt:
+        check = functools.partial(interrupt.check, SAVED)
+        found = {int(done.id): done for done in engine.generate(requests, decoding, check=check)}
     for done in found.values():
         if done.finish_reason.startswith("error"):
             raise UserError(

@@ -14,7 +14,7 @@ from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results import claims
-from jaxreason.results.atomic_files import read_object, remove
+from jaxreason.results.atomic_files import glob_in, read_object, remove
 from jaxreason.results.code_version import code_version
 from jaxreason.results.jsonl import grown_exists, read_grown
 from jaxreason.results.training_files import metrics_path, read_metrics
@@ -122,7 +122,7 @@ class RunFolder:
         steps (None for all steps).
         """
         model = self._workdir / "model"
-        files = [model / "config.json", *sorted(model.glob("*.safetensors*"))]
+        files = [model / "config.json", *glob_in(model, "*.safetensors*")]
         step = self._num_steps if exported_step is None else exported_step
         about = self._summary | {"exported_step": step}, self._claimed, files
         on_process_zero(lambda: claims.mark_done(self._workdir, *about))

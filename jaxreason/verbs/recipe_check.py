@@ -23,6 +23,7 @@ from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
+from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_rl
 from jaxreason.rl.rl_config import RLConfig
@@ -30,6 +31,7 @@ from jaxreason.studies.question_set import prepare_questions
 from jaxreason.studies.recipe_sections import section_classes
 from jaxreason.studies.study_checks import check_stages
 from jaxreason.training.sft_config import SFTConfig, check_sft
+from jaxreason.training.state import warn_of_rounding
 from jaxreason.verbs.call import Call, without_devices
 
 MOST_ENCODED = 2000  # At most so many examples of a section are tokenized and counted.
@@ -67,13 +69,16 @@ def _only_in_arms(call: Call) -> bool:
 def _check_training(call: Call, model: Model | None, scratch: str) -> None:
     if "distill" in call.config:
         _check_distill(call.section("distill", DistillConfig), call.model)
-    for name, cls in section_classes(call.config).items():
-        if name in call.config and cls is SFTConfig:
+    found = {name: cls for name, cls in section_classes(call.config).items() if name in call.config}
+    if model is not None and {SFTConfig, RLConfig} & set(found.values()):
+        warn_of_rounding(model)
+    for name, cls in found.items():
+        if cls is SFTConfig:
             if waits := _unmade(call.section(name, SFTConfig), scratch):
                 print(f"{name}: {waits} is what `jaxreason distill` makes, so it was not seen")
                 continue
             _check_sft(name, call.section(name, SFTConfig), call.model, model)
-        elif name in call.config and cls is RLConfig:
+        elif cls is RLConfig:
             _check_rl(name, call.section(name, RLConfig), call.model, model)
 
 
@@ -101,7 +106,7 @@ def _check_model(config: ModelConfig) -> Model | None:
     model = static_model(config)
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
     print(f"model: {config.path or 'made at random'}, {size:,} parameters")
-    if config.init == "pretrained" and not list(folder.glob("*.safetensors")):
+    if config.init == "pretrained" and not glob_in(folder, "*.safetensors"):
         raise UserError(f"{folder}: no *.safetensors file, so there are no weights to start from.")
     return model
 

@@ -368,6 +368,26 @@ def test_a_signal_stops_the_measurement_at_the_next_batch(
     assert f"Stopped by {number.name}. Nothing was measured yet." in capsys.readouterr().out
 
 
+def test_a_signal_while_the_models_are_looked_at_ends_the_run_with_a_message(
+    folders, tmp_path, monkeypatch, capsys
+):
+    of_folder, sent = drift.ModelSource.of_folder, []
+
+    def look_and_signal(*about):
+        # Without a handler of ours, and at a second signal, it would end this process.
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        if not sent:
+            os.kill(os.getpid(), signal.SIGTERM)
+        sent.append(about)
+        return of_folder(*about)
+
+    monkeypatch.setattr(drift.ModelSource, "of_folder", look_and_signal)
+    with pytest.raises(SystemExit) as stopped:
+        run(folders, tmp_path)
+    assert stopped.value.code == 143
+    assert "Stopped by SIGTERM. Nothing was measured yet." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "axis",
     ["tensor", *(pytest.param(a, marks=pytest.mark.slow) for a in ("fsdp", "context"))],

@@ -31,6 +31,18 @@ def test_kept_rows_are_those_neither_dropped_nor_left_out(tmp_path):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["drops.json"]
 
 
+def test_bad_rows_of_one_reason_are_logged_together(caplog):
+    drops = DropLog()
+    for row in (1, 2, 4):
+        drops.drop("set", f"file:{row}", "not encodable", "the template refuses it")
+    drops.drop("set", "file:3", "empty", "'question'")
+    drops.report("set")
+    assert [record.getMessage() for record in caplog.records] == [
+        "file:1: row dropped, not encodable: the template refuses it (also 2 other rows, to file:4)",
+        "file:3: row dropped, empty: 'question'",
+    ]
+
+
 def test_bad_rows_are_logged_once_with_file_and_row(caplog):
     drops = DropLog()
     drops.drop("set", "file:7", "empty", "'question'")

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import pathlib
+import re
 
 import pytest
 
@@ -146,6 +147,7 @@ def test_a_study_of_another_shape_is_refused_by_file_and_field(tmp_path, change,
         study_files.read_manifest(tmp_path)
 
 
+UNIT = {"benchmark": "add", "source": "base"}
 ROW = {"name": "cka", "value": 0.5, "low": None, "high": None}
 
 
@@ -163,6 +165,15 @@ ROW = {"name": "cka", "value": 0.5, "low": None, "high": None}
         ("rows", [ROW | {"low": 0.1}], r"rows, 1: expected .* low and high, got \[0.1, None\]"),
         ("groups", ["text"], "groups, 1: expected an object, got 'text'"),
         ("details", {"units": [{"kl": math.nan}]}, "details, units, 1, kl: .*, got nan"),
+        ("details", {"units": "x"}, "details, units: expected a list, got 'x'"),
+        ("details", {"units": [UNIT, 7]}, "details, units, 2: expected an object, got 7"),
+        (
+            "details",
+            {"units": [{"undefined": "x"}]},
+            "details, units, 1, benchmark: expected a text",
+        ),
+        ("details", {"undefined": 7}, "details, undefined: expected a text, got 7"),
+        ("details", {"whole": None}, "details, whole: expected an object, got None"),
     ],
 )
 def test_a_file_of_drift_that_was_edited_is_refused_with_the_place(tmp_path, part, edited, message):
@@ -175,3 +186,27 @@ def test_a_file_of_drift_that_was_edited_is_refused_with_the_place(tmp_path, par
         drift_files.read_drift(tmp_path, "cka")
     with pytest.raises(UserError, match=expected):
         list(drift_files.measured_drift(tmp_path))
+
+
+ODD = ("run[1]", "run*", "run?")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_whose_name_is_a_pattern_stands_for_itself_alone(name, tmp_path):
+    for folder, metric in ((name, "cka"), ("run1", "cosine")):
+        drift_files.write_drift(
+            tmp_path / folder, metric, {"metric": metric, "rows": [], "groups": [], "details": {}}
+        )
+        drift_files.write_drift_part(tmp_path / folder, "weights.a", {})
+    own = tmp_path / name
+    assert [found["metric"] for found in drift_files.measured_drift(own)] == ["cka"]
+    drift_files.remove_drift_parts(own, "weights.")
+    assert not drift_files.drift_part_path(own, "weights.a").exists()
+    assert drift_files.drift_part_path(tmp_path / "run1", "weights.a").exists()
+    (own / "arm" / "seed_3").mkdir(parents=True)
+    assert study_files.run_folders(own, "arm") == [own / "arm" / "seed_3"]
+
+
+def test_only_glob_in_asks_for_patterns_below_a_folder_of_a_user():
+    of_the_machine = {"atomic_files.py", "recipes.py", "tpu_hosts.py", "jail_ways.py"}
+    assert {p.name for p in SOURCES if re.search(r"\.glob\(", p.read_text())} <= of_the_machine

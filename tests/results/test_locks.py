@@ -8,10 +8,10 @@ from jaxreason.results.locks import locked
 from jaxreason.results.study_files import MANIFEST
 
 
-@pytest.fixture
-def study(tmp_path):
+@pytest.fixture(params=["study", "study[1]"])
+def study(request, tmp_path):
     """A study's folder with one arm."""
-    folder = epath.Path(tmp_path) / "study"
+    folder = epath.Path(tmp_path) / request.param
     (folder / "rl" / "seed_3").mkdir(parents=True)
     (folder / MANIFEST).write_text("{}")
     return folder
@@ -32,7 +32,10 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
 
 @pytest.mark.parametrize("inside", ["rl/seed_3", "base"])
 def test_a_run_in_the_folder_of_a_living_study_is_refused(study, inside):
-    with locked(study), pytest.raises(ConfigError, match=r"another run is using .*study, which"):
+    with (
+        locked(study),
+        pytest.raises(ConfigError, match=r"another run is using .*study(\[1\])?, which"),
+    ):
         take(study / inside)
     take(study / inside)
 

@@ -136,6 +136,25 @@ def test_the_log_has_the_traceback_of_a_users_error_too_and_no_folder_is_made_fo
     assert "in fails" in Path("run/log.txt").read_text()
 
 
+PROGRAM = f"{sys.executable} -m jaxreason"
+LETTERS = "from jaxreason import cli; cli._informed = lambda words: not print(*words); cli.main(['', '\u2212 1'])"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_output_is_no_error(closed):
+    done = subprocess.run(
+        f"{PROGRAM} --version {closed}", shell=True, capture_output=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (b"" if ">&-" in closed.split() else b"jaxreason 0.1.0\n")
+
+
+def test_letters_that_the_terminal_does_not_have_are_escaped():
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", LETTERS], capture_output=True, cwd=ROOT, env=env)
+    assert b"UnicodeEncodeError" not in done.stderr and done.stdout == b"\\u2212 1\n"
+
+
 def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
     def stopped(_):
         raise KeyboardInterrupt

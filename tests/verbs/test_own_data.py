@@ -150,6 +150,14 @@ def test_check_finds_what_would_stop_a_run(change, message, capsys):
     assert message in refused(capsys, "check", "--config", "mine.py", change)
 
 
+@pytest.mark.parametrize(("dtype", "times"), [("bfloat16", 1), ("float32", 0)])
+def test_check_warns_once_of_parameters_in_which_small_steps_are_lost(dtype, times, capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    assert call("check", "--config", "mine.py", f"--config.model.param_dtype={dtype}") == 0
+    assert capsys.readouterr().err.count("a step changes no weight by less than") == times
+
+
 def test_check_finds_a_folder_without_weights(capsys):
     write_rows("mine.jsonl", *sums())
     init()
