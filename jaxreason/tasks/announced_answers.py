@@ -44,6 +44,21 @@ DISPLAYED = ("\\[", "$$")  # Such a formula may have several lines.
 FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 
 
+# A later sentence that takes back what stood before it.
+WITHDRAWN = re.compile(
+    r"(?i)\b(?:wait|oops|hmm+|sorry|actually|correction|oh)\b[\s,.:!*\u2014\u2013-]{0,9}(?:no\b[\s,.!]{0,9})?"
+    r"(?:that|this|it|my\s+answer)(?:['\u2019]s|\s+is|\s+was)\s+(?:wrong|incorrect|not\s+(?:right|correct)|a\s+mistake)\b"
+)
+
+
+def replacing_answer(text: str) -> str | None:
+    r"""Returns what a reply announces after it has taken back its box or its `####`; None if one of these follows."""
+    tail = [text[match.end() :] for match in WITHDRAWN.finditer(text)][-1:]
+    if not tail or "\\boxed" in tail[0] or "####" in tail[0]:
+        return None
+    return announced_answer(tail[0])
+
+
 def announced_answer(text: str) -> str | None:
     """Returns the value of the last announcement: its formula, or the rest of its sentence; None if there is none."""
     for match in reversed(list(ANNOUNCEMENT.finditer(text))[-MOST_LOOKED_AT:]):
