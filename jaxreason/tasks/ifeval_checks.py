@@ -21,14 +21,11 @@ from typing import Any
 
 from jaxreason.tasks import ifeval_released as released
 from jaxreason.tasks.ifeval_released import compare
-from jaxreason.tasks.languages import is_in_language
+from jaxreason.tasks.languages import UNENDED, UNSPACED, is_in_language
 from jaxreason.tasks.sentence_counting import sentences
 
 QUOTES = str.maketrans("‘’‚‛“”„‟＂«»\u2010\u2011", '\'\'\'\'"""""""--')
 # Borders of a word: underscores around it are emphasis, those inside of my_name are part of it.
-# Words of scripts without spaces (Chinese, Japanese, Thai ...) have no borders, and Korean particles follow a word.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-UNENDED = f"{UNSPACED}\uac00-\ud7a3"
 _LETTER = rf"[^\W_{UNSPACED}]"
 BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}_)(?<!{_LETTER}__)"
 AFTER = rf"(?!_*+[^\W_{UNENDED}])"
