@@ -53,10 +53,9 @@ WITHDRAWN = re.compile(
 
 def replacing_answer(text: str) -> str | None:
     r"""Returns what a reply announces after it has taken back its box or its `####`; None if one of these follows."""
-    tail = [text[match.end() :] for match in WITHDRAWN.finditer(text)][-1:]
-    if not tail or "\\boxed" in tail[0] or "####" in tail[0]:
-        return None
-    return announced_answer(tail[0])
+    end = max((match.end() for match in WITHDRAWN.finditer(text)), default=None)
+    tail = "" if end is None else text[end:]
+    return None if "\\boxed" in tail or "####" in tail else announced_answer(tail)
 
 
 def announced_answer(text: str) -> str | None:

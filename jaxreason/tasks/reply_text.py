@@ -17,6 +17,7 @@ PLACEHOLDER = re.compile(
     r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?|\\square|\\Box|\\(?:q?quad|enspace|[,;:! ])|\s)*"
 )
 
+MOST_APART = 80  # Characters between two boxes of one list.
 BOX = re.compile(r"\\(?:boxed|f(?:rame)?box)\s*\{")
 # What may stand between two boxes of one list, and before a box that is denied.
 _SIGNS = r"(?:[\s$*]|\\[()\[\],;: ]|\\q?quad(?![A-Za-z]))*"
@@ -112,7 +113,8 @@ def boxed_answer(text: str, quoted: Collection[str] = ()) -> str | None:
         return None if complete_boxes(text, quoted) else _bare_box(text)
     members = [boxes[-1].content]
     for box, after in zip(boxes[-2::-1], boxes[::-1]):
-        if box.end > after.start or not JOINED_BOXES.fullmatch(text, box.end, after.start):
+        apart = after.start - box.end
+        if not 0 < apart <= MOST_APART or not JOINED_BOXES.fullmatch(text, box.end, after.start):
             break
         members.insert(0, box.content)
     return ", ".join(members)
