@@ -5,6 +5,7 @@ import re
 from jaxreason.tasks.answer_units import UNIT_REWRITES
 from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
 from jaxreason.tasks.foreign_notations import FOREIGN_ANNOUNCED, FOREIGN_REWRITES
+from jaxreason.tasks.number_words import SIZES
 
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
 ANNOUNCED = (
@@ -160,7 +161,7 @@ REWRITES = [
         *FOREIGN_REWRITES,
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=[^\s.]|\.\d)", ""),
         (r"^\s*\([A-E]\)\s*(?=-?(?:\\\$)?\d|\\frac)", ""),
-        (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
+        (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!(?:or|and|{'|'.join(SIZES)})\b)", r"\1"),
         (r"\{,\}|\\text\s*\{,\}", ","),
         (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),
         (r"\{:\}|\\colon(?![A-Za-z])", ":"),

@@ -18,13 +18,13 @@ from jaxreason.tasks.announced_answers import announced_answer, replacing_answer
 from jaxreason.tasks.answer_choices import choice_alone
 from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
-from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
+from jaxreason.tasks.answer_names import with_variable_of
 from jaxreason.tasks.answer_points import as_points
 from jaxreason.tasks.answer_ranges import without_ranges
 from jaxreason.tasks.answer_units import unit_of, units_clash
 from jaxreason.tasks.answer_words import TEXT
 from jaxreason.tasks.compound_quantities import single_quantities
-from jaxreason.tasks.equivalence import Rules, equal, gold_unit, is_written, same, same_base
+from jaxreason.tasks.equivalence import Rules, gold_unit, is_written, same, same_base
 from jaxreason.tasks.latex_answers import read_value, tidy_latex
 from jaxreason.tasks.number_words import in_digits
 from jaxreason.tasks.reply_text import boxed_answer, quoted_boxes, score_both_ways, strip_thinking
@@ -183,8 +183,6 @@ def same_answer(gold: str, answer: str, rules: Rules) -> bool:
     negated = NEGATED.match(answer) and not NEGATED.match(gold)
     if negated or quarters or (rules.strict and units_clash(gold, answer)):
         return False
-    if gives_another_value(gold, answer):
-        return equal(gold, answer, rules)
     golds, answers = single_quantities(gold), single_quantities(answer)
     if not (golds or answers) or (rules.strict and not (golds and answers)):
         return same(gold, answer, rules)

@@ -6,8 +6,8 @@ it open ("5 or more") make the place worth nothing, since a reply must not earn 
 
 import re
 
+from jaxreason.tasks.number_words import NUMBER_WORD, spelled_number
 from jaxreason.tasks.numbers_in_text import NUMBER, VULGAR, clean, plain_notation
-from jaxreason.tasks.spoken_numbers import NUMBER_WORD, spoken_number
 
 # Decoration around the number of a marked place.
 DRESS = re.compile(
@@ -94,7 +94,7 @@ def stated_number(part: str) -> str | None:
     side = BASE_TEN.sub("", SPACED.sub(lambda m: m[0].replace(" ", ""), side))
     match = NUMBER.search(side)
     if match is None:
-        return part.strip() if re.search(VULGAR, side) else spoken_number(DRESS.sub("", side))
+        return part.strip() if re.search(VULGAR, side) else spelled_number(DRESS.sub("", side))
     before = DRESS.sub("", side[: match.start()])
     after = DRESS.sub("", PER.sub(" ", side[match.end() :]))
     sign = "-" if match[0][0].isdigit() and NEGATED.search(before) else ""
