@@ -44,6 +44,20 @@ DISPLAYED = ("\\[", "$$")  # Such a formula may have several lines.
 FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 
 
+# A later sentence that takes back what stood before it.
+WITHDRAWN = re.compile(
+    r"(?i)\b(?:wait|oops|hmm+|sorry|actually|correction|oh)\b[\s,.:!*\u2014\u2013-]{0,9}(?:no\b[\s,.!]{0,9})?"
+    r"(?:that|this|it|my\s+answer)(?:['\u2019]s|\s+is|\s+was)\s+(?:wrong|incorrect|not\s+(?:right|correct)|a\s+mistake)\b"
+)
+
+
+def replacing_answer(text: str) -> str | None:
+    r"""Returns what a reply announces after it has taken back its box or its `####`; None if one of these follows."""
+    end = max((match.end() for match in WITHDRAWN.finditer(text)), default=None)
+    tail = "" if end is None else text[end:]
+    return None if "\\boxed" in tail or "####" in tail else announced_answer(tail)
+
+
 def announced_answer(text: str) -> str | None:
     """Returns the value of the last announcement: its formula, or the rest of its sentence; None if there is none."""
     for match in reversed(list(ANNOUNCEMENT.finditer(text))[-MOST_LOOKED_AT:]):

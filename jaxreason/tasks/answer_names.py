@@ -61,20 +61,6 @@ def symbols_of(text: str) -> set[str]:
     )
 
 
-def gives_another_value(gold: str, answer: str) -> bool:
-    """Returns whether an answer gives the value of `-x`, `2x` or `x^2` where the gold answer gives that of `x`."""
-    name, value, *_ = [*map(str.strip, gold.split("=")), ""]
-    left, *right = map(str.strip, answer.split("="))
-    if not value or len(right) != 1 or not VARIABLE.fullmatch(name) or left == name:
-        return False
-    parts = re.findall(r"\\[A-Za-z]+|.", left)
-    numbers = re.fullmatch(
-        r"(?:[-+*/^|(){}.\d\s]|\\(?:frac|sqrt|cdot|left|right)(?![A-Za-z]))+",
-        " ".join(part for part in parts if part != name),
-    )
-    return name in parts and numbers is not None
-
-
 def is_of_other_value(left: str, right: str) -> bool:
     r"""Returns whether the left side of an equation computes with one variable, `2x` or `\ln x`, and names no value."""
     text = re.sub(

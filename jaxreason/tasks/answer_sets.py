@@ -2,13 +2,18 @@ r"""Sets of numbers, written as intervals or as inequalities: `(0,\infty)` and `
 
 import re
 
-from jaxreason.tasks.answer_lists import NAME
+from jaxreason.tasks.answer_names import NAME, VARIABLE
 from jaxreason.tasks.latex_answers import read_value
 from jaxreason.tasks.sympy_values import same_value
 
 RELATION = re.compile(r"(<=|>=|<|>|\\(?:leqslant|geqslant|leq?|geq?|lt|gt|neq?)(?![A-Za-z]))")
 JOINED = re.compile(
     r"\\(?:text|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\b(and|or)\b|\\(cup|lor|land|cap|vee|wedge)\b|(,)"
+)
+# |x-2| < 3
+DISTANCE = re.compile(
+    r"\s*(?:\||\\lvert)\s*([A-Za-z])\s*([-+][^|<>=\\]*)?(?:\||\\rvert)\s*"
+    rf"((?!\\ne){RELATION.pattern[1:-1]})([^<>|=A-Za-z\\]+)"
 )
 NAMED = {"or": "or", "cup": "or", "lor": "or", "vee": "or"}
 
@@ -38,11 +43,11 @@ def read_set(text: str):
 
     if not is_inequality(text):
         value = read_value(re.sub(rf"^{NAME}\s*\\in\b\s*(?=[(\[\\])", "", text))
-        return value if isinstance(value, Set) else None
+        return value.doit() if isinstance(value, Set) else None
     text = re.sub(
         r"^\\\{\s*\w+\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|:|\|)(.*)\\\}$", r"\1", text
     )
-    text = re.sub(r"\\q?quad(?![A-Za-z])", " ", text)
+    text = _without_bars(re.sub(r"\\q?quad(?![A-Za-z])", " ", text))
     text = re.sub(  # x \ne 2, 3
         r"^\s*([A-Za-z])\s*(\\neq?(?![A-Za-z]))([^<>A-Za-z\\]+)$", _each_excluded, text
     )
@@ -62,6 +67,19 @@ def read_set(text: str):
     return Union(*sets) if words == {","} and numbers.is_empty else numbers  # 1<x<2, 3<x<4
 
 
+def _without_bars(text: str) -> str:
+    r"""Returns `|x-2|<3` as `-(3)-(-2) < x < (3)-(-2)`, and `|x|>1` as two inequalities; others are unchanged."""
+    found = DISTANCE.fullmatch(text)
+    if found is None:
+        return text
+    name, shift, sign, bound = found.groups()
+    shift, strict = f"-({shift or 0})", r"\lt" if sign in ("<", ">", r"\lt", r"\gt") else r"\le"
+    low, high = f"-({bound}){shift}", f"({bound}){shift}"
+    if sign[0] == "<" or sign.startswith(r"\l"):
+        return rf"{low} {strict} {name} {strict} {high}"
+    return rf"{name} {strict} {low} \text{{ or }} {high} {strict} {name}"
+
+
 def _each_excluded(match: re.Match) -> str:
     name, sign, values = match.groups()
     return ",".join(f"{name} {sign} {value}" for value in values.split(","))
@@ -73,7 +91,7 @@ def _chain(text: str):
 
     parts = RELATION.split(text)
     sides, signs = [part.strip() for part in parts[::2]], parts[1::2]
-    names = [side for side in sides if re.fullmatch(NAME, side) and not side.startswith("infty")]
+    names = [side for side in sides if VARIABLE.fullmatch(side) or re.fullmatch(NAME, side)]
     if len(names) != 1 or not signs or len(signs) > 2:
         return None
     where = sides.index(names[0])

@@ -7,10 +7,12 @@ units of different kinds (square metres and metres) are never equal.
 import re
 from fractions import Fraction
 
+from jaxreason.tasks.answer_words import TEXT
+
 # (kind, power) pairs, sorted, and the size of the unit.
 Unit = tuple[tuple[tuple[str, int], ...], Fraction]
 
-WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{([^{}]*)\}"
+WORDS = rf"{TEXT}\{{([^{{}}]*)\}}"
 # Kind -> names -> size. A name of one letter is a unit in \text{} only.
 SIZES: dict[str, dict[str, str]] = {
     "dollar": {"dollar usd buck \u7f8e\u5143": "1", "cent \u00a2": "1/100"},
@@ -33,10 +35,12 @@ SIZES: dict[str, dict[str, str]] = {
         "foot feet ft": "381/1250",
         "yard yd": "1143/1250",
         "mile mi": "201168/125",
-        "nm": "1/1000000000",
-        "\u00b5m": "1/1000000",
+        "nm nanometer nanometre": "1/1000000000",
+        "\u00b5m micrometer micrometre micron": "1/1000000",
     },
     "time": {
+        "ns nanosecond": "1/1000000000",
+        "\u00b5s microsecond": "1/1000000",
         "ms millisecond": "1/1000",
         "s sec second \u79d2": "1",
         "min minute \u5206\u949f": "60",
@@ -45,6 +49,7 @@ SIZES: dict[str, dict[str, str]] = {
         "week": "604800",
     },
     "mass": {
+        "\u00b5g microgram": "1/1000000",
         "mg milligram": "1/1000",
         "g gram \u514b": "1",
         "kg kilogram \u5343\u514b \u516c\u65a4": "1000",
@@ -59,13 +64,37 @@ SIZES: dict[str, dict[str, str]] = {
     "hectare": {"hectare": "1"},
     "power": {"watt": "1", "kw kilowatt": "1000", "megawatt": "1000000", "milliwatt": "1/1000"},
     "voltage": {"volt": "1", "kv kilovolt": "1000"},
-    "current": {"amp ampere": "1"},
+    "current": {"amp ampere": "1", "ma milliamp milliampere": "1/1000"},
     "force": {"newton": "1", "kn kilonewton": "1000"},
     "energy": {"joule": "1", "kj kilojoule": "1000"},
     "pressure": {"pascal": "1", "kpa kilopascal": "1000"},
-    "frequency": {"hz hertz": "1", "khz kilohertz": "1000", "mhz megahertz": "1000000"},
-    "resistance": {"ohm": "1"},
+    "frequency": {
+        "hz hertz": "1",
+        "khz kilohertz": "1000",
+        "mhz megahertz": "1000000",
+        "ghz gigahertz": "1000000000",
+    },
+    "resistance": {"ohm": "1", "kohm kiloohm kilohm": "1000", "mohm megaohm": "1000000"},
+    # A kilobyte has 1000 or 1024 bytes.
+    "byte": {"byte": "1"},
+    "kilobyte": {"kb kilobyte": "1"},
+    "megabyte": {"mb megabyte": "1"},
+    "gigabyte": {"gb gigabyte": "1"},
+    "terabyte": {"tb terabyte": "1"},
 }
+MICRO = r"(?:\\mu(?![A-Za-z])|[\u00b5\u03bc])"
+# Units with Greek letters, behind a number: 5 k\Omega, 5 \mu\text{m}.
+UNIT_REWRITES = [
+    (
+        rf"(?<=[\d}}])\s*(?:{TEXT}\{{\s*)?([kM]?)\s*\}}?\s*\\Omega\s*\}}?\s*$",
+        r"\\text{ \1ohm}",
+    ),
+    (
+        rf"(?<=[\d}}])\s*(?:{TEXT}\{{\s*\}}\s*)?(?:{MICRO}\s*{TEXT}\{{\s*|{TEXT}\{{\s*{MICRO}\s*)([msg])\s*\}}"
+        r"|(?<=\d)\s*[\u00b5\u03bc]([msg])(?![A-Za-z])",
+        "\\\\text{ \u00b5\\1\\2}",
+    ),
+]
 CURRENCIES = {r"\$": "dollar", r"\euro": "euro", r"\pounds": "gbp"}
 # Names whose capitals count: 5 mW is not 5 MW.
 CAPITALS = {"W": "watt", "V": "volt", "A": "amp", "N": "newton", "J": "joule", "Pa": "pascal"}
@@ -138,6 +167,9 @@ def read_unit(text: str) -> Unit | None:
             kind, one = known
             powers[kind] = powers.get(kind, 0) + sign * power
             size *= one ** (sign * power)
+    if litres := powers.pop("volume", 0):
+        powers["length"] = powers.get("length", 0) + 3 * litres
+        size /= 1000**litres  # A litre is a thousandth of a cubic metre.
     return (tuple(sorted(powers.items())), size) if powers else None
 
 

@@ -1,5 +1,5 @@
 r"""Patterns of words in an answer, `\text{...}`."""
 
-WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{(?:[^{}]|\{[^{}]*\})*\}"
-TEXT = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf|sf|tt))\s*"
+TEXT = r"\\(?:text(?:rm|it|bf|sf|tt|sc|sl|up|md|normal)?|[mh]box|emph|math(?:rm|it|bf|sf|tt))\s*"
+WORDS = rf"{TEXT}\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}"
 INSIDE = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # Braces, nested at most two deep.

@@ -9,15 +9,20 @@ from jaxreason.tasks.reply_text import strip_thinking
 
 # A fence of Python may follow a label in its line: "Answer:```python".
 _FENCE = re.compile(
-    r"^[ \t]*(?:[^\n`:]{1,60}:[*_]*[ \t]*(?=```(?:python|py)))?(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$",
+    r"^[ \t]*(?:[-*+][ \t]+|\d{1,2}[.)][ \t]+)?(?:[^\n`:]{1,60}:[*_]*[ \t]*(?=```(?:python|py)))?"
+    r"(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$",
     re.MULTILINE,
 )
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,2}[.)])[ \t]+")
 # Tags that some prompts ask for in place of fences, and signs that end a reply.
 _TAGGED = re.compile(
-    r"(?is)(?:<(python|code|answer|solution)>|\[(python|code|begin)\])(.*?)(?:</\1>|\[/\2\]|\[done\]|\Z)"
+    r"(?is)(?:<(python|code|answer|solution)(?:\s[^<>\n]{1,80})?>|\[(python|code|begin)\])(.*?)(?:</\1>|\[/\2\]|\[done\]|\Z)"
 )
 _END = re.compile(r"(?:</s>|<\|\w{1,30}\|>)\s*\Z")
 _PYTHON = re.compile(r"(?:(?:\.?i?python|\.?py|code)(?:-?[23](?:\.\d+)?)?)?")
+# Quoted lines, and what Python's prompt and the user typed after it.
+_QUOTE = re.compile(r"^[ \t]*(?:> ?)+(?!>)", re.MULTILINE)
+_TYPED = re.compile(r"^[ \t]*(?:>>>|\.\.\.)(?: (.*)|[ \t]*)$", re.MULTILINE)
 # A fence that closes at the end of a line of code.
 _LATE_CLOSE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```|~~~)[ \t]*$", re.MULTILINE)
 # First lines that are code whatever follows, and those that are if they can be parsed.
@@ -29,6 +34,7 @@ _MAYBE_CODE = re.compile(
     r"|(?:async\s+)?(?:for|with)\b.*:$|(?:while|if)\b.*:$)"
 )
 _INTRODUCED = re.compile(rf"^{_SURELY_CODE.pattern}.*$", re.MULTILINE)
+_SESSION = re.compile(rf"^[ \t]*>>> {_SURELY_CODE.pattern}", re.MULTILINE)
 # The rest of a function that the prompt began.
 _BODY = re.compile(r"[ \t]|return\b")
 _BEFORE_CODE = re.compile(
@@ -54,10 +60,19 @@ def find_code(text: str, defines: str = "") -> str | None:
     the part of the reply that begins with code, up to the prose that follows.
     """
     answer = strip_thinking(text)
-    blocks = [code for code in fenced_blocks(answer) if code.strip()]
+    if _FENCE.search(answer) is None and _FENCE.search(unquoted := _QUOTE.sub("", answer)):
+        answer = unquoted
+    blocks = [typed(code) for code in fenced_blocks(answer) if code.strip()]
     defining = re.compile(rf"\b(?:def|class)\s+{re.escape(defines)}\b|\b{re.escape(defines)}\s*=")
     wanted = [code for code in blocks if defines and defining.search(code)]
-    return (wanted or blocks)[-1] if blocks else tagged(answer) or unfenced(answer)
+    return (wanted or blocks)[-1] if blocks else tagged(answer) or unfenced(typed(answer))
+
+
+def typed(text: str) -> str:
+    """Returns the lines that were typed at Python's prompt, `>>> def f():`, without it; a program stays."""
+    if not _SESSION.search(text) or _INTRODUCED.search(text) or is_program(text):
+        return text
+    return "\n".join(match[1] or "" for match in _TYPED.finditer(text)) + "\n"
 
 
 def fenced_blocks(text: str) -> list[str]:
@@ -73,25 +88,45 @@ def fenced_blocks(text: str) -> list[str]:
 
 
 def _blocks(text: str, begin: int) -> tuple[list[str], bool]:
-    """Returns the blocks after a place, and whether each fence that opens has one that closes."""
-    blocks, fence, start, is_python, indent, paired = [], "", 0, False, "", True
+    """Returns the blocks after a place, and whether each fence that opens has one that closes.
+
+    A block without a language after one with it is what the program prints, unless it is a program itself.
+    """
+    found, paired = _all_blocks(text, begin)
+    marked = next((n for n, (language, _) in enumerate(found) if language), len(found))
+    blocks = [
+        code
+        for n, (language, code) in enumerate(found)
+        if n <= marked or language or is_program(code)
+    ]
+    return blocks, paired
+
+
+def _all_blocks(text: str, begin: int) -> tuple[list[tuple[str, str]], bool]:
+    """Returns the languages and the texts of the blocks after a place, and whether each fence closes."""
+    blocks, fence, start, name, indent, paired = [], "", 0, None, "", True
     for match in _FENCE.finditer(text, begin):
         mark, language = match[1], match[2].lower()
         closes = bool(fence) and mark.startswith(fence) and not language
         if fence and (closes or language):
             code, whole = _until_late_close(text[start : match.start()])
-            blocks += [_dedent(code, indent)] * is_python
+            blocks += [(name, _dedent(code, indent))] * (name is not None)
             paired = paired and closes
             closes, fence = closes and whole, ""
         if (
             not fence and not closes
         ):  # Also if a new block starts although the last one was never closed.
             fence, start = mark, match.end() + 1
-            is_python = _PYTHON.fullmatch(language) is not None
-            indent = match[0][: len(match[0]) - len(match[0].lstrip())]
-    if fence and is_python:
-        blocks.append(_dedent(_until_late_close(text[start:])[0], indent))
+            name = language if _PYTHON.fullmatch(language) else None
+            indent = _indent_of(text[match.start() : match.start(1)])
+    if fence and name is not None:
+        blocks.append((name, _dedent(_until_late_close(text[start:])[0], indent)))
     return blocks, paired and not fence
+
+
+def _indent_of(before: str) -> str:
+    """Returns the white space before a fence, or that of the lines below the item of a list that it begins."""
+    return " " * len(before) if _ITEM.fullmatch(before) else before[: -len(before.lstrip()) or None]
 
 
 def _until_late_close(code: str) -> tuple[str, bool]:
@@ -119,6 +154,9 @@ def unfenced(answer: str) -> str | None:
     if starts_code(_first_line(code)):
         return without_prose(code)
     begin = None if _BODY.match(code) else _INTRODUCED.search(code)
+    if begin is None and not _BODY.match(code):  # An indented block is code in Markdown.
+        code = re.sub(r"^ {4}", "", code, flags=re.MULTILINE)
+        begin = _INTRODUCED.search(code)
     program = without_prose(code[begin.start() :]) if begin else ""
     return program if program and parsed(program) is not None else None
 

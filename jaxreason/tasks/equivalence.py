@@ -216,7 +216,7 @@ def same_percentage(gold: str, answer: str, rules: Rules) -> bool:
 
 def same_base(gold: str, answer: str, rules: Rules) -> bool:
     """Returns whether the bases agree (52_8 and 52_9 do not). A base that the gold answer omits must be asked for."""
-    bases = [re.fullmatch(r"-?\w*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
+    bases = [re.fullmatch(r"-?[\w.]*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
     if not bases[1]:
         return True
     return bases[0][1] == bases[1][1] if bases[0] else rules.asks_base(bases[1][1])

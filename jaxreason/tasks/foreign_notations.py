@@ -14,7 +14,8 @@ SIGNS = {
 }
 SIGNS |= {"\u2229": r"\cap ", "\u2208": r"\in ", "\u211d": r"\mathbb{R}", "\u2205": r"\emptyset "}
 SIGNS |= {"\u00d7": r"\times ", "\u22c5": r"\cdot ", "\u00b7": r"\cdot ", "\u00f7": r"\div "}
-SIGNS |= {"\u3001": ",", "\u3002": "."}
+SIGNS |= {"\u3001": ",", "\u3002": ".", "\u27e8": r"\langle ", "\u27e9": r"\rangle "}
+SIGNS |= {"\u2126": r"\Omega ", "\u03a9": r"\Omega "}
 RAISED = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-"
 )
@@ -60,6 +61,7 @@ def intervals(match: re.Match) -> str:
 # 2e-3 is twice Euler's number minus 3, but 2.5e-3, 1e-3 and 2e-03 are meant as powers of ten.
 FOREIGN_REWRITES = [
     (r"^(?:[^\[\]]*\\in\s*)?\].*[\[\]]\s*$|^(?:[^\[\]]*\\in\s*)?\[.*\[\s*$", intervals),
+    (r"^\s*([\[(])([^\[\](){},;]+);([^\[\](){},;]+)([\])])\s*$", r"\1\2,\3\4"),  # [1;2]
     (
         r"^\s*(-?\d+(?:\.\d+)?)(?:e(?=\d|[+-]0)|(?:(?<=\.\d)|(?<=\.\d\d)|(?<=\b1))[eE](?=[+-])|(?<=\.\d)E|E(?=[+-]))"
         r"([+-]?\d{1,3})(?=\s*(?:\\(?:text|mathrm)|$))",

@@ -3,7 +3,8 @@
 The meaning is that of Zhou et al. 2023 (arXiv 2311.07911), read as a person would read it: replies that the released
 checkers judge wrongly by an accident of format (`ifeval_released` lists them) are judged correctly here. These rules
 are not obvious:
-- a keyword is a whole word, in any case, and its characters are taken literally;
+- a keyword is a whole word, in any case, and its characters are taken literally; where a script has no spaces, it may
+  stand anywhere;
 - words are those of the released code: "don't" is two; a word in capitals is one, also "IT'S";
 - a line break alone does not end a sentence, and a list item begins one;
 - sections are counted by their numbers, and there must be exactly as many as asked for;
@@ -20,13 +21,14 @@ from typing import Any
 
 from jaxreason.tasks import ifeval_released as released
 from jaxreason.tasks.ifeval_released import compare
-from jaxreason.tasks.languages import is_in_language
+from jaxreason.tasks.languages import UNENDED, UNSPACED, is_in_language
 from jaxreason.tasks.sentence_counting import sentences
 
 QUOTES = str.maketrans("‘’‚‛“”„‟＂«»\u2010\u2011", '\'\'\'\'"""""""--')
 # Borders of a word: underscores around it are emphasis, those inside of my_name are part of it.
-BEFORE = r"(?<![^\W_])(?<![^\W_]_)(?<![^\W_]__)"
-AFTER = r"(?!_*+[^\W_])"
+_LETTER = rf"[^\W_{UNSPACED}]"
+BEFORE = rf"(?<!{_LETTER})(?<!{_LETTER}_)(?<!{_LETTER}__)"
+AFTER = rf"(?!_*+[^\W_{UNENDED}])"
 COMMAS = ",，、،﹐﹑"
 
 
@@ -39,10 +41,15 @@ def keyword_pattern(keyword: str) -> re.Pattern[str]:
     """Returns a pattern of a keyword as a whole word: no "art" in "start", no "$5" in "$50", no "U.S." in "U.S.A."."""
     word = normal(keyword)
     literal = r"\s+".join(map(re.escape, word.split()))
-    before = BEFORE if word[:1].isalnum() else ""
+    before = BEFORE if word[:1].isalnum() and not re.match(f"[{UNSPACED}]", word) else ""
     before += r"(?<!\w\.)" if "." in word else ""
-    after = rf"{AFTER}(?![.,]\d)" if word[-1:].isdigit() else AFTER
+    after = rf"{AFTER}(?![.,]\d)" if word[-1:].isdigit() else after_word(word)
     return re.compile(f"{before}{literal}{after}", re.IGNORECASE)
+
+
+def after_word(word: str) -> str:
+    """Returns the pattern of what may not follow a word."""
+    return "" if re.search(f"[{UNENDED}]$", word) else AFTER
 
 
 def count_keyword(text: str, keyword: str) -> int:
@@ -95,10 +102,11 @@ def nth_paragraph_first_word(
     filled = [paragraph for paragraph in paragraphs if re.search(r"\w", paragraph)]
     if len(filled) != num_paragraphs or not 1 <= nth_paragraph <= len(filled):
         return False
-    word = re.escape(normal(first_word))
+    word = normal(first_word)
+    whole = after_word(word) and rf"{AFTER}(?!['-]\w)"
     beginning = normal(filled[nth_paragraph - 1][:500])
     return bool(
-        re.match(rf"[\W_]*+(?:\d+[.)]\s+[\W_]*+)?{word}(?!_*[^\W_]|['-]\w)", beginning, re.I)
+        re.match(rf"[\W_]*+(?:\d+[.)]\s+[\W_]*+)?{re.escape(word)}{whole}", beginning, re.I)
     )
 
 
@@ -194,8 +202,9 @@ def two_responses(text: str) -> bool:
 
 
 def repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """Returns whether the reply begins with the request; spaces and the shape of quotes do not count."""
-    return normal(text).lower().startswith(normal(prompt_to_repeat).lower())
+    """Returns whether the reply begins with the request; spaces, quotes around it and emphasis do not count."""
+    reply, request = (normal(one).lower().lstrip("\"'*_ ") for one in (text, prompt_to_repeat))
+    return reply.startswith(request)
 
 
 def ends_with(text: str, end_phrase: str) -> bool:
@@ -209,7 +218,7 @@ def ends_with(text: str, end_phrase: str) -> bool:
 def is_quoted(text: str) -> bool:
     """Returns whether the whole reply is in double quotation marks, straight or curved."""
     text = text.strip()
-    return len(text) > 1 and text[0] in '"“„«＂' and text[-1] in '"”“»＂'
+    return len(text) > 1 and text[0] in '"“„«＂「『' and text[-1] in '"”“»＂」』'
 
 
 def capital_words(text: str, capital_relation: str, capital_frequency: int) -> bool:

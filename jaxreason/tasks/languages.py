@@ -10,6 +10,10 @@ import unicodedata
 from collections import Counter
 
 SHORT = 15  # Words.
+# Character ranges of scripts without spaces between words (Chinese, Japanese, Thai ...), and with Korean's letters,
+# whose particles follow a word without a space.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+UNENDED = f"{UNSPACED}\uac00-\ud7a3"
 # Languages that are not written in Latin letters, by the first word of their letters' Unicode names.
 SCRIPTS = {
     "ar": "ARABIC", "bg": "CYRILLIC", "bn": "BENGALI", "el": "GREEK", "fa": "ARABIC",

@@ -14,6 +14,7 @@ from jaxreason.errors import UserError
 from jaxreason.tasks.equivalence import bare_value, numeral
 from jaxreason.tasks.latex_answers import tidy_latex, without_unit
 from jaxreason.tasks.marked_numbers import gsm8k_number
+from jaxreason.tasks.number_words import SIZES
 from jaxreason.tasks.numbers_in_text import last_number
 from jaxreason.tasks.reply_text import score_both_ways, strip_thinking
 
@@ -26,8 +27,7 @@ ROUND = re.compile(
     r"\\?\$?\s*(\d[\d,]*(?:\.\d+)?)\s*(hundred|thousand|million|billion|trillion)(?:\s+(?!or\b|and\b|to\b)[a-z]+){0,2}"
     r"|\\?\$\s*(\d[\d,]*(?:\.\d+)?)\s?([kKMB])"
 )
-SIZES = {"hundred": 100, "thousand": 1000, "k": 1000, "K": 1000, "million": 10**6, "M": 10**6}
-SIZES |= {"billion": 10**9, "B": 10**9, "trillion": 10**12}
+LETTERS = {"k": 1000, "K": 1000, "M": 10**6, "B": 10**9}
 
 
 def grade(example: Example, answer: str, strict: bool = False) -> float:
@@ -58,7 +58,7 @@ def fraction_of(answer: str) -> Fraction | None:
         return None
     if found := ROUND.fullmatch(re.sub(r"\\(?:text\w*|mathrm)|[{}*.]*$|[{}*]", "", answer).strip()):
         number, size = found[1] or found[3], found[2] or found[4]
-        return Fraction(number.replace(",", "")) * SIZES[size]
+        return Fraction(number.replace(",", "")) * (SIZES | LETTERS)[size]
     if not re.search(VALUE, answer):
         return None
     text = bare_value(without_unit(tidy_latex(answer.rpartition("=")[2])))

@@ -13,11 +13,10 @@ from jaxreason.tasks.answer_words import TEXT, WORDS
 from jaxreason.tasks.degree_angles import in_radians
 from jaxreason.tasks.foreign_notations import ASIAN_CHANGE, without_unicode
 from jaxreason.tasks.latex_rewrites import REWRITES
-from jaxreason.tasks.number_words import ORDINALS, SCALES, SMALL, TENS, in_digits
+from jaxreason.tasks.number_words import NUMBER_WORD, ORDINALS, SIZES, in_digits
 from jaxreason.tasks.value_sizes import computes_too_much
 
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
-NUMBER_WORD = rf"(?:{'|'.join(SMALL[1:] + TENS)}|hundred|thousand|million|billion)"
 WRONG = "wrong|incorrect|false|invalid|mistaken?"
 GROWING = (
     "dozen|score|squared|cubed|hundreds?|thousands?|half|halves|thirds|fourths|fifths|sixths|sevenths|eighths"
@@ -33,7 +32,7 @@ GROWING = (
 HEDGE = re.compile(
     rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d"
     rf"|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
-    rf"|\band (?:a |one )?(?:half|third|quarter)\b|\{{\s*k\s*\}}|{ASIAN_CHANGE}"
+    rf"|\{{\s*k\s*\}}|{ASIAN_CHANGE}"
 )
 # What stands behind a number and is not its unit: "5 or so", "5 minus x", "5 feet 6 inches". The 2 in "cm^2",
 # "multiples of 7" and "3-digit numbers" are harmless.
@@ -60,9 +59,9 @@ def tidy_latex(answer: str) -> str:
         answer = pattern.sub(replacement, answer)
     answer = REPEATING.sub(repeating, answer)
     answer = in_digits(answer)
-    answer = re.sub(rf"({TEXT}\{{\s*)({'|'.join(SCALES)})\s+(?=[a-z])", r" \2 \1", answer)
-    scale = rf"(\d)\s*(?:\\text\s*\{{\s*)?\b({'|'.join(SCALES)})\b(?:\s*\}})?"
-    answer = re.sub(scale, lambda m: rf"{m[1]} \cdot {SCALES[m[2]]}", answer)
+    answer = re.sub(rf"({TEXT}\{{\s*)({'|'.join(SIZES)})\s+(?=[a-z])", r" \2 \1", answer)
+    scale = rf"(\d)\s*(?:\\text\s*\{{\s*)?\b({'|'.join(SIZES)})\b(?:\s*\}})?"
+    answer = re.sub(scale, scaled, answer)
     answer = re.sub(r"_\s*\{?\\text\s*\{\s*(\w+)\s*\}\}?", base, answer)
     return re.sub(r"[\s.,;]*(?:\\\\?)?[\s.,;]*$", "", answer).strip()
 
@@ -70,6 +69,12 @@ def tidy_latex(answer: str) -> str:
 def base(match: re.Match) -> str:
     r"""Returns `_{\text{two}}` as `_{2}`."""
     return f"_{{{BASES.get(match[1], match[1])}}}"
+
+
+def scaled(match: re.Match) -> str:
+    r"""Returns `5 \text{ million}` as `5 \cdot 10^{6}`."""
+    size = SIZES[match[2]]
+    return rf"{match[1]} \cdot {size if size == 12 else f'10^{{{len(str(size)) - 1}}}'}"
 
 
 def repeating(match: re.Match) -> str:

@@ -2,8 +2,10 @@ r"""Rewrites notations of LaTeX and Unicode that the parser does not know; `late
 
 import re
 
+from jaxreason.tasks.answer_units import UNIT_REWRITES
 from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
 from jaxreason.tasks.foreign_notations import FOREIGN_ANNOUNCED, FOREIGN_REWRITES
+from jaxreason.tasks.number_words import SIZES
 
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
 ANNOUNCED = (
@@ -29,9 +31,20 @@ def ungrouped(match: re.Match) -> str:
     return match[0].replace(",", "")
 
 
+BRACKETS = {"brace": r"\{ \}", "brack": "[ ]", "paren": "( )"}
+MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+NTH = rf"(?:(?:st|nd|rd|th)\b|\s*\^\s*(?:\{{\s*(?:st|nd|rd|th)\s*\}}|\{{?\s*{TEXT}\{{\s*(?:st|nd|rd|th)\s*\}}\s*\}}?))"
+
+
+def bracket(match: re.Match) -> str:
+    r"""Returns `\lbrace` as `\{`."""
+    return BRACKETS[match[2]].split()["lr".index(match[1])]
+
+
 # Commands that only change how their argument looks.
 DRESSED = (
-    r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm|(?:text)?color\s*\{\w+\})"
+    r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm|ensuremath|smash|(?:text)?color\s*\{\w+\}"
+    r"|colorbox\s*\{\w+\}|bbox(?:\s*\[[^\[\]]*\])?)"
     r"\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 )
 # Words before the only number of a text. Others ("more than", "not") may change what it says.
@@ -41,7 +54,7 @@ LEAD = (
 )
 QUANTITY = re.compile(
     rf"\s*(?:{LEAD})?((?:\\?\$\s*)?-?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+|\s*/\s*\d+)?)(?:\\[ ,;]|~)?"
-    r"(\s*(?:[A-Za-z]{2,}|(?<=\s)[mghsLlNJWVACF](?![A-Za-z]))[A-Za-z\s/^²³'.-]*?(?:\^?[23])?)[\s.]*"
+    r"(\s*(?:[A-Za-z]{2,}|(?<=\s)[mghsLlNJWVACF](?![A-Za-z]))[A-Za-z\s/^²³'.-]*?(?:(?<!\s)\^?[23])?)[\s.]*"
 )
 FORMULA = re.compile(r"[=+^_\\/]|(?<=\w)\s*-\s*\w|\d")
 
@@ -101,12 +114,22 @@ def abbreviated(match: re.Match) -> str:
 REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
-        (r"\\[hv]?phantom\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s{}\\])|\\hspace\*?\s*\{[^{}]*\}", ""),
+        (
+            r"\\[hv]?phantom\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s{}\\])|\\[hv]space\*?\s*\{[^{}]*\}"
+            r"|\\rule\s*\{[^{}]*\}\s*\{[^{}]*\}|\\math(?:open|close)\s*\{\s*\}"
+            r"|\\(?:nonumber|notag|hfill|(?:math)?strut|allowbreak|noindent)(?![A-Za-z])",
+            "",
+        ),
+        (r"\\([lr])(brace|brack|paren)(?![A-Za-z])\s*", bracket),
+        (r"(?<!\\)\\cr(?![A-Za-z])", r"\\\\"),
         (r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|ex|em|[cm]m|in)\s*\]", r"\1"),  # \\[4pt]
         (r"\\begin\s*\{cases\}((?:(?!\\begin|\\end)[^&,<>])*)\\end\s*\{cases\}", equations),
         (rf"\\begin\s*\{{(?:{ENVIRONMENTS})\}}(.*?)\\end\s*\{{(?:{ENVIRONMENTS})\}}", joined_lines),
         (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
         (r"\\(?:tag\*?|label)\s*\{[^{}]*\}|\\(?:left|right)\s*\.", ""),
+        # June 20th, the 20th of June.
+        (rf"({MONTH}\s*\}}?\s*\d{{1,2}}){NTH}", r"\1"),
+        (rf"(?:\bthe\s+)?\b(\d{{1,2}})(?:{NTH})?\s+(?:of\s+)?({MONTH})\b", r"\2 \1"),
         (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
         (DRESSED, r"\1"),
         (DRESSED, r"\1"),
@@ -138,7 +161,7 @@ REWRITES = [
         *FOREIGN_REWRITES,
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=[^\s.]|\.\d)", ""),
         (r"^\s*\([A-E]\)\s*(?=-?(?:\\\$)?\d|\\frac)", ""),
-        (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
+        (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!(?:or|and|{'|'.join(SIZES)})\b)", r"\1"),
         (r"\{,\}|\\text\s*\{,\}", ","),
         (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),
         (r"\{:\}|\\colon(?![A-Za-z])", ":"),
@@ -152,15 +175,15 @@ REWRITES = [
         (r"\\langle(?![A-Za-z])\s*", "("),
         (r"\s*\\rangle(?![A-Za-z])", ")"),
         (r"\u221a\s*(\d+|[A-Za-z])", r"\\sqrt{\1}"),
-        (r"\u221a\s*(?=\()", r"\\sqrt"),
+        (r"(?:\u221a|\\surd)\s*(?=[({])|\\surd\s*(?=\d)", r"\\sqrt"),
         (r"\u00b2", "^2"),
         (r"\u00b3", "^3"),
         (r"_\s*\{\s*\\text\s*\{\s*base\s*\}?\s*(\w+)\s*\}?\s*\}", r"_{\1}"),
         (r"[\u00b0\u00ba]|\\degree(?![A-Za-z])", r"^\\circ "),
         (r"(?<=\d)\s*\^\s*\{?\s*\\circ\s*\}?\s*([CF])\s*$", r"^\\circ\\text{\1}"),
-        (r"\(\s*([0-9A-Z]+)\s*\)\s*_(?=\s*\{?\w)", r"\1_"),
+        (r"\(\s*([0-9A-Z]+)\s*\)\s*_(?=\s*\{?\w)|^\\overline\s*\{(\w+)\}\s*_", r"\1\2_"),
         (
-            rf"(?<=\w)\s*(?:{TEXT}\{{)?\s*\b(?:in\s+)?base[\s-]*\}}?\s*(\w+)\s*\}}?\s*$",
+            rf"(?<=\w)\s*(?:{TEXT}\{{)?\s*\(?\b(?:in\s+)?base[\s-]*\}}?\s*(\w+)\s*\)?\s*\}}?\s*$",
             r"_{\\text{\1}}",
         ),
         (
@@ -172,6 +195,21 @@ REWRITES = [
         (r"^\s*(?:\([a-z](?:,\s*[a-z])+\)\s*(?:\\in|=)\s*)?\\\{\s*(\([^()]*\))\s*\\\}\s*$", r"\1"),
         (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
         (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
+        (r"\\mathbb\s+(?=[A-Z](?![A-Za-z]))", r"\\mathbb"),
+        (r"\\mathbb(?=[A-Z](?![A-Za-z]))([A-Z])", r"\\mathbb{\1}"),
+        (
+            rf"^\s*(?:12(?::00)?\s*)?(?:{TEXT}\{{\s*)?(?:12(?::00)?\s*)?(?i:noon)\s*\}}?\s*$",
+            "12:00 p.m.",
+        ),
+        (
+            rf"^\s*(?:12(?::00)?\s*)?(?:{TEXT}\{{\s*)?(?:12(?::00)?\s*)?(?i:midnight)\s*\}}?\s*$",
+            "12:00 a.m.",
+        ),
+        (
+            rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]he\s+limit\s+)?(?:DNE|D\.N\.E\.|(?i:does\s+not\s+exist|doesn't\s+exist))[\s.]*\}}?[\s.]*$",
+            r"\\text{DNE}",
+        ),
+        *UNIT_REWRITES,
         (r"\\varnothing", r"\\emptyset"),
         (rf"^\s*(?:{TEXT}\{{\s*)?[Nn]o\s+(?:real\s+)?solutions?\s*\}}?\.?\s*$", r"\\emptyset"),
         (
@@ -179,12 +217,12 @@ REWRITES = [
             r"(-\\infty,\\infty)",
         ),
         (r"(?<=[A-Za-z])(?=\\mathrm)", " "),
-        (r"\\(?:mathrm|operatorname)\s*\{\s*(e|i|\\pi)\s*\}", r"\1"),
+        (rf"(?:{TEXT}|\\operatorname\s*)\{{\s*(e|i|\\pi)\s*\}}", r"\1"),
         (rf"\\(?:approx|sim(?:eq)?)(?![A-Za-z])\s*(?=-?[\d.,]+\s*(?:{WORDS})?\s*$)", ""),
         (r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])", r"\\frac"),
         (r"(\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?", r"\1\\overline{\2\3\4}"),
         (r"(\.\d*)\\(?:bar|overline)\s*(?:\{\s*(\d+)\s*\}|(\d))", r"\1\\overline{\2\3}"),
-        (r"^(-?\d*\.)\((\d+)\)$", r"\1\\overline{\2}"),
+        (r"^(-?\d*\.|-?0\.\d+)\((\d+)\)$", r"\1\\overline{\2}"),
         (
             r"(\.\d*?)(?:(\d{2,20}?)\2+|(\d)\3\3+)\s*(?:\\[lc]?dots|\.\.\.|\u2026)",
             r"\1\\overline{\2\3}",
@@ -203,7 +241,7 @@ REWRITES = [
         ),
         (r"^\s*[a-z](\([^()]*\])\s*$", r"\1"),
         (r"^\s*(\*{1,2}|`|['\"])([^*`'\"]+)\1\s*$", r"\2"),
-        (rf"(?<=\d)\s*{TEXT}\{{\s*to\s*\}}\s*(?=\d)", ":"),
+        (rf"(?<=\d)(?:\s*{TEXT}\{{\s*to\s*\}}\s*|\s+to\s+)(?=\d)", ":"),
         (rf"\s*{TEXT}\{{\s*(?:is|equals)\s*\}}\s*", "="),
         (r"\bUS(?:D|\\?\$)\s*(?=\d)", r"\\$"),
         (rf"(\\\$\s*\d[\d.,]*)\s*(?:{TEXT}\{{\s*)?([KkMB])\s*\}}?\s*$", abbreviated),

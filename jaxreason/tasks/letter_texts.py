@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from jaxreason.tasks.languages import UNENDED, UNSPACED
 from jaxreason.tasks.letter_judgements import ASKED, DENIED, REFUTED
 from jaxreason.tasks.letter_patterns import CLOSE
 
@@ -46,7 +47,8 @@ def pattern_of(texts: tuple[str, ...]) -> re.Pattern[str] | None:
         (re.escape(plain_text(text)) for text in texts if plain_text(text)), key=len, reverse=True
     )
     parts = [part.replace("\\ ", r"\s+") for part in parts]
-    return re.compile(rf"(?<![\w.])(?:{'|'.join(parts)})(?!\w|[.,]\d)", re.I) if parts else None
+    before, after = rf"(?<![^\W{UNSPACED}])(?<!\.)", rf"(?![^\W{UNENDED}]|[.,]\d)"
+    return re.compile(f"{before}(?:{'|'.join(parts)}){after}", re.I) if parts else None
 
 
 def plain_text(text: str) -> str:

@@ -58,6 +58,8 @@ I_STATED = re.compile(r"(?i)\bstatements?\s+[(*'\"`]*$")
 LABEL_ENDS = re.compile(
     r"[)*'\"`\]]*(?:[.;!。，]|\s*$|\n|,?\s+(?:because|since|as\s+it|which|matches|fits)\b)"
 )
+FIRST_CIRCLED = 0x2460
+CIRCLED = re.compile("[\u2460-\u2473]")
 ROMAN = re.compile(r"\bII+\b")
 MAX_OPTION = 1000  # Characters of a listed option that are read.
 MOST_BOXES = 20  # Of boxes that a reply calls wrong.
@@ -86,6 +88,8 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
     """
     text, *texts = (plain_formulas(plain_characters(one)) for one in (text, *texts))
     labels = labels_of(tuple(letters))
+    if not any(map(CIRCLED.search, texts)):
+        text = with_letter_for_number(text, labels)
     announced = last_announcement(text, labels, texts)
     if announced is None:
         return unannounced(text, labels, texts)
@@ -97,6 +101,13 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
     end, at_once = taken_back
     other = unannounced(text[end:], labels, texts)
     return other or (None if at_once else announced.letter)
+
+
+def with_letter_for_number(text: str, labels: Labels) -> str:
+    """Returns a text whose only circled number, the third one, is the third label; with other numbers it stays."""
+    numbers = {*CIRCLED.findall(text)}
+    place = ord(numbers.pop()) - FIRST_CIRCLED if len(numbers) == 1 else len(labels.letters)
+    return CIRCLED.sub(labels.letters[place], text) if place < len(labels.letters) else text
 
 
 def unannounced(text: str, labels: Labels, texts: Sequence[str]) -> str | None:

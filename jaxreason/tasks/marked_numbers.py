@@ -7,8 +7,9 @@ own. Neither is an answer.
 import re
 from dataclasses import dataclass
 
+from jaxreason.tasks.announced_answers import replacing_answer
 from jaxreason.tasks.numbers_in_text import last_number, plain_notation
-from jaxreason.tasks.reply_text import last_boxed
+from jaxreason.tasks.reply_text import boxed_answer
 from jaxreason.tasks.stated_numbers import DRESS, stated_number
 
 MARK = re.compile(r"#{4,}+")
@@ -96,7 +97,9 @@ def gsm8k_number(text: str) -> str | None:
     A box behind the mark goes before the mark. Of an equation, the side after the last `=` counts.
     """
     text = before_next_question(text)
-    return marked_number(text) or number_in_box(text) or number_at_end(text)
+    given = marked_number(text) or number_in_box(text)
+    replacing = replacing_answer(text) if given else None
+    return stated_number(replacing) if replacing else given or number_at_end(text)
 
 
 def before_next_question(text: str) -> str:
@@ -126,7 +129,7 @@ def marked_number(text: str) -> str | None:
 
 def number_in_box(text: str) -> str | None:
     """Returns the number of the last box; None without one."""
-    box = last_boxed(text)
+    box = boxed_answer(text)
     if box is None:
         return None
     return box if re.search(r"\d\s*!(?!\w)", box.replace(r"\!", "")) else stated_number(box)

@@ -14,26 +14,32 @@ from functools import partial
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.announced_answers import announced_answer
+from jaxreason.tasks.announced_answers import announced_answer, replacing_answer
 from jaxreason.tasks.answer_choices import choice_alone
 from jaxreason.tasks.answer_labels import match_named
 from jaxreason.tasks.answer_lists import same_list, unlabel
-from jaxreason.tasks.answer_names import gives_another_value, with_variable_of
+from jaxreason.tasks.answer_names import with_variable_of
 from jaxreason.tasks.answer_points import as_points
 from jaxreason.tasks.answer_ranges import without_ranges
 from jaxreason.tasks.answer_units import unit_of, units_clash
 from jaxreason.tasks.answer_words import TEXT
 from jaxreason.tasks.compound_quantities import single_quantities
-from jaxreason.tasks.equivalence import Rules, equal, gold_unit, is_written, same
+from jaxreason.tasks.equivalence import Rules, gold_unit, is_written, same, same_base
 from jaxreason.tasks.latex_answers import read_value, tidy_latex
 from jaxreason.tasks.number_words import in_digits
-from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
+from jaxreason.tasks.reply_text import boxed_answer, quoted_boxes, score_both_ways, strip_thinking
 from jaxreason.tasks.value_sizes import is_gigantic
 
 # An answer may have this many characters more than three times those of the gold one.
 MOST_CHARACTERS = 400
 
 NEGATED = re.compile(rf"\s*(?:{TEXT}\{{\s*)?(?:not|never|neither)\b", re.I)
+# Where a question shows these, \log without a base is the natural logarithm, unless it speaks of the common one.
+NATURAL = re.compile(
+    r"\\(?:i*int|ln|lim)(?![A-Za-z])|natural\s+log|(?<![A-Za-z\\])e\s*\^|\bintegra"
+)
+COMMON = re.compile(r"\\log\s*_\s*\{?\s*10|\bbase[\s$-]*10|\bcommon\s+log|\\lg(?![A-Za-z])")
+LOGARITHM = re.compile(r"\\log(?![A-Za-z])(?!\s*_)")
 RESIDUE = re.compile(r"^(?:[a-z]\s*\\equiv\s*)?(\d+)\s*\\pmod\s*(?:\{\s*\w+\s*\}|\w)$")
 
 
@@ -51,7 +57,13 @@ def load_libraries() -> None:
 
 def extract(example: Example, text: str) -> str | None:
     """Returns the last box of the reply without its thoughts, or None; a box that quotes the prompt does not count."""
-    return last_boxed(strip_thinking(text), quoted_boxes(example))
+    return _found(strip_thinking(text), quoted_boxes(example))
+
+
+def _found(text: str, quoted: frozenset[str]) -> str | None:
+    """Returns the last box, or what the reply announces after it has taken the box back."""
+    box = boxed_answer(text, quoted)
+    return box if box is None else replacing_answer(text) or box
 
 
 def score(example: Example, text: str) -> dict[str, float]:
@@ -79,7 +91,7 @@ def _score(example: Example, text: str, strict: bool) -> dict[str, float]:
     quoted = quoted_boxes(example)
 
     def found(part: str) -> str | None:
-        return last_boxed(part, quoted)
+        return _found(part, quoted)
 
     def graded(example: Example, answer: str) -> float:
         return grade(example, answer, strict)
@@ -146,6 +158,8 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 def _is_right(example: Example, gold: str, answer: str, strict: bool) -> bool:
     gold, answer = choice_alone(gold, re.sub(r"\s+", " ", answer))
     gold, answer = tidy_latex(gold), tidy_latex(answer)
+    if NATURAL.search(asked(example)) and not COMMON.search(asked(example)):
+        gold, answer = (LOGARITHM.sub(r"\\ln ", text) for text in (gold, answer))
     gold, answer = without_ranges(gold, with_variable_of(gold, answer))
     gold, answer = as_points(gold, answer, asked(example))
     if re.search(r"\d", gold):
@@ -169,8 +183,6 @@ def same_answer(gold: str, answer: str, rules: Rules) -> bool:
     negated = NEGATED.match(answer) and not NEGATED.match(gold)
     if negated or quarters or (rules.strict and units_clash(gold, answer)):
         return False
-    if gives_another_value(gold, answer):
-        return equal(gold, answer, rules)
     golds, answers = single_quantities(gold), single_quantities(answer)
     if not (golds or answers) or (rules.strict and not (golds and answers)):
         return same(gold, answer, rules)
@@ -186,8 +198,10 @@ def asked(example: Example) -> str:
 def within_tolerance(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
     """Returns whether both are numbers (a unit or per cent sign may follow) that differ by at most `tolerance`."""
     numbers = [number_of(unlabel(text)) for text in (gold, answer)]
-    if None in numbers:
+    if None in numbers or not same_base(gold, answer, rules):
         return False
+    if r"\%" in answer and r"\%" not in gold and not rules.asks_percentage:
+        numbers[1] /= 100
     units = gold_unit(gold, answer, rules), unit_of(answer)
     if None not in units and units[0] != units[1]:
         if rules.strict or units[0][0] != units[1][0]:

@@ -5,9 +5,8 @@ from fractions import Fraction
 
 from jaxreason.tasks.answer_words import TEXT
 
-SCALES = {"dozen": "12", "hundred": "10^{2}", "thousand": "10^{3}", "million": "10^{6}"}
-SCALES |= {"billion": "10^{9}", "trillion": "10^{12}"}
-SIZES = {"dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SIZES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6}
+SIZES |= {"billion": 10**9, "trillion": 10**12}
 SMALL = [
     "zero",
     "one",
@@ -31,9 +30,13 @@ TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6}
 PARTS |= {"seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12}
 
-_LOW = rf"(?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{'|'.join(SMALL[1:10])})\b)?|{'|'.join(reversed(SMALL))})\b"
+# Any word that is a number, or a part of one.
+NUMBER_WORD = rf"(?:{'|'.join([*SMALL, *TENS, *SIZES])}|half|quarter|third)"
+_GREAT = "|".join(name for name in SIZES if name != "hundred")
+_ONE = rf"{'|'.join(reversed(SMALL))}|an?(?=[\s-]+(?:{'|'.join(SIZES)})\b)"
+_LOW = rf"(?:(?:{'|'.join(TENS)})(?:[\s-]+(?:{'|'.join(SMALL[1:10])})\b)?|{_ONE})\b"
 _HIGH = rf"{_LOW}(?:[\s-]+hundred\b(?:(?:\s+and)?\s+{_LOW})?)?"
-_WHOLE = rf"{_HIGH}(?:\s+(?:{'|'.join(SIZES)})\b(?:,?(?:\s+and)?\s+{_HIGH})?){{0,4}}"
+_WHOLE = rf"{_HIGH}(?:\s+(?:{_GREAT})\b(?:,?(?:\s+and)?\s+{_HIGH})?){{0,4}}"
 _PART = rf"(?:(?P<above>an?|{_LOW})[\s-]+)?(?P<below>{'|'.join(PARTS)})(?P<many>s?)\b"
 # Ordinals, which are parts of a whole, and other words that change the number before them.
 ORDINALS = (
@@ -45,13 +48,16 @@ CHANGING = (
     r"|dozens|couple|pairs|percent|below|negative|[a-z]+illion[a-z]*"
 )
 # "three of them", "one to one" and "two point five" are no numbers of things.
-_NO_THING = rf"of|to|or|and|at|in|by|on|plus|minus|times|point|more|less|{CHANGING}|{'|'.join(SMALL + TENS)}"
+_NO_THING = (
+    rf"of|to|or|and|at|in|by|on|over|plus|minus|times|point|more|less|{CHANGING}|{NUMBER_WORD}"
+)
 _THINGS = rf"(?P<things>(?:\s+(?!(?:{_NO_THING})\b)[A-Za-z]{{2,}}){{0,2}})"
 SPELLED = re.compile(
     rf"(?i)^\s*(?:{TEXT}\{{\s*)?(?P<sign>(?:negative|minus)\s+)?"
     rf"(?:{_PART}|(?P<whole>{_WHOLE})(?:\s+and\s+{_PART.replace('?P<', '?P<more_')})?)"
-    rf"{_THINGS}\s*\}}?[\s.]*$"
+    rf"{_THINGS}\s*\}}?[\s.!]*$"
 )
+LONGEST = 120  # Characters of a text that may be a number in words.
 SIGNED = re.compile(
     rf"^\s*(?:{TEXT}\{{\s*(?:[Nn]egative|[Mm]inus)\s*\}}|(?:[Nn]egative|[Mm]inus)\b)\s*"
     r"(?=[\d.]|\\(?:frac|sqrt|pi|infty)(?![A-Za-z]))"
@@ -75,6 +81,14 @@ def in_digits(answer: str, things: bool = False) -> str:
     if value.denominator == 1:
         return f"{sign}{value}{name}"
     return rf"{sign}\frac{{{value.numerator}}}{{{value.denominator}}}{name}"
+
+
+def spelled_number(text: str) -> str | None:
+    """Returns the whole number of a text that is only a number in words, perhaps with a unit; None for other texts."""
+    found = (
+        re.match(r"-?\d+(?=$| )", in_digits(text, things=True)) if len(text) <= LONGEST else None
+    )
+    return found and found[0]
 
 
 def _value(found: re.Match) -> Fraction | None:
@@ -101,10 +115,10 @@ def whole_number(words: str) -> int:
     """Returns the value of a whole number in words, such as `a hundred and two`."""
     total = current = 0
     for word in re.findall("[a-z]+", words.lower()):
-        if word in SIZES:
-            total, current = total + current * SIZES[word], 0
-        elif word == "hundred":
+        if word == "hundred":
             current *= 100
+        elif word in SIZES:
+            total, current = total + current * SIZES[word], 0
         elif word in ("a", "an"):
             current += 1
         elif word != "and":

@@ -6,7 +6,7 @@ from decimal import Decimal
 VULGAR = r"[\u00bc-\u00be\u2150-\u215e]"  # One half and other fractions of one character.
 # A minus belongs to the number unless something precedes it from which it could subtract; a `$` that opens a formula is
 # not such a thing. Exponents (m^2) and digits inside a longer number are not numbers of their own.
-MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*]\$)|(?<=^\$))[-\u2012-\u2014\u2212])?"
+MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*$]\$)|(?<=^\$))[-\u2012-\u2014\u2212])?"
 NUMBER = re.compile(
     r"(?=[-\u2012-\u2014\u2212$.\d])"  # Saves time where there is no number.
     rf"{MINUS}\$?(?<![\d^])(?<!\d\.)(?<!\^\{{)(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
@@ -31,6 +31,8 @@ SCIENTIFIC = re.compile(r"(?<![\w.^])(\d{1,20}(?:\.\d{1,20})?)[eE]([-+]?\d{1,2})
 def clean(text: str) -> str:
     """Returns a text without LaTeX's spellings of a separator, a thin space or a dollar sign; 1e3 becomes 1000."""
     text = re.sub(r"(?:\\(?:text|mathrm)\s*)?\{-\}", "-", SPOKEN_MINUS.sub("-", text))
+    text = re.sub(r"(?<=\d)(?:\\ |~)(?=\d{3})", " ", text)
+    text = re.sub(r"(?<=\d)\uff0c(?=\d{3}(?!\d))", ",", text)
     text = text.replace("{,}", ",").replace(r"\!", "").replace(r"\$", "$").replace(r"\,", "")
     text = GROUPED.sub(lambda m: re.sub(r"\D", "", m[0]), text)
     return SCIENTIFIC.sub(lambda m: format(Decimal(m[0]).normalize(), "f"), text)

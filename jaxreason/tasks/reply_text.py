@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from jaxreason.data.examples import Example
 
@@ -15,6 +16,16 @@ PLACEHOLDER = re.compile(
     r"(?:answers?|result|solution|number|value|expression)(?:\s+(?:goes\s+)?(?:here|in\s+the\s+box))?"
     r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?|\\square|\\Box|\\(?:q?quad|enspace|[,;:! ])|\s)*"
 )
+
+MOST_APART = 80  # Characters between two boxes of one list.
+BOX = re.compile(r"\\(?:boxed|f(?:rame)?box)\s*\{")
+# What may stand between two boxes of one list, and before a box that is denied.
+_SIGNS = r"(?:[\s$*]|\\[()\[\],;: ]|\\q?quad(?![A-Za-z]))*"
+JOINED_BOXES = re.compile(
+    rf"{_SIGNS}(?:[,;]{_SIGNS})?(?:(?:and|or|\\text\s*\{{\s*(?:and|or)\s*\}}|[,;]){_SIGNS})"
+    rf"(?:[A-Za-z](?:_\{{?\w\}}?)?\s*=\s*)?|{_SIGNS}[,;]{_SIGNS}"
+)
+DENIED_BOX = re.compile(r"\b(?:not|isn't)[\s$*\\(\[]*\Z")
 
 Extract = Callable[[str], str | None]
 Grade = Callable[[Example, str], float]
@@ -84,19 +95,59 @@ def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
     A box that quotes the prompt's placeholder (`\boxed{your answer}`, `\boxed{...}`, or a text of `quoted`) counts as
     empty. Braces are balanced; `\{` and `\}` do not count. Time is linear in the text.
     """
-    boxes = {match.end() - 1 for match in re.finditer(r"\\(?:boxed|f(?:rame)?box)\s*\{", text)}
+    boxes = complete_boxes(text, quoted)
+    return boxes[-1].content if boxes else _bare_box(text)
+
+
+def boxed_answer(text: str, quoted: Collection[str] = ()) -> str | None:
+    r"""Returns the last box as `last_boxed` does, but several boxes that only "and", "or" or a comma joins as one list.
+
+    `x=\boxed{1}` or `x=\boxed{2}` is `1, 2`. A box directly after "not" does not count.
+    """
+    boxes = [
+        box
+        for box in complete_boxes(text, quoted)
+        if not DENIED_BOX.search(text, max(0, box.start - 20), box.start)
+    ]
+    if not boxes:
+        return None if complete_boxes(text, quoted) else _bare_box(text)
+    members = [boxes[-1].content]
+    for box, after in zip(boxes[-2::-1], boxes[::-1]):
+        apart = after.start - box.end
+        if not 0 < apart <= MOST_APART or not JOINED_BOXES.fullmatch(text, box.end, after.start):
+            break
+        members.insert(0, box.content)
+    return ", ".join(members)
+
+
+class Box(NamedTuple):
+    """A box in a text: where its command begins, where it ends, and what it holds."""
+
+    start: int
+    end: int
+    content: str
+
+
+def complete_boxes(text: str, quoted: Collection[str] = ()) -> list[Box]:
+    """Returns the boxes that are closed, hold an answer, and hold no such box, in order."""
+    opening = {m.end() - 1: m.start() for m in BOX.finditer(text)}
     opened: list[int] = []
-    start, content = -1, None
-    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL) if boxes else ():
+    found: list[Box] = []
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL) if opening else ():
         if match[0] == "{":
             opened.append(match.start())
         elif match[0] == "}" and opened:
             brace = opened.pop()
-            inside = text[brace + 1 : match.start()] if brace in boxes and brace > start else ""
-            if inside.strip() and not is_placeholder(inside) and inside.strip() not in quoted:
-                start, content = brace, inside.strip()
-    if content is not None:
-        return content
+            if brace not in opening or (found and found[-1].start > brace):
+                continue
+            inside = text[brace + 1 : match.start()].strip()
+            if inside and not is_placeholder(inside) and inside not in quoted:
+                found.append(Box(opening[brace], match.end(), inside))
+    return found
+
+
+def _bare_box(text: str) -> str | None:
+    r"""Returns the content of the last box without braces, `\boxed 5` or `\boxed\frac12`; or None."""
     bare = re.findall(
         r"\\boxed(?:\s+|(?=\d))([^\s${}\\]+)|\\boxed\s*(\\[dt]?frac(?:\s*\d\d(?!\d)|\{\d+\}\{\d+\}))",
         text,

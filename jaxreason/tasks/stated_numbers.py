@@ -6,13 +6,13 @@ it open ("5 or more") make the place worth nothing, since a reply must not earn 
 
 import re
 
+from jaxreason.tasks.number_words import NUMBER_WORD, spelled_number
 from jaxreason.tasks.numbers_in_text import NUMBER, VULGAR, clean, plain_notation
-from jaxreason.tasks.spoken_numbers import NUMBER_WORD, spoken_number
 
 # Decoration around the number of a marked place.
 DRESS = re.compile(
     r"(?<=[A-Za-z}])\s*\^\s*\{?\d\}?|\^\s*\{?\\circ\}?|(?<=[A-Za-z])/(?=[A-Za-z])|[{}*$]"
-    r"|\\(?:(?:text)?color\s*\{\w+\}|text\w*|math(?:rm|bf|it|sf)|mbox|boldsymbol|bm|bf|underline|displaystyle|left|right"
+    r"|\\(?:(?:text)?color\s*\{\w+\}|(?:begin|end)\s*\{[a-z]+\*?\}|text\w*|math(?:rm|bf|it|sf)|mbox|boldsymbol|bm|bf|underline|displaystyle|left|right"
     r"|boxed|approx|quad|[$%,;:! ()\[\]])"
 )
 WORD = rf"(?:an?\s+)?{NUMBER_WORD}(?:s|e?th|ths)?\b"
@@ -22,7 +22,7 @@ OPEN = (
 )
 PARTS = r"(?:(?:ten|hundred|thousand|[mb]illion|fif|six|seven|eigh|nin)ths?|halves|thirds|fourths)"
 HEDGE = (
-    r"(?:(?:or|and|to|times|by|over|plus|minus|less|more\s+than|versus|vs)\b(?=.*\d)"
+    r"(?:(?:or|and|to|times|by|over|plus|minus|less|more\s+than|versus|vs|remainder)\b(?=.*\d)"
     rf"|(?:or|and|to|times|by|over|plus|minus|less|versus|vs|mod|choose)\s+(?:maybe\s+|perhaps\s+)?{WORD}"
     rf"|{OPEN}|(?:divided|multiplied|raised)\s+(?:by|to)\b|to\s+the\b|at\s+(?:most|least)\b"
     rf"|point\s+(?:\d|{WORD})|{PARTS}\b"
@@ -94,7 +94,7 @@ def stated_number(part: str) -> str | None:
     side = BASE_TEN.sub("", SPACED.sub(lambda m: m[0].replace(" ", ""), side))
     match = NUMBER.search(side)
     if match is None:
-        return part.strip() if re.search(VULGAR, side) else spoken_number(DRESS.sub("", side))
+        return part.strip() if re.search(VULGAR, side) else spelled_number(DRESS.sub("", side))
     before = DRESS.sub("", side[: match.start()])
     after = DRESS.sub("", PER.sub(" ", side[match.end() :]))
     sign = "-" if match[0][0].isdigit() and NEGATED.search(before) else ""

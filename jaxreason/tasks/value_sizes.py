@@ -15,6 +15,7 @@ BINOMIAL = re.compile(
 LARGEST_CHOICE = 20_000
 # The parser computes a common divisor and a determinant at once.
 DIVISOR = re.compile(r"\\(?:gcd|lcm|det|operatorname)(?![A-Za-z])")
+MOST_BARS = 16  # The parser takes ten seconds for thirty |x|.
 MASSIVE = re.compile(r"\^\s*\{?\s*\d{5}|\^[^,=+]*\^|!")
 Bits = Mapping[object, float]
 
@@ -30,7 +31,9 @@ def is_gigantic(value, bits: Bits | None = None) -> bool:
 
 
 def computes_too_much(text: str) -> bool:
-    """Returns whether a text has an operation that the parser itself computes, and that takes it seconds."""
+    """Returns whether a text has an operation that the parser itself computes, or bars, that take it seconds."""
+    if text.count("|") > MOST_BARS:
+        return True
     if DIVISOR.search(text) and MASSIVE.search(text):
         return True
     return any(_is_huge_choice(*map(_log10, *_halves(found))) for found in BINOMIAL.findall(text))

@@ -93,7 +93,7 @@ FENCES = [
     ("```text\nx\n```", None),
     ("```python\nprint(1)```\nDone.", "print(1)\n"),
     ("```python\nprint(1)```", "print(1)\n"),
-    ("```python\nprint(1)```\nOutput:\n```\n1\n```", "1\n"),
+    ("```python\nprint(1)```\nOutput:\n```\n1\n```", "print(1)\n"),
     ("```python\ndef f(x):\n    return x```\nUse:\n```\nf(1)\n```", DEFINES),
     ("```python\nx = 1", "x = 1"),
     ("```\n```", None),
@@ -177,6 +177,29 @@ def test_a_block_that_shows_how_to_use_a_function_is_not_taken_for_it():
     text = "```python\ndef f(n): return n\n```\nUse:\n```python\nprint(f(3))\n```"
     assert find_code(text, defines="f") == "def f(n): return n\n"
     assert find_code(text) == "print(f(3))\n"
+
+
+QUOTED = [
+    ("Here:\n> ```python\n> def f(x):\n>     return x\n> ```\n", DEFINES),
+    (">```\n>def f(x):\n>     return x\n>```\n", DEFINES),
+    ("> > ```python\n> > def f(x):\n> >     return x\n> > ```\n", DEFINES),
+    ("> The task.\n\n```python\n" + DEFINES + "```", DEFINES),
+    (">>> def f(x):\n...     return x\n...\n>>> f(3)\n3\n", DEFINES + "\nf(3)\n"),
+    ("```python\n>>> def f(x):\n...     return x\n>>> f(3)\n3\n```\n", DEFINES + "f(3)\n"),
+    ("- ```python\n  def f(x):\n      return x\n  ```", DEFINES),
+    ("1. ```python\n   def f(x):\n       return x\n   ```", DEFINES),
+    ("Answer:\n\n    def f(x):\n        return x\n", DEFINES.strip()),
+    ('<pre><code class="language-python">\n' + DEFINES + "</code></pre>", DEFINES.strip()),
+    ("```python\n" + DEFINES + "```\nOutput:\n```\n3\n```", DEFINES),
+    ("```python\n" + DEFINES + "```\nOutput:\n```\n1 2 3\n```", DEFINES),
+    ("```python\nx = 1\n```\nBetter:\n```\n" + DEFINES + "```", DEFINES),
+]
+
+
+@pytest.mark.parametrize(("reply", "program"), QUOTED)
+def test_programs_in_quotes_lists_and_at_pythons_prompt_are_read_and_output_is_none(reply, program):
+    assert find_code(reply, "f").strip() == program.strip()
+    assert find_code(reply).strip() == program.strip()
 
 
 def test_a_long_text_of_fences_is_read_in_linear_time():

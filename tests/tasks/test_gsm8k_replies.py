@@ -71,6 +71,14 @@ HEADINGS = [
     ("**Final Answer:** $18\n\n**Explanation:** 9 eggs at $2.", "18"),
     ("Answer: 17\n\n(Wait, 9 * 2 = 18.)", "18"),
     ("Answer: 17\n\nNo. 9 * 2 = 18", "18"),
+    # an answer that is taken back, after it was marked
+    ("\\boxed{17}\nWait, that's wrong. The answer is 18.", "18"),
+    ("#### 17\nOops, that is incorrect. So the answer is $18.", "18"),
+    # formulas
+    ("the answer is $$-18$$", "-18"),
+    ("the answer is $$18$$", "18"),
+    ("$$\\boxed{\\begin{aligned}x&=18\\end{aligned}}$$", "18"),
+    ("\\boxed{\\begin{gathered}18\\end{gathered}}", "18"),
 ]  # fmt: skip
 
 
@@ -101,7 +109,7 @@ HEDGED = ["5 or more", "5 or six", "5 and six", "5 factorial", "5 hours and thir
           "5 or higher", "5 apples, or six", "5 x 10", "5 mod three", "5 over two", "5 or a few more",
           "5 thirds", "5 (five or six)", "5 multiplied by two", "5 raised to two", "5e", "5_8", "5_{8}",
           "5 (corrected to 6)", "5 no wait 6", "5. Wait, it is 6", "5 Actually 6", "5ish", "5-ish",
-          "5, no, 6", "5 dollars, I mean 6", "5. Sorry, it should be 6", "5/day 6"]  # fmt: skip
+          "5, no, 6", "5 dollars, I mean 6", "5. Sorry, it should be 6", "5/day 6", "5 remainder 1"]  # fmt: skip
 PLAIN = ["5 points", "5 quarters", "5 dollars for two days", "5 dollars in two days and three nights",
          "5 of the eight apples", "5 (five)", "5 apples, one for each", "5 in total", "5 more",
          "5 apples and pears", "5 percent", "5 times", "5 times as many", "5 feet", "5 oranges", "5 pairs",
@@ -134,6 +142,7 @@ NOTATIONS = [  # place, gold answer
     ("1e3", "1000"), ("1E3", "1000"), ("2.5e3", "2500"), ("5e-1", "0.5"), ("1'000", "1000"),
     ("1\u2019000", "1000"), ("1'234'567.5", "1234567.5"), ("1 000", "1000"), ("1\u202f000", "1000"),
     ("1\u00a0200", "1200"), ("$1 000", "1000"), ("1 000 000", "1000000"),
+    ("1\\ 000", "1000"), ("1~000", "1000"), ("1\uff0c000", "1000"),
 ]  # fmt: skip
 MARKED_NOTATIONS = [
     ("fifteen", "15"), ("Fifteen dollars", "15"), ("fifteen hundred", "1500"), ("minus five", "-5"),

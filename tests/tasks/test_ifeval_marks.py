@@ -17,6 +17,23 @@ SECTIONS = (
 END = ("startend:end_checker", {"end_phrase": "Peace is near."})
 MARK = ("detectable_format:number_highlighted_sections", {"num_highlights": 1})
 TITLE = ("detectable_format:title", {})
+QUOTED = ("startend:quotation", {})
+REPEAT = ("combination:repeat_prompt", {"prompt_to_repeat": "Say hi."})
+
+
+def word(keyword):
+    return "keywords:existence", {"keywords": [keyword]}
+
+
+def without(keyword):
+    return "keywords:forbidden_words", {"forbidden_words": [keyword]}
+
+
+def first(keyword):
+    arguments = {"num_paragraphs": 2, "nth_paragraph": 1, "first_word": keyword}
+    return "length_constraints:nth_paragraph_first_word", arguments
+
+
 CASES = [
     (BAD, "It's _bad_.", False),
     (BAD, "It's __bad__.", False),
@@ -53,6 +70,30 @@ CASES = [
     (MARK, "\u8fd9\u662f*\u91cd\u70b9*\u5185\u5bb9", True),
     (MARK, "the**main**point", True),
     (MARK, "\u201c*b*\u201d", True),
+    (word("\u82f9\u679c"), "\u6211\u559c\u6b22\u5403\u82f9\u679c\u548c\u68a8\u3002", True),
+    (word("\u82f9\u679c"), "\u6211\u559c\u6b22\u68a8\u3002", False),
+    (without("\u82f9\u679c"), "\u6211\u559c\u6b22\u5403\u82f9\u679c\u3002", False),
+    (
+        word("\u308a\u3093\u3054"),
+        "\u79c1\u306f\u308a\u3093\u3054\u304c\u597d\u304d\u3067\u3059\u3002",
+        True,
+    ),
+    (word("\uc0ac\uacfc"), "\ub098\ub294 \uc0ac\uacfc\ub97c \uc88b\uc544\ud55c\ub2e4.", True),
+    (word("\uc0ac\uacfc"), "\ud48b\uc0ac\uacfc", False),  # a green apple
+    (
+        word("\u0e41\u0e21\u0e27"),
+        "\u0e09\u0e31\u0e19\u0e23\u0e31\u0e01\u0e41\u0e21\u0e27\u0e21\u0e32\u0e01",
+        True,
+    ),
+    (word("AI"), "\u4f7f\u7528AI\u6280\u672f\u3002", True),
+    (word("AI"), "\u4f7f\u7528OpenAI\u3002", False),
+    (first("\u82f9\u679c"), "\u82f9\u679c\u5f88\u597d\u3002\n\n\u662f\u3002", True),
+    (first("\u82f9\u679c"), "\u9752\u82f9\u679c\u3002\n\n\u662f\u3002", False),
+    (QUOTED, "\u300c\u5168\u90e8\u300d", True),
+    (QUOTED, "\u300c\u5168\u90e8", False),
+    (REPEAT, '"Say hi." Hi!', True),
+    (REPEAT, "**Say hi.**\n\nHi!", True),
+    (REPEAT, "**Hi!** Say hi.", False),
     (TITLE, "`1 << 2 >> 3`", False),
     (TITLE, "x << 1 >> 2", False),
     (TITLE, "<<2024>>", True),

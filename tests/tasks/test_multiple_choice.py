@@ -177,6 +177,31 @@ def test_a_quantity_names_its_choice_in_latex_and_in_plain_text(reply, texts, la
     assert find_letter(reply, ("A", "B", "C")[: len(texts)], texts) == label
 
 
+CIRCLED = [  # reply, texts of the choices, label
+    ("\u2462", (), "C"),
+    ("The answer is \u2462.", (), "C"),
+    ("\u7b54\u6848\uff1a\u2462", (), "C"),
+    ("\\boxed{\u2460}", (), "A"),
+    ("\u2465", (), None),
+    ("\u2460 x. \u2461 y. The answer is B.", (), "B"),
+    ("\u2460 x. \u2461 y.", (), None),
+    ("\u2460\u2462", ("\u2460\u2461", "\u2460\u2462"), "B"),
+    ("\u7b54\u6848\u662f\u2460\u2462\u3002", ("\u2460\u2461", "\u2460\u2462"), "B"),
+    ("\u2460", ("\u2460\u2461", "\u2460\u2462"), None),
+    ("\u7b54\u6848\u662funload\u3002", ("load", "unload"), "B"),
+    ("\u7b54\u6848\u662f15\u3002", ("12", "15"), "B"),
+    ("\u7b54\u6848\u662f150\u3002", ("12", "15"), None),
+    ("\u7b54\u6848\u662f\u82f9\u679c\u3002", ("\u68a8", "\u82f9\u679c"), "B"),
+    ("\u7b54\u6848\u4e0d\u662f15\u3002", ("12", "15"), None),
+]
+
+
+@pytest.mark.parametrize(("reply", "texts", "label"), CIRCLED)
+def test_circled_numbers_and_texts_behind_chinese_words_name_a_choice(reply, texts, label):
+    labels = tuple("ABCD")[: len(texts) or 4]
+    assert find_letter(reply, labels, texts) == label
+
+
 def test_numbers_are_read_whole_and_the_longest_text_counts():
     numbers = {"choices": {"label": ["A", "B", "C"], "text": ["4", "14", "1.4"]}}
     task = TASKS["multiple_choice"]

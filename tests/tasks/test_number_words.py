@@ -3,9 +3,8 @@
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.tasks.number_words import in_digits, whole_number
+from jaxreason.tasks.number_words import in_digits, spelled_number, whole_number
 from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.spoken_numbers import spoken_number
 
 
 def scores(gold, answer):
@@ -25,7 +24,7 @@ def scores(gold, answer):
 def test_whole_numbers_in_words_have_their_value(words, number):
     assert whole_number(words) == number
     assert in_digits(rf"\text{{{words}}}") in (str(number), rf"\text{{{words}}}")
-    assert spoken_number(words) == str(number)
+    assert spelled_number(words) == str(number)
 
 
 CHANGED = [
@@ -43,7 +42,7 @@ CHANGED = [
 @pytest.mark.parametrize("word", CHANGED)
 def test_a_word_that_changes_the_number_before_it_is_no_thing(word):
     assert scores("3", rf"\text{{three {word}}}") == [0, 0]
-    assert spoken_number(f"three {word}") is None
+    assert spelled_number(f"three {word}") is None
 
 
 @pytest.mark.parametrize("word", ["sixteenths", "twentieths", "fold", "quadrillion", "grand"])
@@ -54,7 +53,7 @@ def test_nor_is_it_a_unit_behind_digits(word):
 @pytest.mark.parametrize("word", ["months", "paths", "teeth", "cloths", "friends", "deaths"])
 def test_things_that_end_like_ordinals_are_things(word):
     assert scores("12", rf"\text{{twelve {word}}}") == [1, 1]
-    assert spoken_number(f"twelve {word}") == "12"
+    assert spelled_number(f"twelve {word}") == "12"
     assert scores("12", rf"12 \text{{ {word}}}") == [1, 1]
 
 

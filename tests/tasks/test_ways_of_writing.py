@@ -116,6 +116,11 @@ TOPICS["numbers in words"] = r"""
 \frac{5}{2} == \text{two and a half}
 3 == \text{three ways}
 24 == \text{two dozen}
+12 == \text{a dozen}
+100 == \text{a hundred}
+100 != \text{a thousand}
+1000000 == \text{a million dollars}
+150 == \text{a hundred and fifty}
 120 == \text{one hundred twenty}
 2500 == \text{two thousand five hundred}
 123456 == \text{one hundred twenty-three thousand four hundred and fifty-six}
