@@ -160,6 +160,10 @@ def _check_eval(config: EvalConfig, path: str | None) -> None:
         some = [encode_item(tokenizer, config, item) for item in part.items[:MOST_ENCODED]]
         longest = max(map(len, some))
         print(f"{name}: {len(part.items)} questions, longest prompt {longest} tokens")
+        if repeated := len(some) - len(set(map(tuple, some))):
+            print(
+                f"{name}: {repeated} of them repeat an earlier question; intervals count each as one of its own"
+            )
         room = config.sampler.max_length - part.decoding.max_tokens
         if part.kind == "generate" and longest > room:
             print(

@@ -158,6 +158,17 @@ def test_check_warns_once_of_parameters_in_which_small_steps_are_lost(dtype, tim
     assert capsys.readouterr().err.count("a step changes no weight by less than") == times
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_check_says_how_many_questions_of_a_benchmark_repeat_earlier_ones(copies, capsys):
+    write_rows("mine.jsonl", *(row for row in sums() for _ in range(copies)))
+    init()
+    assert call("check", "--config", "mine.py") == 0
+    said = capsys.readouterr().out
+    number = int(re.search(r"eval\.mine\.own\.greedy: (\d+) questions", said)[1])
+    line = f"eval.mine.own.greedy: {number // 2} of them repeat an earlier question; "
+    assert (line in said) == (copies == 2) and ("repeat" in said) == (copies == 2)
+
+
 def test_check_finds_a_folder_without_weights(capsys):
     write_rows("mine.jsonl", *sums())
     init()
