@@ -22,13 +22,13 @@ from jaxreason.verbs.column_names import Columns, guess_columns
 TEMPLATE = pathlib.Path(__file__).with_name("starter_recipe.txt")
 MOST_MEASURED = 2000  # At most so many examples are tokenized and counted.
 BATCH, EPOCHS = 8, 2.0
-# The limit of a reply's tokens; half of it is assumed for a reply if the file has no replies to measure.
-MOST_TOKENS = 1024
+# The limit of a reply's tokens, and on a CPU; half of it is assumed for a reply if the file has no replies to measure.
+MOST_TOKENS, CPU_MOST_TOKENS = 1024, 512
 STEP = 64  # Lengths are rounded up to multiples of this.
 # Sequences that are decoded, and rows that are learned from, at a time; on a CPU at most so many.
 SLOTS, ROWS = 64, 8
 # On a CPU more tokens at a time make a training step no faster, but it needs the host's memory for each.
-CPU_TOKENS = 2048
+CPU_TOKENS = 1024
 CPU_CACHE = 2 << 30  # Most bytes of the cache of keys and values, in float32.
 
 
@@ -86,7 +86,8 @@ def init_verb(call: Call) -> None:
     columns = guess_columns(data)
     dataset, drops = columns.dataset(data), DropLog()
     examples = load_examples(dataset, drops)
-    sizes = measure_examples(model, examples, columns)
+    most_tokens = CPU_MOST_TOKENS if on_cpu else MOST_TOKENS
+    sizes = measure_examples(model, examples, columns, most_tokens)
     if _has_benchmark(columns, sizes):
         check_all_used(dataset, drops)
     atomic_write_text(target, recipe_text(model, data, columns, sizes, on_cpu))
@@ -112,17 +113,19 @@ def _absolute(path: str) -> str:
     return str(local.resolve()) if local.exists() else path
 
 
-def measure_examples(model: str, examples: list[Example], columns: Columns) -> Sizes:
+def measure_examples(
+    model: str, examples: list[Example], columns: Columns, most_tokens: int
+) -> Sizes:
     """Chooses lengths that fit the data and the model, and how many questions are held out."""
     limit, position_bytes = _max_positions(model)
     tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]
     _, prompts = encode_prompts(some, tokenizer, None, limit, DropLog())
-    longest_prompt, reply, total = max(map(len, prompts)), MOST_TOKENS // 2, 0
+    longest_prompt, reply, total = max(map(len, prompts)), most_tokens // 2, 0
     if columns.has_response:
         _, encoded = encode_examples(some, tokenizer, None, limit, DropLog())
         total = sum(len(tokens) for tokens, _ in encoded) * len(examples) // len(some)
         reply = max(sum(mask) for _, mask in encoded)
-    max_tokens = max(1, min(_rounded(2 * reply), MOST_TOKENS, limit - longest_prompt - 1))
+    max_tokens = max(1, min(_rounded(2 * reply), most_tokens, limit - longest_prompt - 1))
     max_length = min(_rounded(longest_prompt + max_tokens), limit)
     length = min(_rounded(longest_prompt + reply), limit)
     one_in = _one_in([question(example) for example in examples])
