@@ -6,13 +6,14 @@ Prompts are in the project's own words and share only their format with the stud
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from etils import epath
 
 from jaxreason.data.column_mapping import group_columns
-from jaxreason.data.examples import Example, load_examples
+from jaxreason.data.examples import Example, load_examples, prompt_text
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt
@@ -84,10 +85,10 @@ def _items(dataset: DatasetConfig, subset: str) -> list[EvalItem]:
     drops = DropLog()
     examples = load_examples(dataset, drops)
     check_all_used(dataset, drops)
-    columns = group_columns(dataset)
+    clusters = _clusters(examples, group_columns(dataset))
     return [
-        EvalItem(f"{subset}/{e.id}" if subset else e.id, e, subset, _cluster(e, columns))
-        for e in examples
+        EvalItem(f"{subset}/{e.id}" if subset else e.id, e, subset, cluster)
+        for e, cluster in zip(examples, clusters, strict=True)
     ]
 
 
@@ -105,8 +106,24 @@ def check_all_used(dataset: DatasetConfig, drops: DropLog) -> None:
         )
 
 
-def _cluster(example: Example, columns: list[str]) -> str:
-    if not columns:
-        return example.id
+def _clusters(examples: list[Example], columns: list[str]) -> list[str]:
+    """Returns each question's cluster: that of its columns' values or, without columns, the first with its words.
+
+    The replies to questions with the same words, and choices, are the same or nearly: two tell no more than one.
+    """
+    if columns:
+        return [_group(example, columns) for example in examples]
+    first: dict[tuple[str, str], str] = {}
+    read = ((prompt_text(e), str(e.metadata.get("choices"))) for e in examples)
+    return [first.setdefault(key, e.id) for key, e in zip(read, examples, strict=True)]
+
+
+def count_repeated(items: Sequence[EvalItem]) -> int:
+    """Returns the number of questions that have the words and choices of an earlier one."""
+    ids = {item.example.id for item in items}
+    return sum(item.cluster != item.example.id and item.cluster in ids for item in items)
+
+
+def _group(example: Example, columns: list[str]) -> str:
     text = "\n".join(str(example.metadata[name]) for name in columns)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,6 +18,7 @@ from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distill.distill_config import DistillConfig, check_distill
 from jaxreason.errors import UserError
+from jaxreason.evaluation.benchmarks import count_repeated
 from jaxreason.evaluation.eval_jobs import asked_jobs, encode_item
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
@@ -154,16 +155,16 @@ def _check_eval(config: EvalConfig, path: str | None) -> None:
     tokenizer = None if path is None else load_tokenizer(path)
     for part in asked_jobs(config):
         name = f"eval.{part.key.name}"
+        if repeated := count_repeated(part.items):
+            print(
+                f"{name}: {repeated} questions repeat an earlier one; intervals count both as one"
+            )
         if tokenizer is None:
             print(f"{name}: {len(part.items)} questions")
             continue
         some = [encode_item(tokenizer, config, item) for item in part.items[:MOST_ENCODED]]
         longest = max(map(len, some))
         print(f"{name}: {len(part.items)} questions, longest prompt {longest} tokens")
-        if repeated := len(some) - len(set(map(tuple, some))):
-            print(
-                f"{name}: {repeated} of them repeat an earlier question; intervals count each as one of its own"
-            )
         room = config.sampler.max_length - part.decoding.max_tokens
         if part.kind == "generate" and longest > room:
             print(

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmark_rows import HUB, write_files, write_jsonl
 
@@ -11,6 +12,8 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation import benchmarks
 from jaxreason.evaluation.benchmark_spec import BenchmarkPrompt
 from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
+from jaxreason.results.clusters import SampleScores, cluster
+from jaxreason.results.statistics import mean_interval, wilson
 
 # The published sizes, of those whose whole files may be at hand; a cut of HaluEval has fewer.
 SIZES = {"math500": 500, "gsm8k": 1319, "aime24": 30, "aime25": 30, "olympiadbench": 675}
@@ -107,6 +110,38 @@ def test_every_benchmark_has_its_published_size():
 def test_the_real_files_have_their_published_sizes(name):
     for variant in BENCHMARKS[name].variants:
         assert len(items_of(BENCHMARKS[name], "files", str(DATA), 0, 0, variant)) == SIZES[name]
+
+
+def test_questions_with_the_same_words_count_as_one_in_the_interval(tmp_path):
+    """Every question stands in the file three times: 24 rows, of which a model gets the same six of eight right."""
+    path = tmp_path / "thrice.jsonl"
+    write_jsonl(path, [{"q": f"q{n % 8}", "a": "1"} for n in range(24)])
+    data = DatasetConfig(
+        "file",
+        str(path),
+        "",
+        {"prompt": "q", "answer": "a"},
+        "{prompt}",
+        "last_number",
+        (),
+        0,
+        0,
+        {},
+    )
+    items = load_items("Thrice", BenchmarkPrompt({"": data}, {}), "files", "", 0, 0)
+    right = np.array([item.example.messages[-1]["content"] < "q6" for item in items], float)
+
+    def interval(number, clusters):
+        scores = SampleScores(right[:number], np.ones(number), tuple(clusters), ("",) * number)
+        return mean_interval(cluster([scores]), 0.95, 100)
+
+    found = interval(24, (item.cluster for item in items))
+    assert (found.mean, found.n) == (0.75, 8)
+    # The error of clusters is made with one degree of freedom less.
+    assert [found.low, found.high] == pytest.approx(
+        [float(bound) for bound in wilson(0.75, 7, 0.95)]
+    )
+    assert interval(24, (item.id for item in items)).low > interval(8, "abcdefgh").low > found.low
 
 
 def test_rows_that_group_by_names_are_a_cluster_though_their_columns_are_no_metadata(tmp_path):

@@ -164,8 +164,8 @@ def test_check_says_how_many_questions_of_a_benchmark_repeat_earlier_ones(copies
     init()
     assert call("check", "--config", "mine.py") == 0
     said = capsys.readouterr().out
-    number = int(re.search(r"eval\.mine\.own\.greedy: (\d+) questions", said)[1])
-    line = f"eval.mine.own.greedy: {number // 2} of them repeat an earlier question; "
+    number = int(re.search(r"eval\.mine\.own\.greedy: (\d+) questions,", said)[1])
+    line = f"eval.mine.own.greedy: {number // 2} questions repeat an earlier one; intervals count "
     assert (line in said) == (copies == 2) and ("repeat" in said) == (copies == 2)
 
 
