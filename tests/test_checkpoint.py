@@ -62,7 +62,7 @@ def test_a_folder_may_be_given_relative_to_where_the_program_runs(tmp_path, monk
 def test_a_folder_may_have_any_name(name, tmp_path):
     state = on_mesh(1, 1, 1, 1, num_devices=1)
     with Checkpointer(tmp_path / name, keep=1) as checkpoints:
-        checkpoints.save(3, state, wait=True)
+        checkpoints.save(3, state)
         assert_same(checkpoints.restore(3, abstract(state)))
 
 
