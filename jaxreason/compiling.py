@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.errors import check_running
-from jaxreason.host_room import check_room, temporary_bytes
+from jaxreason.memory import check_room
 
 # A jitted function and abstract arguments. Arguments that a call passes as host arrays have no sharding.
 ProgramCall = tuple[Any, tuple[Any, ...]]
@@ -54,8 +54,8 @@ class Compiling:
         for name in names or self._begun:
             if name in self._begun:
                 compiled = self._begun[name].result().result()
-                needed = temporary_bytes(compiled, len(self._mesh.local_devices))
-                check_room(needed, f'the program "{name}"')
+                needed = beside_arguments(compiled.memory_analysis())
+                check_room(needed * len(self._mesh.local_devices), f'the program "{name}"')
 
     def _lower(self, function: Any, args: tuple[Any, ...]) -> Future:
         check_running("compiling")
@@ -66,6 +66,16 @@ class Compiling:
     def _compile(self, lowered: Any) -> Any:
         with jax.set_mesh(self._mesh):
             return lowered.compile()
+
+
+def beside_arguments(stats: Any) -> int:
+    """Returns the bytes on a device that a run of a program takes beside its arguments; 0 if the compiler told none.
+
+    On GPUs and CPUs, XLA allocates all temporary memory and all results at the start of a run.
+    """
+    if stats is None:
+        return 0
+    return stats.temp_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
 
 
 def make_products_exact(dtype: str) -> None:

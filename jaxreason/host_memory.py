@@ -129,8 +129,12 @@ def _own_memory() -> int:
 def _unused(libc: ctypes.CDLL, own: int) -> int:
     """Bytes that lie free between used pieces of the heap, at most as many as this process has beside what it uses."""
     heap = libc.mallinfo2()
-    # Pieces in use that have not been written are no memory yet: there may be more of them than this process has.
-    return max(0, min(heap.free - heap.free_at_end, own - heap.used))
+    return _with_memory(heap.free - heap.free_at_end, heap, own)
+
+
+def _with_memory(free: int, heap: _HeapSizes, own: int) -> int:
+    """Of free bytes of the heap those that have memory: pieces that were never written, free or in use, have none."""
+    return max(0, min(free, own - heap.used))
 
 
 def available_memory() -> int:
@@ -150,8 +154,7 @@ def room_left() -> int | None:
             return left
         libc.mallinfo2.restype = _HeapSizes
         heap = libc.mallinfo2()
-        # Freed pieces, as far as they have been written: what lies untouched at the heap's end is not memory yet.
-        return left + max(0, min(heap.free, _own_memory() - heap.used))
+        return left + _with_memory(heap.free, heap, _own_memory())
     except (OSError, ValueError, KeyError):
         return None
 

@@ -1,4 +1,8 @@
-"""Advice for a recipe whose programs do not fit into memory."""
+"""What does not fit into memory: refused beforehand where programs run on the CPU, with advice for the recipe.
+
+The memory of an accelerator has an allocator that refuses what does not fit. Linux promises more memory than there is,
+and later ends the process without a word.
+"""
 
 import re
 from collections.abc import Mapping
@@ -6,12 +10,31 @@ from collections.abc import Mapping
 import jax
 import ml_collections
 
+from jaxreason.host_memory import room_left
+
 OUT_OF_MEMORY = re.compile(r"resource_exhausted|out of memory", re.IGNORECASE)
 LEAN_REMAT = ("full", "offload")
 SMALLEST_CHUNK = 128
 LEARNING = {"sft", "rl"}  # Sections whose programs keep what the backward pass needs.
 MORE_DEVICES = "More devices on mesh.fsdp or mesh.tensor help too; `jaxreason plan` says what fits before a run."
 GIB = 2**30
+
+
+def check_room(needed: int, what: str) -> None:
+    """Does nothing on an accelerator, or where the system does not tell how much memory it has left.
+
+    Args:
+      needed: bytes that this process is about to fill.
+      what: what they are for, the subject of "needs" in the message.
+
+    Raises:
+      MemoryError: the host has fewer bytes left, swap included.
+    """
+    left = room_left() if jax.default_backend() == "cpu" else None
+    if left is not None and needed > left:
+        raise MemoryError(
+            f"{what} needs {needed / GIB:.1f} GiB, and this host has {left / GIB:.1f} GiB left."
+        )
 
 
 def out_of_memory_message(

@@ -5,7 +5,6 @@ Prompts are in the project's own words and share only their format with the stud
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +12,7 @@ from typing import Literal
 from etils import epath
 
 from jaxreason.data.column_mapping import group_columns
-from jaxreason.data.examples import Example, load_examples, prompt_text
+from jaxreason.data.examples import Example, load_examples, prompt_text, question_hash
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt
@@ -112,7 +111,8 @@ def _clusters(examples: list[Example], columns: list[str]) -> list[str]:
     The replies to questions with the same words, and choices, are the same or nearly: two tell no more than one.
     """
     if columns:
-        return [_group(example, columns) for example in examples]
+        texts = ("\n".join(str(e.metadata[name]) for name in columns) for e in examples)
+        return [question_hash(text) for text in texts]
     first: dict[tuple[str, str], str] = {}
     read = ((prompt_text(e), str(e.metadata.get("choices"))) for e in examples)
     return [first.setdefault(key, e.id) for key, e in zip(read, examples, strict=True)]
@@ -122,8 +122,3 @@ def count_repeated(items: Sequence[EvalItem]) -> int:
     """Returns the number of questions that have the words and choices of an earlier one."""
     ids = {item.example.id for item in items}
     return sum(item.cluster != item.example.id and item.cluster in ids for item in items)
-
-
-def _group(example: Example, columns: list[str]) -> str:
-    text = "\n".join(str(example.metadata[name]) for name in columns)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

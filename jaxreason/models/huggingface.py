@@ -22,7 +22,7 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.errors import UserError, check_running
-from jaxreason.host_room import check_room, held_bytes
+from jaxreason.memory import check_room
 from jaxreason.models.architecture import Architecture, Model
 from jaxreason.models.decoder import abstract_params, init_params, param_shardings
 from jaxreason.models.families import dotted, weight_shapes
@@ -30,7 +30,7 @@ from jaxreason.models.hf_config import architecture_from_hf, check_family
 from jaxreason.models.safetensors_reader import LocalFile, Source, find_sources
 from jaxreason.models.weight_copy import copy_into, short_turns
 from jaxreason.models.weight_files import check_weights, read_settings, verified_identity
-from jaxreason.sharding import abstract_arrays, unstacked
+from jaxreason.sharding import abstract_arrays, bytes_on_device, unstacked
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,8 +97,9 @@ def check_weights_room(model: Model, mesh: Mesh | None) -> None:
       MemoryError: as `check_room`.
     """
     shapes = abstract_params(model)
-    arrays = abstract_arrays(shapes, _placed(shapes, model, mesh))
-    check_room(held_bytes(arrays), "the model's weights")
+    on_each = bytes_on_device(abstract_arrays(shapes, _placed(shapes, model, mesh)))
+    num_devices = 1 if mesh is None else len(mesh.local_devices)
+    check_room(on_each * num_devices, "the model's weights")
 
 
 def _placed(shapes: Any, model: Model, mesh: Mesh | None) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jax
 from jax.sharding import Mesh
 
+from jaxreason.compiling import beside_arguments
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention
@@ -124,15 +125,13 @@ def _compile(lowered, mesh: Mesh) -> tuple[float, CollectiveBytes, bool]:
 def peak_bytes(compiled, platform: str) -> float:
     """Returns the most memory that a compiled program uses, including its arguments.
 
-    On a TPU this is the compiler's own number. On GPUs and CPUs, XLA allocates all temporary memory and all results at
-    the start of a run, and its number for the peak may leave temporary memory out.
+    On a TPU this is the compiler's own number. On GPUs and CPUs, its number may leave temporary memory out.
     """
     stats = compiled.memory_analysis()
     peak = getattr(stats, "peak_memory_in_bytes", 0)
     if peak and platform == "tpu":
         return float(peak)
-    kept = stats.output_size_in_bytes - stats.alias_size_in_bytes
-    return float(stats.temp_size_in_bytes + stats.argument_size_in_bytes + kept)
+    return float(stats.argument_size_in_bytes + beside_arguments(stats))
 
 
 def needed_bytes(message: str) -> float:

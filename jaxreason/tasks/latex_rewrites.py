@@ -197,13 +197,12 @@ REWRITES = [
         (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
         (r"\\mathbb\s+(?=[A-Z](?![A-Za-z]))", r"\\mathbb"),
         (r"\\mathbb(?=[A-Z](?![A-Za-z]))([A-Z])", r"\\mathbb{\1}"),
-        (
-            rf"^\s*(?:12(?::00)?\s*)?(?:{TEXT}\{{\s*)?(?:12(?::00)?\s*)?(?i:noon)\s*\}}?\s*$",
-            "12:00 p.m.",
-        ),
-        (
-            rf"^\s*(?:12(?::00)?\s*)?(?:{TEXT}\{{\s*)?(?:12(?::00)?\s*)?(?i:midnight)\s*\}}?\s*$",
-            "12:00 a.m.",
+        *(
+            (
+                rf"^\s*(?:12(?::00)?\s*)?(?:{TEXT}\{{\s*)?(?:12(?::00)?\s*)?(?i:{word})\s*\}}?\s*$",
+                time,
+            )
+            for word, time in {"noon": "12:00 p.m.", "midnight": "12:00 a.m."}.items()
         ),
         (
             rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]he\s+limit\s+)?(?:DNE|D\.N\.E\.|(?i:does\s+not\s+exist|doesn't\s+exist))[\s.]*\}}?[\s.]*$",

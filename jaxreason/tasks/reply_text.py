@@ -104,13 +104,12 @@ def boxed_answer(text: str, quoted: Collection[str] = ()) -> str | None:
 
     `x=\boxed{1}` or `x=\boxed{2}` is `1, 2`. A box directly after "not" does not count.
     """
-    boxes = [
-        box
-        for box in complete_boxes(text, quoted)
-        if not DENIED_BOX.search(text, max(0, box.start - 20), box.start)
-    ]
+    found = complete_boxes(text, quoted)
+    if not found:
+        return _bare_box(text)
+    boxes = [box for box in found if not DENIED_BOX.search(text, max(0, box.start - 20), box.start)]
     if not boxes:
-        return None if complete_boxes(text, quoted) else _bare_box(text)
+        return None
     members = [boxes[-1].content]
     for box, after in zip(boxes[-2::-1], boxes[::-1]):
         apart = after.start - box.end

@@ -9,10 +9,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from jaxreason.host_room import check_room, held_bytes
+from jaxreason.memory import check_room
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
-from jaxreason.sharding import abstract_arrays
+from jaxreason.sharding import abstract_arrays, bytes_on_device
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ def init_state(optimizer: optax.GradientTransformation, params: Any, mesh: Mesh)
     param_shards = jax.tree.map(lambda x: x.sharding, params)
     moments = jax.eval_shape(start, params)[1]
     shards = _like_params(moments, param_shards, whole)
-    check_room(held_bytes(abstract_arrays(moments, shards)), "the optimizer's state")
+    on_each = bytes_on_device(abstract_arrays(moments, shards))
+    check_room(on_each * len(mesh.local_devices), "the optimizer's state")
     step, opt_state = jax.jit(start, out_shardings=(whole, shards))(params)
     return TrainState(step, params, opt_state)
 

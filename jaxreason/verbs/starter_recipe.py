@@ -13,7 +13,9 @@ from jaxreason.data.examples import Example, is_test_question, load_examples, qu
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.evaluation.benchmarks import check_all_used
-from jaxreason.models.huggingface import read_architecture
+from jaxreason.models.architecture import Architecture
+from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture
+from jaxreason.plan.on_paper import cache_bytes
 from jaxreason.results.atomic_files import atomic_write_text
 from jaxreason.tasks.registry import strict_task
 from jaxreason.verbs.call import Call, without_devices
@@ -54,8 +56,10 @@ class Sizes:
     warmup_steps: int
     position_bytes: int
 
-    def on_cpu(self) -> dict[str, int]:
-        """Returns the sizes of a recipe for a CPU, whose programs share the host's memory."""
+    def at_a_time(self, on_cpu: bool) -> dict[str, int]:
+        """Returns the rows and slots of a recipe. On a CPU the programs share the host's memory."""
+        if not on_cpu:
+            return {"sft_rows": ROWS, "rl_rows": ROWS, "slots": SLOTS}
         cache = self.max_length * self.position_bytes
         return {
             "sft_rows": _between(1, CPU_TOKENS // self.length, ROWS),
@@ -117,7 +121,8 @@ def measure_examples(
     model: str, examples: list[Example], columns: Columns, most_tokens: int
 ) -> Sizes:
     """Chooses lengths that fit the data and the model, and how many questions are held out."""
-    limit, position_bytes = _max_positions(model)
+    arch = _architecture(model)
+    limit = arch.max_position_embeddings if arch else 4096
     tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]
     _, prompts = encode_prompts(some, tokenizer, None, limit, DropLog())
     longest_prompt, reply, total = max(map(len, prompts)), most_tokens // 2, 0
@@ -132,17 +137,16 @@ def measure_examples(
     held_out = sum(is_test_question(question(e), one_in) for e in examples) if one_in else 0
     steps = int(total * EPOCHS / (length * BATCH))
     counted = one_in, len(examples) - held_out, steps // 10
+    position_bytes = (
+        cache_bytes(make_model(ModelConfig(model, dtype="float32"), arch)) if arch else 0
+    )
     return Sizes(length, max_tokens, max_length, *counted, position_bytes)
 
 
-def _max_positions(model: str) -> tuple[int, int]:
-    """Returns the most positions of the model, and the bytes of keys and values of one in float32."""
+def _architecture(model: str) -> Architecture | None:
+    """Returns the model's settings; None for a name on the hub, from which nothing is read here."""
     folder = epath.Path(model)
-    if not folder.is_dir():
-        return 4096, 0
-    arch = read_architecture(folder)
-    numbers = 2 * arch.num_hidden_layers * arch.num_key_value_heads * arch.head_dim
-    return arch.max_position_embeddings, 4 * numbers
+    return read_architecture(folder) if folder.is_dir() else None
 
 
 def _rounded(length: int) -> int:
@@ -181,7 +185,7 @@ def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: b
         "chunk": min(512, sizes.length),
         "first": "sft" if columns.has_response else "rl",
         **dataclasses.asdict(sizes),
-        **(sizes.on_cpu() if on_cpu else {"sft_rows": ROWS, "rl_rows": ROWS, "slots": SLOTS}),
+        **sizes.at_a_time(on_cpu),
     }
     keep = {name for name, there in parts.items() if there}
     return string.Template(_kept(TEMPLATE.read_text(), keep)).substitute(values)

@@ -5,7 +5,6 @@ from answer_tables import example, wrong_rows
 
 from jaxreason.data.examples import Example
 from jaxreason.tasks.reply_text import boxed_answer
-from jaxreason.tasks.verify import VerifierPool
 
 TOPICS = {}
 TOPICS["units with Greek letters"] = r"""
@@ -118,12 +117,6 @@ TOPICS["sets of numbers"] = r"""
 [0,\pi] == 0 \le \theta \le \pi
 [0,\pi] != 0 \le \theta < \pi
 """
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with VerifierPool(1, 60.0) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("topic", TOPICS)

@@ -3,8 +3,6 @@
 import pytest
 from answer_tables import example, wrong_rows
 
-from jaxreason.tasks.verify import VerifierPool
-
 TOPICS = {}
 TOPICS["other languages"] = r"""
 5 == 5元
@@ -274,12 +272,6 @@ ACD == \text{A, C, D}
 AC != A, D
 AC != A
 """
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with VerifierPool(1, 60.0) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("topic", TOPICS)

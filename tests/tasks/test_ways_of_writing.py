@@ -4,7 +4,6 @@ import pytest
 from answer_tables import example, wrong_rows
 
 from jaxreason.data.examples import Example
-from jaxreason.tasks.verify import VerifierPool
 
 TOPICS = {}
 TOPICS["refusals and other equations"] = r"""
@@ -281,12 +280,6 @@ x=\frac{1}{\sin 10^\circ} =. \frac{1}{\cos 80^\circ}
 \cos x^\circ == \cos x^\circ
 \cos x^\circ != \cos x
 """
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with VerifierPool(1, 60.0) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("topic", TOPICS)
