@@ -131,22 +131,20 @@ def test_an_error_in_the_middle_of_training_ends_all_processes(tmp_path, index, 
     assert not (tmp_path / "run" / "done.json").exists()
 
 
-@pytest.mark.slow
-def test_a_job_in_a_fresh_directory_finds_its_question_files_and_ends_well(tmp_path):
-    ends = run_programs([sft(tmp_path / "run")] * 2, tmp_path)
-    all_ended(ends, 0)
-    assert json.loads((tmp_path / "run" / "done.json").read_text())["stage"] == "sft"
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
-    assert status["device"]["processes"] == 2
-    assert status["slowest"]["process"] in (0, 1) and status["slowest"]["seconds"] > 0
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """A run of 16 steps of two processes that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     all_ended(run_programs([sft(folder / "run", EPOCHS)] * 2, folder), 0)
     return folder / "run"
+
+
+@pytest.mark.slow
+def test_a_job_in_a_fresh_directory_finds_its_question_files_and_ends_well(undisturbed):
+    assert json.loads((undisturbed / "done.json").read_text())["stage"] == "sft"
+    status = json.loads((undisturbed / "status.json").read_text())
+    assert status["device"]["processes"] == 2
+    assert status["slowest"]["process"] in (0, 1) and status["slowest"]["seconds"] > 0
 
 
 @pytest.mark.slow
