@@ -530,3 +530,23 @@ def test_an_adapter_is_refused_also_beside_whole_weights(whole, folder):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen3-14B"}')
     with pytest.raises(UserError, match=r"adapter_config\.json makes it an adapter.*Merge it"):
         huggingface.read_architecture(folder)
+
+
+def test_of_two_that_write_one_folder_at_once_the_second_is_told_so(folder, model, params):
+    files = hf_export.plan_files(model, params, 10**9, None)
+    doubled = jax.tree.map(lambda x: 2 * x, params)
+
+    def tensor(weight):
+        return weight.to_host(doubled, None)
+
+    def rest():
+        with pytest.raises(UserError, match=rf"^{folder}: another program is writing this folder"):
+            save_model(folder, model, params, tokenizer_from=None, max_shard_bytes=10**9)
+        return hf_export.settings_files(model, {}, files, None)
+
+    hf_export.write_folder(folder, files, tensor, rest)
+    _assert_same(load_params(folder, model, None), doubled)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert not (folder / ".lock").exists()
+    with pytest.raises(UserError, match=rf"^{folder}: exists already"):
+        hf_export.write_folder(folder, files, tensor, rest, new=True)
