@@ -247,6 +247,8 @@ def _begin(target: epath.Path, folder: epath.Path, new: bool, held: contextlib.E
     if target != folder:
         held.enter_context(writing(target, folder))
     if new and folder.exists():
+        if target != folder:
+            target.rmtree()  # Made just now, after the other one was renamed.
         raise UserError(f"{folder}: exists already; choose another folder or remove it.")
     _empty(target)
 

@@ -550,3 +550,4 @@ def test_of_two_that_write_one_folder_at_once_the_second_is_told_so(folder, mode
     assert not (folder / ".lock").exists()
     with pytest.raises(UserError, match=rf"^{folder}: exists already"):
         hf_export.write_folder(folder, files, tensor, rest, new=True)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
