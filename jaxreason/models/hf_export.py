@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -273,6 +274,8 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
         data = safetensors.numpy.save(arrays, metadata)
         atomic_write_bytes(path, data)
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with open(path, "wb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # As the user's umask has it.
     try:
         safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
     except safetensors.SafetensorError as error:  # it tells an error of the system in words alone
@@ -280,7 +283,9 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
         if told is None:
             raise
         raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
-    os.chmod(path, 0o644)  # the library makes it readable by its owner only
+    # The library makes it readable by its owner only. Some file systems have no rights to change.
+    if stat.S_IMODE(os.stat(path).st_mode) != mode:
+        os.chmod(path, mode)
     return hash_once(path)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -551,3 +552,16 @@ def test_of_two_that_write_one_folder_at_once_the_second_is_told_so(folder, mode
     with pytest.raises(UserError, match=rf"^{folder}: exists already"):
         hf_export.write_folder(folder, files, tensor, rest, new=True)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_saved_model_has_the_rights_that_the_users_mask_gives(
+    model, params, tmp_path, mask, mode
+):
+    before = os.umask(mask)
+    try:
+        save_model(tmp_path / "m", model, params, tokenizer_from=None, max_shard_bytes=10**9)
+    finally:
+        os.umask(before)
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()}
+    assert set(rights.values()) == {mode}, rights
