@@ -29,7 +29,7 @@ def choices_of(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not _are_values(texts) or not (_are_values(labels) or isinstance(labels, str)):
         raise UserError(
             f"example {example.id!r}: `choices` must be a list of texts or have `label` and `text`, two lists "
-            f"without nulls, got {choices!r:.80}."
+            f"of texts, got {choices!r:.80}."
         )
     texts = tuple(map(str, texts))
     labels = tuple(map(str, labels))[: len(texts) if listed else None]
@@ -42,8 +42,10 @@ def choices_of(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _are_values(listed: object) -> bool:
-    """Returns whether this is a list without nulls."""
-    return isinstance(listed, list | tuple) and not any(map(is_missing, listed))
+    """Returns whether this is a list of texts or numbers."""
+    return isinstance(listed, list | tuple) and all(
+        isinstance(one, str | int | float) and not is_missing(one) for one in listed
+    )
 
 
 def letter_in(example: Example, text: str) -> str | None:

@@ -23,7 +23,14 @@ def test_an_answer_that_is_no_label_is_refused_with_its_row(answer):
 
 
 @pytest.mark.parametrize(
-    "choices", ["A, B", ["one", None], {"label": ["A", None], "text": ["1", "2"]}, 7]
+    "choices",
+    [
+        "A, B",
+        ["one", None],
+        {"label": ["A", None], "text": ["1", "2"]},
+        7,
+        [{"label": "A", "text": "1"}],
+    ],
 )
 def test_choices_that_are_no_list_or_have_nulls_are_refused(choices):
     with pytest.raises(UserError, match="`choices` must be a list of texts"):
