@@ -178,7 +178,7 @@ def run_surgery(
 
     rest = settings_files(model, read_copied(other.folder), files, dtype)
     rest[CARD_FILE] = mixed_card(base, tuned, done, stops, code_version()).encode()
-    write_folder(folder, files, made, lambda: rest)
+    write_folder(folder, files, made, lambda: rest, new=True)
 
 
 def _architecture(one: StoredModel, other: StoredModel) -> Architecture:

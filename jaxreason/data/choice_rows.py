@@ -154,7 +154,8 @@ def _mmlu_columns(order: Order, subject: str, columns: Columns) -> Columns:
         texts, right = [text_of(named, name) for name in named], whole_number(columns, "answer")
     else:
         texts = [text_of(columns, letter) for letter in "ABCD"]
-        right = string.ascii_uppercase.find(text_of(columns, "answer").strip())
+        answer = text_of(columns, "answer").strip()
+        right = "ABCD".find(answer) if len(answer) == 1 else -1  # "AB" is no letter.
     if not 0 <= right < len(texts):
         raise RowError("wrong answer", f"{columns['answer']!r} is none of the {len(texts)} options")
     place = order(texts, f"{subject}\n{question}")

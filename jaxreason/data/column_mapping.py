@@ -4,6 +4,7 @@ import json
 import re
 import string
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from jaxreason.config import nearest
@@ -12,6 +13,8 @@ from jaxreason.data.rows import FIELDS, DatasetConfig, RowError, SourceRow, is_m
 from jaxreason.errors import UserError
 
 _CONVERSATION = ("prompt", "system", "response", "reasoning")
+# Of a conversation. No model reads as many, and its tokens would take gigabytes before they could be counted.
+MOST_CHARACTERS = 10**7
 _MOST_LEVELS = 200  # Lists and objects within each other. Some more would end Python's recursion.
 
 
@@ -144,6 +147,7 @@ def build(config: DatasetConfig, row: SourceRow) -> dict[str, Any]:
         if "messages" in fields
         else _made_messages(row, config)
     )
+    _check_length(messages)
     question = _required_text(row, fields["prompt"]) if "prompt" in fields else first_user(messages)
     return {
         "id": _required_text(row, fields["id"]) if "id" in fields else _made_id(row),
@@ -154,6 +158,12 @@ def build(config: DatasetConfig, row: SourceRow) -> dict[str, Any]:
         "group": tuple(str(columns.get(name)) for name in group_columns(config)) or row.where,
         "unread": unread(row, fields.get("messages")),
     }
+
+
+def _check_length(messages: Sequence[dict[str, str]]) -> None:
+    characters = sum(len(text) for message in messages for text in message.values())
+    if characters > MOST_CHARACTERS:
+        raise RowError("too long", f"{characters:,} characters, at most {MOST_CHARACTERS:,}")
 
 
 def _made_id(row: SourceRow) -> str:

@@ -4,11 +4,13 @@ Bytes that are not UTF-8 are kept as lone surrogates; the loader finds them and 
 without quoting (a `"` is a character), a csv file with quoting.
 """
 
+import codecs
 import contextlib
 import csv
 import gzip
 import io
 import json
+import logging
 import re
 import sys
 import zlib
@@ -32,6 +34,7 @@ from jaxreason.data.rows import (
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import glob_in
 
+_LOG = logging.getLogger(__name__)
 _PARQUET_ROWS = 1024
 
 
@@ -54,16 +57,36 @@ def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
         if options and suffix not in (".csv", ".tsv"):
             raise UserError(f"{path}: options {', '.join(options)} are for csv and tsv files only.")
         try:
-            yield from READERS[suffix](path, options)
+            yield from _told_if_empty(path, READERS[suffix](path, options))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path}: damaged gzip file ({error}).") from error
 
 
+def _told_if_empty(path: epath.Path, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
+    """Yields the rows; a file without any, as an interrupted copy leaves it, is named in the log."""
+    row = None
+    for row in rows:
+        yield row
+    if row is None:
+        _LOG.warning("%s: the file has no row", path)
+
+
 @contextlib.contextmanager
 def _opened(path: epath.Path) -> Iterator[IO[bytes]]:
-    """Opens a file for reading bytes, decompressed if it is compressed."""
+    """Opens a file for reading bytes, decompressed if it is compressed.
+
+    Raises:
+      UserError: it begins as UTF-16 or UTF-32 does, of which no row could be read.
+    """
     with path.open("rb") as raw:
-        yield gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # UTF-32's begins alike.
+            raise UserError(
+                f"{path}: expected UTF-8, and the file begins as UTF-16 does; save it as UTF-8 "
+                "(`iconv -f UTF-16 -t UTF-8`)."
+            )
+        file.seek(0)
+        yield file
 
 
 def _paths(pattern: str) -> list[epath.Path]:

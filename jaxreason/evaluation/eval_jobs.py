@@ -37,6 +37,7 @@ from jaxreason.results.sample_files import (
 )
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import SamplingParams
+from jaxreason.tasks.gold_answers import check_answers
 from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def asked_jobs(config: EvalConfig) -> list[EvalJob]:
     """Returns the sample files that a recipe requires, with their questions, without prompts and heads.
 
     Raises:
-      UserError: the recipe does not fit, or questions cannot be read.
+      UserError: the recipe does not fit, questions cannot be read, or no reply to one of them could be right.
     """
     jobs, delimiter = [], " " if config.prompt_format == "plain" else ""
     for name, benchmark in find_benchmarks(config).items():
@@ -98,6 +99,8 @@ def asked_jobs(config: EvalConfig) -> list[EvalJob]:
             prompt = benchmark.prompts[prompt_name]
             items = load_items(benchmark.label, prompt, *source)
             graders = _graders(benchmark, run.variants, prompt_name)
+            for task in graders:
+                check_answers(task, [item.example for item in items])
             for decoding_name, number in run.samples.items():
                 key = SampleKey(name, prompt_name, decoding_name)
                 decoding = decoding_of(config, run, decoding_name, f"eval.benchmarks.{name}")

@@ -36,7 +36,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score
 
 from jaxreason import __version__
-from jaxreason.results.atomic_files import atomic_write_bytes, read_object
+from jaxreason.results.atomic_files import atomic_write_bytes, changed_at, read_object
 from jaxreason.results.grade_files import graded_samples, grades_path, read_grades
 from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path
 from jaxreason.results.score_files import SCORES, read_score_rows, sample_key_of
@@ -63,7 +63,7 @@ def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
     for row in read_score_rows(folder):
         members.setdefault(sample_key_of(row), []).append(row)
     about = read_object(folder / SCORES, {"model": str})
-    ended = datetime.fromtimestamp((folder / SCORES).stat().mtime, UTC).replace(microsecond=0)
+    ended = datetime.fromtimestamp(changed_at(folder / SCORES), UTC).replace(microsecond=0)
     paths = []
     for key, rows in members.items():
         log = _log(folder, key, rows, about, ended.isoformat())

@@ -3,11 +3,13 @@
 After `save_model` the folder is complete, or it is not there.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +32,8 @@ from jaxreason.results.atomic_files import atomic_write_bytes, is_remote
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, hash_once, write_checksums
 from jaxreason.results.lease import check_held
+from jaxreason.results.locks import LOCK, writing
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import to_host
 
 # Everything beside the weights that makes a folder usable: copied when a model is saved.
@@ -159,6 +163,7 @@ def save_model(
     longest_reply: int | None = None,
     card: Callable[[], str] | None = None,
     between: Callable[[], None] = lambda: None,
+    new: bool = False,
 ) -> None:
     """Writes a Hugging Face folder that transformers loads; every process must call it, process 0 writes.
 
@@ -179,9 +184,10 @@ def save_model(
       longest_reply: the same.
       card: makes the text of README.md, on process 0; None for none.
       between: called by every process before each file; it may raise, and there is then no (new) folder.
+      new: whether a folder that is there is refused.
 
     Raises:
-      ValueError: `tokenizer_from` has no tokenizer.
+      UserError: `tokenizer_from` has no tokenizer, or another program is writing the folder.
     """
     copied = read_copied(None if tokenizer_from is None else epath.Path(tokenizer_from))
     files = plan_files(model, params, max_shard_bytes, dtype)
@@ -194,7 +200,7 @@ def save_model(
             found[CARD_FILE] = card().encode()
         return found
 
-    write_folder(folder, files, lambda weight: weight.to_host(params, dtype), rest, between)
+    write_folder(folder, files, lambda weight: weight.to_host(params, dtype), rest, between, new)
 
 
 def write_folder(
@@ -203,6 +209,7 @@ def write_folder(
     tensor: Callable[[StoredWeight], np.ndarray],
     rest: Callable[[], Mapping[str, bytes]],
     between: Callable[[], None] = lambda: None,
+    new: bool = False,
 ) -> None:
     """Writes a model folder, whole or not at all, as `save_model`; every process must call it, process 0 writes.
 
@@ -212,33 +219,52 @@ def write_folder(
       tensor: makes one of them, on every process.
       rest: name and content of each other file, on process 0.
       between: called by every process before each file.
+      new: whether a folder that is there is refused.
+
+    Raises:
+      UserError: another program is writing the folder, or it is there and `new` is True.
     """
     folder = epath.Path(folder)
-    remote = is_remote(folder)
-    target = folder if remote else folder.parent / f"{folder.name}.incomplete"
+    target = folder if is_remote(folder) else folder.parent / f"{folder.name}.incomplete"
     writes, hashes = jax.process_index() == 0, {}
-    if writes:
-        _empty(target)
-    for name, tensors in files.items():
-        between()
-        arrays = {weight.key: tensor(weight) for weight in tensors}
+    with contextlib.ExitStack() as held:
+        on_process_zero(lambda: _begin(target, folder, new, held))
+        for name, tensors in files.items():
+            between()
+            arrays = {weight.key: tensor(weight) for weight in tensors}
+            if writes:
+                hashes[name] = _write_file(target / name, arrays)
         if writes:
-            hashes[name] = _write_file(target / name, arrays)
-    if writes:
-        write_checksums(target / CHECKSUMS_FILE, hashes)
-        _write_rest(target, rest())
-        if not remote:
-            _replace(target, folder)
+            write_checksums(target / CHECKSUMS_FILE, hashes)
+            _write_rest(target, rest())
+            if target != folder:
+                (target / LOCK).unlink()
+                _replace(target, folder)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"saved {folder}")
 
 
+def _begin(target: epath.Path, folder: epath.Path, new: bool, held: contextlib.ExitStack) -> None:
+    if target != folder:
+        held.enter_context(writing(target, folder))
+    if new and folder.exists():
+        if target != folder:
+            target.rmtree()  # Made just now, after the other one was renamed.
+        raise UserError(f"{folder}: exists already; choose another folder or remove it.")
+    _empty(target)
+
+
 def _empty(folder: epath.Path) -> None:
-    """An empty folder; what it held is first made unreadable as a model, since not all goes at once on a bucket."""
+    """Empties a folder; what it held is first made unreadable as a model, since not all goes at once on a bucket."""
     check_held()
     (folder / CONFIG_FILE).unlink(missing_ok=True)
-    folder.rmtree(missing_ok=True)
-    folder.mkdir(parents=True)
+    if is_remote(folder):
+        folder.rmtree(missing_ok=True)
+        folder.mkdir(parents=True)
+        return
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            path.rmtree() if path.is_dir() else path.unlink()
 
 
 def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -248,6 +274,8 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
         data = safetensors.numpy.save(arrays, metadata)
         atomic_write_bytes(path, data)
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with open(path, "wb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # As the user's umask has it.
     try:
         safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
     except safetensors.SafetensorError as error:  # it tells an error of the system in words alone
@@ -255,7 +283,9 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
         if told is None:
             raise
         raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
-    os.chmod(path, 0o644)  # the library makes it readable by its owner only
+    # The library makes it readable by its owner only. Some file systems have no rights to change.
+    if stat.S_IMODE(os.stat(path).st_mode) != mode:
+        os.chmod(path, mode)
     return hash_once(path)
 
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from jaxreason.errors import UserError
 from jaxreason.models.families import WEIGHTS
 from jaxreason.models.weight_files import read_index, weight_names
-from jaxreason.results.atomic_files import is_remote
+from jaxreason.results.atomic_files import is_remote, size_of
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
 ROWS = 4096  # of a tensor, looked at together
@@ -113,7 +113,7 @@ class RemoteFile:
 
     def __init__(self, path: epath.Path):
         self.path = path = epath.Path(path)
-        size = path.stat().length
+        size = size_of(path)
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             self._start = 8 + length

@@ -8,7 +8,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import glob_in
+from jaxreason.results.atomic_files import glob_in, size_of
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular, hash_all_once, read_checksums
 from jaxreason.runtime.distributed import on_process_zero
 
@@ -26,8 +26,8 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
     """
     try:
         check_regular(path)
-        if path.stat().length > _MOST_JSON_BYTES:
-            raise UserError(f"{path}: {path.stat().length} bytes; expected a small JSON file.")
+        if size_of(path) > _MOST_JSON_BYTES:
+            raise UserError(f"{path}: {size_of(path)} bytes; expected a small JSON file.")
         value = json.loads(path.read_text())
     except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}).") from error

@@ -36,6 +36,20 @@ def is_remote(path: epath.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
+def size_of(path: epath.PathLike) -> int:
+    """Returns the bytes of a file.
+
+    `epath` also looks up the owner's name, which fails where this system does not know the owner: in a container with
+    the folder of a user outside of it.
+    """
+    return epath.Path(path).stat().length if is_remote(path) else os.stat(path).st_size
+
+
+def changed_at(path: epath.PathLike) -> int:
+    """Returns when a file was written, in whole seconds since 1970; see `size_of`."""
+    return epath.Path(path).stat().mtime if is_remote(path) else int(os.stat(path).st_mtime)
+
+
 def atomic_write_text(path: epath.PathLike, text: str) -> None:
     """Writes a text in UTF-8 with `atomic_write_bytes`."""
     atomic_write_bytes(path, text.encode())

@@ -142,11 +142,17 @@ def _damage(path: epath.Path, name: str, wanted: Mapping[str, Any]) -> str | Non
     return None
 
 
-def hash_cache_folder() -> epath.Path:
-    """Returns the folder of the cache of hashes."""
+def user_cache() -> str | None:
+    """Returns the program's folder in the user's cache; None for a user without a home, as containers may have."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if base.startswith("~") else f"{base}/jaxreason"
+
+
+def hash_cache_folder() -> epath.Path | None:
+    """Returns the folder of the cache of hashes; None if there is no place for it."""
     own = os.environ.get("JAXREASON_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return epath.Path(os.path.expanduser(own or f"{base}/jaxreason")) / "hashes"
+    base = os.path.expanduser(own) if own else user_cache()
+    return None if base is None else epath.Path(base) / "hashes"
 
 
 def hash_all_once(folder: epath.Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -172,9 +178,11 @@ def hash_once(path: epath.PathLike) -> dict[str, Any]:
     """
     path = epath.Path(path)
     check_regular(path)
-    stamp = _stamp(path)
+    stamp, folder = _stamp(path), hash_cache_folder()
+    if folder is None:
+        return hash_file(path)
     name = hashlib.sha256(json.dumps(stamp[:2]).encode()).hexdigest()
-    entry = hash_cache_folder() / f"{name[:32]}.json"
+    entry = folder / f"{name[:32]}.json"
     known = _read_entry(entry)
     if known.get("stamp") == stamp and {"bytes", "sha256"} <= set(known):
         return {"bytes": known["bytes"], "sha256": known["sha256"]}

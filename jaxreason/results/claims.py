@@ -20,7 +20,7 @@ from etils import epath
 
 from jaxreason.config import ConfigError, claimed_fields, claimed_value, default_of, has_default
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import read_json, read_object, write_json
+from jaxreason.results.atomic_files import read_json, read_object, size_of, write_json
 
 DONE = "done.json"
 RECORD = "config.json"
@@ -156,7 +156,7 @@ def _holds(path: epath.Path, record: dict) -> bool:
 
 def mark_done(folder: epath.Path, summary: dict, claimed: dict, files: list[epath.Path]) -> None:
     """Writes `done.json`: the summary, the hash of the stage's claim, and its files with their sizes."""
-    sizes = {str(file.relative_to(folder)): file.stat().length for file in files}
+    sizes = {str(file.relative_to(folder)): size_of(file) for file in files}
     done = summary | {"claim": digest(plain_json(claimed)), "files": sizes}
     write_json(folder / DONE, done)
 
@@ -178,7 +178,7 @@ def why_not_done(folder: epath.Path, summary: dict, claimed: dict) -> str | None
 
 
 def _length(path: epath.Path) -> int | None:
-    return path.stat().length if path.exists() else None
+    return size_of(path) if path.exists() else None
 
 
 def brought_up(old: Any, sections: Mapping[str, type]) -> Any:

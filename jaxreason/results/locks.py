@@ -2,11 +2,14 @@
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator
+from typing import IO
 
 from etils import epath
 
 from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import absolute, glob_in, is_remote
 from jaxreason.results.lease import Lease, read_newest, wait_until_stale
 from jaxreason.results.study_files import BASE, BASES, is_study
@@ -49,6 +52,33 @@ def locked(
                     "Wait for it to end, or use another --workdir."
                 )
         yield
+
+
+@contextlib.contextmanager
+def writing(folder: epath.Path, target: epath.Path) -> Iterator[None]:
+    """Holds a local folder in which `target` is prepared, against a second program that prepares the same one.
+
+    The lock is a file in the folder, and ends with its process.
+
+    Raises:
+      UserError: another program holds it, or has just renamed it to `target`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "a") as file:
+        if not (_take(file, fcntl.LOCK_EX) and _is_at(file, folder / LOCK)):
+            raise UserError(
+                f"{target}: another program is writing this folder (in {folder}). Wait for it to end, or choose "
+                "another folder."
+            )
+        yield
+
+
+def _is_at(file: IO[str], path: epath.Path) -> bool:
+    """Returns whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

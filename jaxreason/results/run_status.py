@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.results.atomic_files import is_remote, read_object, write_json
+from jaxreason.results.process_life import life_of
 from jaxreason.results.redaction import hide
 
 NAME = "status.json"
@@ -84,6 +85,7 @@ class _Status:
             "error": "",
             "host": socket.gethostname(),
             "process": os.getpid(),
+            "life": life_of(os.getpid()),
             "every": SECONDS_ON_A_BUCKET if is_remote(workdir) else SECONDS,
             "started": now,
             "moved": now,

@@ -5,6 +5,7 @@ whose labels are A, B, C ...
 """
 
 from jaxreason.data.examples import Example
+from jaxreason.data.rows import is_missing
 from jaxreason.errors import UserError
 from jaxreason.tasks.letters import find_letter
 from jaxreason.tasks.reply_text import score_both_ways, strip_thinking
@@ -22,21 +23,29 @@ def choices_of(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
     choices = example.metadata.get("choices")
     if choices is None or choices in ([], {}):
         return LETTERS, ()
-    try:
-        listed = not isinstance(choices, dict)
-        texts = tuple(map(str, choices if listed else choices["text"]))
-        labels = tuple(map(str, ALPHABET[: len(texts)] if listed else choices["label"]))
-    except (KeyError, TypeError) as error:
+    listed = not isinstance(choices, dict)
+    texts, labels = (choices, ALPHABET) if listed else map(choices.get, ("text", "label"))
+    # A text would be taken for the list of its characters.
+    if not _are_values(texts) or not (_are_values(labels) or isinstance(labels, str)):
         raise UserError(
-            f"example {example.id!r}: `choices` must be a list of texts or have `label` and `text`, "
-            f"got {choices!r:.80} ({error!r})."
-        ) from error
+            f"example {example.id!r}: `choices` must be a list of texts or have `label` and `text`, two lists "
+            f"of texts, got {choices!r:.80}."
+        )
+    texts = tuple(map(str, texts))
+    labels = tuple(map(str, labels))[: len(texts) if listed else None]
     if len(labels) != len(texts) or any(len(label) != 1 for label in labels):
         raise UserError(
             f"example {example.id!r}: {len(texts)} choices need as many labels of one character "
             f"each, got {labels!r:.80}."
         )
     return labels, texts
+
+
+def _are_values(listed: object) -> bool:
+    """Returns whether this is a list of texts or numbers."""
+    return isinstance(listed, list | tuple) and all(
+        isinstance(one, str | int | float) and not is_missing(one) for one in listed
+    )
 
 
 def letter_in(example: Example, text: str) -> str | None:
@@ -60,5 +69,30 @@ def score(example: Example, text: str) -> dict[str, float]:
 
 
 def grade(example: Example, answer: str) -> float:
-    """Returns 1.0 for the gold letter, else 0.0."""
-    return float(answer == example.answer.strip().upper())
+    """Returns 1.0 for the gold letter, else 0.0.
+
+    Raises:
+      UserError: as `gold_label`.
+    """
+    return float(answer == gold_label(example))
+
+
+def gold_label(example: Example) -> str:
+    """Returns the label of the right choice, in capitals as replies are read.
+
+    Raises:
+      UserError: the answer is none of the labels; or as `choices_of`.
+    """
+    labels, texts = choices_of(example)
+    gold = example.answer.strip().upper()
+    if gold not in {label.upper() for label in labels}:
+        hint = (
+            ""
+            if texts
+            else " (other labels need the column of the choices in metadata, as `choices`)"
+        )
+        raise UserError(
+            f"example {example.id!r}: the answer is {example.answer[:80]!r}; expected the label of a choice: "
+            f"{', '.join(labels)}{hint}."
+        )
+    return gold

@@ -79,6 +79,7 @@ def run_convert(
         pad_token=loaded.pad_token,
         longest_reply=longest,
         card=lambda: card(code_version()),
+        new=True,
     )
     if jax.process_index() == 0:
         print(f"wrote {folder}")

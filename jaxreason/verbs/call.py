@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import os
-import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.plan.slices import GPU_SHARE
 from jaxreason.results.atomic_files import is_remote
+from jaxreason.results.checksums import user_cache
 from jaxreason.results.redaction import hide
 from jaxreason.runtime import distributed
 from jaxreason.tracking.profiling import traced
@@ -146,13 +146,32 @@ def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
     """
     if not jax.config.jax_compilation_cache_dir:
         folder = cache_folder(workdir, jax.process_count())
-        jax.config.update("jax_compilation_cache_dir", folder)
+        if why := _why_not_writable(folder):
+            _LOG.info(
+                "compiled programs are not kept for the next start: %s; XDG_CACHE_HOME may name another folder",
+                why,
+            )
+        else:
+            jax.config.update("jax_compilation_cache_dir", folder)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
-    """Returns the folder for compiled programs.
+def _why_not_writable(folder: str | None) -> str | None:
+    """Returns None for a folder that JAX can write its cache into, which may be on a bucket; else what is wrong."""
+    if folder is None:
+        return "this user has no home"
+    if is_remote(folder):
+        return None
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        return str(error)
+    return None if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+
+
+def cache_folder(workdir: epath.Path | None, num_processes: int) -> str | None:
+    """Returns the folder for compiled programs; None if the user has no home.
 
     It is the user's cache folder. If there are several processes and the working directory is on a bucket, it is
     `programs` in the working directory: only process 0 writes to JAX's cache, so hosts that each have a disk of their
@@ -160,8 +179,8 @@ def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
     """
     if workdir is not None and num_processes > 1 and is_remote(workdir):
         return f"{workdir}/programs"
-    cache = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
-    return f"{cache}/jaxreason/jax"
+    cache = user_cache()
+    return None if cache is None else f"{cache}/jax"
 
 
 def announce(call: Call, mesh: Mesh) -> None:

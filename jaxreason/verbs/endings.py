@@ -37,6 +37,10 @@ ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address; check the host",
 }
 
+# Python's words where no folder for temporary files can be written; the error has the number of a missing file.
+NO_TEMPORARY = "No usable temporary directory"
+TEMPORARY_ADVICE = "let the variable TMPDIR name a folder that this user can write"
+
 TOLD_BY_TENSORSTORE = re.compile(r'local file "([^"]+)".*\[os_error_code=\'(\d+)\'\]', re.DOTALL)
 
 
@@ -55,7 +59,9 @@ def explain(
     if isinstance(error, OSError) and error.errno in ADVICE:
         paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if _is_path(p)]
         where = f"{' -> '.join(paths)}: " if paths else ""
-        return f"{where}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}."
+        what = error.strerror or os.strerror(error.errno)
+        advice = TEMPORARY_ADVICE if NO_TEMPORARY in what else ADVICE[error.errno]
+        return f"{where}{what}; {advice}."
     # TensorStore, which writes checkpoints, reports an operating-system error only in the text of a ValueError.
     told = TOLD_BY_TENSORSTORE.search(str(error)) if isinstance(error, ValueError) else None
     if told and int(told[2]) in ADVICE:

@@ -10,6 +10,7 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.results.claims import DONE
 from jaxreason.results.jsonl import grown_exists, read_jsonl
+from jaxreason.results.process_life import has_ended
 from jaxreason.results.run_status import read_status
 from jaxreason.results.study_files import is_study, read_manifest, run_folders
 from jaxreason.results.training_files import metrics_path
@@ -54,10 +55,12 @@ def _without_status(folder: epath.Path, steps: int) -> list[str]:
 def state_of(status: dict[str, Any], now: float) -> str:
     """Returns the state: `running`, `done`, `stopped` (by a signal), `failed`, or `dead`.
 
-    A run is dead if its status says that it is running but is no longer updated.
+    A run is dead if its status says that it is running but is no longer updated, or its process has ended. Only the
+    process is certain while a clock that was set back catches up.
     """
     late = now - status["updated"] > MISSED * status["every"]
-    return "dead" if status["state"] == "running" and late else status["state"]
+    gone = late or has_ended(status["process"], status.get("life"))
+    return "dead" if status["state"] == "running" and gone else status["state"]
 
 
 def lines_of(folder: epath.Path, status: dict[str, Any], state: str, steps: int) -> Iterator[str]:

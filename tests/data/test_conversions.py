@@ -276,6 +276,12 @@ def test_an_mmlu_row_that_cannot_be_asked_is_named(convert, changes, reason):
     assert reasons(convert("mmlu", [mmlu_hub(**changes)])) == [(1, reason)]
 
 
+@pytest.mark.parametrize("answer", ["AB", "ABC", "E", "b"])
+def test_an_mmlu_answer_that_is_not_one_letter_is_refused(convert, answer):
+    row = {"question": "2 + 2?", **dict(zip("ABCD", "3456")), "answer": answer}
+    assert reasons(convert("mmlu", [row])) == [(1, "wrong answer")]
+
+
 def test_mmlu_can_be_shuffled_by_a_seed(convert):
     items = [mmlu_hub(question=f"2 + {n}?") for n in range(100)]
     rows = columns(convert("mmlu", items, shuffle="1"))

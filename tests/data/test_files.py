@@ -290,3 +290,25 @@ def test_damaged_pages_of_parquet_are_refused_with_the_path(tmp_path, make_confi
     path.write_bytes(bytes(data))
     with pytest.raises(UserError, match=r"a\.parquet: damaged"):
         columns(make_config(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.csv.gz"])
+def test_a_file_in_utf_16_is_refused_with_the_way_to_mend_it(tmp_path, make_config, name, encoding):
+    write_all(tmp_path)
+    text = (tmp_path / name.removesuffix(".gz")).read_text().encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with pytest.raises(
+        UserError, match=r"expected UTF-8, and the file begins as UTF-16 does; save it"
+    ):
+        columns(make_config(tmp_path / name))
+
+
+def test_an_empty_file_among_others_is_named(tmp_path, make_config, caplog):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"question": "a"}) + "\n")
+    for name in ("b.jsonl", "c.jsonl"):
+        (tmp_path / name).write_text("")
+    assert columns(make_config(tmp_path / "*.jsonl")) == [{"question": "a"}]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/{name}.jsonl: the file has no row" for name in "bc"
+    ]

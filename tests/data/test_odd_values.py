@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from jaxreason.data.column_mapping import MOST_CHARACTERS
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 
@@ -103,3 +104,17 @@ def test_of_a_message_that_cannot_be_read_the_wrong_part_is_named(
     kept, counts = load(tmp_path, make_config, *rows, fields={"messages": "messages"})
     assert len(kept) == 1 and counts["dropped"] == {"bad message": 1}
     assert named in counts["first_bad_rows"][0]["detail"]
+
+
+@pytest.mark.parametrize("column", ["q", "r", "t"])
+def test_a_text_that_no_model_could_read_is_dropped_before_it_is_tokenized(
+    tmp_path, make_config, column
+):
+    fields = {"prompt": "q", "response": "r", "reasoning": "t"}
+    row = {"q": "Q", "r": "R", "t": "T"}
+    most = {**row, column: "x" * (MOST_CHARACTERS - 50)}
+    found, counts = load(
+        tmp_path, make_config, most, {**most, column: "x" * MOST_CHARACTERS}, fields=fields
+    )
+    assert (len(found), counts["dropped"]) == (1, {"too long": 1})
+    assert "at most 10,000,000" in counts["first_bad_rows"][0]["detail"]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -530,3 +531,37 @@ def test_an_adapter_is_refused_also_beside_whole_weights(whole, folder):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen3-14B"}')
     with pytest.raises(UserError, match=r"adapter_config\.json makes it an adapter.*Merge it"):
         huggingface.read_architecture(folder)
+
+
+def test_of_two_that_write_one_folder_at_once_the_second_is_told_so(folder, model, params):
+    files = hf_export.plan_files(model, params, 10**9, None)
+    doubled = jax.tree.map(lambda x: 2 * x, params)
+
+    def tensor(weight):
+        return weight.to_host(doubled, None)
+
+    def rest():
+        with pytest.raises(UserError, match=rf"^{folder}: another program is writing this folder"):
+            save_model(folder, model, params, tokenizer_from=None, max_shard_bytes=10**9)
+        return hf_export.settings_files(model, {}, files, None)
+
+    hf_export.write_folder(folder, files, tensor, rest)
+    _assert_same(load_params(folder, model, None), doubled)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert not (folder / ".lock").exists()
+    with pytest.raises(UserError, match=rf"^{folder}: exists already"):
+        hf_export.write_folder(folder, files, tensor, rest, new=True)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_saved_model_has_the_rights_that_the_users_mask_gives(
+    model, params, tmp_path, mask, mode
+):
+    before = os.umask(mask)
+    try:
+        save_model(tmp_path / "m", model, params, tokenizer_from=None, max_shard_bytes=10**9)
+    finally:
+        os.umask(before)
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()}
+    assert set(rights.values()) == {mode}, rights

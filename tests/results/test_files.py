@@ -4,12 +4,15 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import read_json, read_object, write_json
+from jaxreason.models.weight_files import read_settings
+from jaxreason.results import claims
+from jaxreason.results.atomic_files import changed_at, read_json, read_object, write_json
 from jaxreason.results.jsonl import JsonlWriter, iter_jsonl, read_jsonl
 
 
@@ -173,3 +176,16 @@ def test_rows_one_by_one_refuse_what_reading_all_refuses(tmp_path, line):
             read(path)
         said.append(str(caught.value)[:80])
     assert said[0] == said[1]
+
+
+def test_files_of_an_owner_that_this_system_does_not_know_are_read(tmp_path, monkeypatch):
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    folder = epath.Path(tmp_path)
+    write_json(folder / "config.json", {"layers": 1})
+    assert read_settings(folder / "config.json") == {"layers": 1}
+    claims.mark_done(folder, {"steps": 1}, {}, [folder / "config.json"])
+    assert claims.why_not_done(folder, {"steps": 1}, {}) is None
+    assert abs(changed_at(folder / "config.json") - time.time()) < 60

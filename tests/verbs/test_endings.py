@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import pytest
 from program import call, refused
 
 from jaxreason.verbs.catalogue import VERBS
-from jaxreason.verbs.endings import ADVICE
+from jaxreason.verbs.endings import ADVICE, explain
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--config", str(ROOT / "configs/study_tiny.py"))
@@ -90,6 +91,18 @@ def test_an_error_of_the_system_says_what_where_and_what_to_do(number, capsys, m
     monkeypatch.setitem(VERBS, "eval", dataclasses.replace(VERBS["eval"], run=fails))
     message = refused(capsys, *words("eval", *TINY))
     assert message == f"jaxreason eval: some/file: {os.strerror(number)}; {ADVICE[number]}.\n"
+
+
+def test_where_nothing_temporary_can_be_written_the_message_names_the_variable(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    with pytest.raises(FileNotFoundError) as found:
+        tempfile.gettempdir()
+    message = explain(found.value, None, ())
+    assert message.startswith("No usable temporary directory found in")
+    assert message.endswith("; let the variable TMPDIR name a folder that this user can write.")
 
 
 def test_a_disk_that_is_full_when_a_checkpoint_is_written_is_one_message(capsys, monkeypatch):

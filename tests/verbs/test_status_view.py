@@ -1,6 +1,9 @@
 """`jaxreason status`: whether a run lives, where it is, how fast, what is left, and how it ended."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,10 +14,12 @@ from program import call, refused
 
 from jaxreason.device_state import count_compilations, device_state
 from jaxreason.errors import UserError
-from jaxreason.results import run_status
+from jaxreason.results import process_life, run_status
+from jaxreason.results.atomic_files import write_json
 from jaxreason.results.run_status import at_hosts, at_progress, at_stage, keep_status, read_status
 from jaxreason.tracking import profiling
 from jaxreason.tracking.profiling import hear_progress, traced
+from jaxreason.verbs.status_view import state_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -185,3 +190,47 @@ def test_every_program_that_is_compiled_is_counted():
     count_compilations()
     jax.jit(lambda x: x * 5 + 43)(7).block_until_ready()
     assert device_state()["compilations"] == again + 1
+
+
+def test_a_run_whose_process_has_ended_is_dead_whatever_the_clock_says(tmp_path, capsys):
+    program = (
+        "import os, sys; from etils import epath; from jaxreason.results.run_status import keep_status\n"
+        "with keep_status(epath.Path(sys.argv[1]), 'sft'): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT).returncode == -9
+    value = read_status(tmp_path)
+    assert value["state"] == "running" and value["life"]
+    write_json(tmp_path / "status.json", value | {"updated": time.time() + 3600})
+    assert "sft in" in (text := shown(capsys, tmp_path, 1)) and ": dead" in text
+
+
+def test_only_the_very_process_of_a_run_is_looked_for(tmp_path, capsys):
+    with keep_status(epath.Path(tmp_path), "sft"):
+        own = read_status(tmp_path)
+    living = own | {"state": "running", "updated": time.time()}
+    boot, space, begun = own["life"].split()
+    for life, state in (
+        (own["life"], "running"),
+        (f"{boot} {space} {int(begun) + 1}", "dead"),  # The id is another process's now.
+        (
+            f"{boot} pid:[1] {begun}",
+            "running",
+        ),  # Of another container: it cannot be seen from here.
+        (f"other-boot {space} {begun}", "running"),
+        ("", "running"),
+        (7, "running"),
+    ):
+        assert state_of(living | {"life": life}, time.time()) == state, life
+    del living["life"]  # Of an older version.
+    assert state_of(living, time.time()) == "running"
+
+
+def test_a_process_that_nobody_has_asked_for_yet_has_ended():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    life = process_life.life_of(child.pid)
+    assert life and not process_life.has_ended(child.pid, life)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process_life.has_ended(child.pid, life)
+    child.communicate()
+    assert process_life.has_ended(child.pid, life)
