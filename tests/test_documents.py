@@ -20,6 +20,7 @@ from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.models.families import FAMILIES
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.rl.policy_losses import POLICY_LOSSES
 from jaxreason.studies.arms import arm_section, arms_of
 from jaxreason.studies.recipe_sections import check_recipe, section_classes
 from jaxreason.tasks.registry import TASKS
@@ -115,7 +116,7 @@ def test_the_documents_have_examples_of_every_kind():
 @pytest.fixture
 def dicts_as_they_were():
     """What an example adds to the package's dicts is taken out again."""
-    dicts = [METRICS, ADVANTAGES, FAMILIES]
+    dicts = [METRICS, ADVANTAGES, POLICY_LOSSES, FAMILIES]
     before = [dict(one) for one in dicts]
     yield
     for one, old in zip(dicts, before, strict=True):
