@@ -54,11 +54,22 @@ def score(example: Example, text: str) -> dict[str, float]:
     """Returns `accuracy`, `accuracy_unstripped` and `answered`.
 
     Raises:
-      UserError: for choices of another form than the module says.
+      UserError: for choices of another form than the module says, or an answer that is none of their labels: every
+        reply would count as wrong.
     """
+    labels, _ = choices_of(example)
+    if _gold(example) not in {label.upper() for label in labels}:
+        raise UserError(
+            f"example {example.id!r}: the answer {example.answer!r:.80}: expected one of the labels "
+            f"{', '.join(labels)} (those of `choices` in the dataset's `metadata`; without them A to E)."
+        )
     return score_both_ways(example, text, lambda part: letter_in(example, part), grade)
 
 
 def grade(example: Example, answer: str) -> float:
     """Returns 1.0 for the gold letter, else 0.0."""
-    return float(answer == example.answer.strip().upper())
+    return float(answer == _gold(example))
+
+
+def _gold(example: Example) -> str:
+    return example.answer.strip().upper()
