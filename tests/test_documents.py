@@ -15,11 +15,13 @@ from jaxreason.analysis.drift_metrics import METRICS
 from jaxreason.config import parse
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.data.sources import SOURCES
 from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.models.families import FAMILIES
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.rl.policy_losses import POLICY_LOSSES
 from jaxreason.studies.arms import arm_section, arms_of
 from jaxreason.studies.recipe_sections import check_recipe, section_classes
 from jaxreason.tasks.registry import TASKS
@@ -115,7 +117,7 @@ def test_the_documents_have_examples_of_every_kind():
 @pytest.fixture
 def dicts_as_they_were():
     """What an example adds to the package's dicts is taken out again."""
-    dicts = [METRICS, ADVANTAGES, FAMILIES]
+    dicts = [METRICS, ADVANTAGES, POLICY_LOSSES, FAMILIES, SOURCES]
     before = [dict(one) for one in dicts]
     yield
     for one, old in zip(dicts, before, strict=True):
@@ -186,7 +188,7 @@ def test_the_page_of_rl_gives_the_mini_batches_of_the_14b_recipe():
 def test_the_data_example_trains_replies_that_its_own_grader_scores_1(checkout):
     path = ROOT / "docs" / "adding_data.md"
     (lines,) = blocks(path, "jsonl")
-    (text,) = blocks(path, "python")
+    text, _ = blocks(path, "python")
     (checkout / "data").mkdir()
     (checkout / "data" / "questions.jsonl").write_text(lines)
     made: dict = {}

@@ -361,3 +361,28 @@ def test_a_dry_run_refuses_what_the_study_would_refuse_of_its_measurements(field
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=re.escape(message)):
         dry_run.describe_study(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("rl.prompts_per_step", 4, "arms.rl: rl.mini_batch_prompts=32: expected 1 to prompts_per"),
+        ("rl.policy_loss.name", "cliped", "arms.rl: rl.policy_loss.name='cliped': expected one of"),
+        ("sft.token_weight", "dtf", "arms.sft_low: sft.token_weight='dtf': expected one of"),
+        ("sft.length", 10**6, "arms.sft_low: sft.length=1000000: the model's max_position"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_study_would_refuse_of_an_arms_training(field, value, message):
+    config = load_recipe("configs/study_tiny.py")
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=re.escape(message)):
+        dry_run.describe_study(config)
+
+
+def test_a_dry_run_refuses_to_follow_an_arm_without_checkpoints():
+    config = load_recipe("configs/study_tiny.py")
+    config.study.follow = True
+    config.rl.checkpoint_every = 0
+    with pytest.raises(UserError, match=re.escape("arms.rl: ")) as told:
+        dry_run.describe_study(config)
+    assert "checkpoint_every" in str(told.value)

@@ -14,7 +14,7 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.analysis import kept_states, metric_files
+from jaxreason.analysis import kept_states, metric_files, prepared_metrics
 from jaxreason.analysis.comparable import why_not, why_not_finite
 from jaxreason.analysis.drift_metrics import METRICS, reads_of
 from jaxreason.analysis.loaded_weights import compare_weights
@@ -228,18 +228,16 @@ class _Run:
         missing = {u: tuple(x) for u, x in zip(parts, lacks, strict=True) if x is not None}
         texts = sum(len(unit.texts) for unit in self.units)
         _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
-        streamed = of_weights if self.origin.of_folders else ()
-        loaded = () if streamed else of_weights
-        reason = ""
-        if missing or loaded:
-            reason = self._measure_models(missing, loaded, interrupt)
+        streamed = "weights" in of_weights and self.origin.of_folders
+        loaded = tuple(name for name in of_weights if not (streamed and name == "weights"))
+        reason = self._measure_models(missing, loaded, interrupt) if missing or loaded else ""
         if streamed and not reason:
             reason = self._stream_weights(interrupt)
         if reason:
             on_process_zero(lambda: self.write_undefined(dict.fromkeys(pending, reason)))
             return
-        measured = [unit for unit in parts if metrics[unit]]
-        on_process_zero(lambda: self._write_texts(pending, metrics, measured))
+        read = [unit for unit in parts if metrics[unit]]
+        on_process_zero(lambda: self._write_texts(pending, metrics, read))
 
     def _measure_models(self, missing, of_weights, interrupt: Interrupt) -> str:
         """Measures what the parts of units lack and the weights of loaded models; returns why that failed, or ""."""
@@ -273,12 +271,13 @@ class _Run:
             self._measure_unit(measure, params, unit, metrics)
         interrupt.check("What was measured of whole benchmarks is saved.")
         for name in of_weights:
-            prepared = METRICS[name].prepare(compare_weights(*params))
+            compared = compare_weights(*params)
+            prepared = prepared_metrics.prepare_metric(name, compared, vars(self.config))
             self._write(name, metric_files.weights_file(self.about, name, prepared))
         return ""
 
     def _stream_weights(self, interrupt: Interrupt) -> str:
-        """Compares the weights of two folders from the disk; returns why that failed, or ""."""
+        """Compares the weights of two folders from the disk, for `weights` alone; returns why that failed, or ""."""
         made_with = self.origin.of_metric("weights")[MADE_WITH]
         folders = self.base.folder, self.tuned.folder
         try:

@@ -3,8 +3,7 @@
 A metric that is undefined, for two models or for one unit, has no row; `undefined` in the details says why.
 """
 
-import inspect
-import numbers
+import math
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 
 from jaxreason.analysis.drift_metrics import METRICS
 from jaxreason.analysis.metric_types import Bootstrapped, Prepared, TextMeasurements, bootstrap
+from jaxreason.analysis.prepared_metrics import check_given, prepare_metric
 from jaxreason.analysis.raw_questions import QuestionStates
 from jaxreason.analysis.texts import Unit
-from jaxreason.errors import UserError
 from jaxreason.results.statistics import percentiles
 
 
@@ -41,9 +40,9 @@ def part(
     seed = (section["seed"], zlib.crc32(unit.benchmark.encode()))
     result = {}
     for name in metrics:
-        taken = {field: section[field] for field in METRICS[name].settings}
-        prepared: Prepared = METRICS[name].prepare(measured, **taken)
-        names = check_prepared(name, prepared, len(unit.texts))
+        prepared = prepare_metric(name, measured, section)
+        names = prepared.statistic(np.arange(len(unit.texts)))
+        check_given(name, names, prepared.details)
         found = bootstrap(prepared, len(unit.texts), section["resamples"], seed)
         why = {} if found.values else {"undefined": f"all its values are NaN ({', '.join(names)})"}
         result[name] = {
@@ -52,41 +51,6 @@ def part(
             "details": why | prepared.details,
         }
     return {"metrics": result}
-
-
-def check_prepared(name: str, prepared: Any, num_texts: int) -> list[str]:
-    """Returns the names of a metric's values; it may be one that a user added.
-
-    Raises:
-      UserError: its function returns something other than `Prepared` of finite numbers or NaN, or neither a value nor
-        a reason.
-    """
-    of = f"drift metric {name!r}: expected"
-    see = "See docs/adding_metrics.md."
-    if not isinstance(prepared, Prepared):
-        raise UserError(
-            f"{of} Prepared from {_said(METRICS[name].prepare)}, got {prepared!r:.80}. {see}"
-        )
-    values = prepared.statistic(np.arange(num_texts))
-    function = _said(prepared.statistics or prepared.statistic)
-    if not isinstance(values, Mapping):
-        raise UserError(f"{of} {{name: number}} from {function}, got {values!r:.80}. {see}")
-    for key, value in values.items():
-        if not isinstance(value, numbers.Real) or np.isinf(value):
-            raise UserError(
-                f"{of} a finite number, or NaN, as {key!r} from {function}, got {value!r:.80}. {see}"
-            )
-    if not values and "undefined" not in prepared.details:
-        raise UserError(
-            f"{of} values from {function}, or a reason in details['undefined']; got neither. {see}"
-        )
-    return list(values)
-
-
-def _said(function: Any) -> str:
-    function = inspect.unwrap(getattr(function, "func", function))
-    module = getattr(function, "__module__", "")
-    return f"{module}.{getattr(function, '__qualname__', function)}"
 
 
 def _rounded(draws: np.ndarray) -> list[float]:
@@ -166,7 +130,9 @@ def weights_file(about: dict, metric: str, prepared: Prepared) -> dict:
     """Returns the file of a metric of the parameters, which depends on no text and has no interval."""
     where = {"benchmark": None, "group": None, "source": None, "low": None, "high": None}
     values = prepared.statistic(np.arange(0))
-    rows = [where | {"name": name, "value": value} for name, value in values.items()]
+    check_given(metric, values, prepared.details)
+    known = {name: value for name, value in values.items() if not math.isnan(value)}
+    rows = [where | {"name": name, "value": value} for name, value in known.items()]
     return {"metric": metric, **about, "rows": rows, "groups": [], "details": prepared.details}
 
 

@@ -81,20 +81,18 @@ def bootstrap(
     """Evaluates a metric on all texts and on `resamples` samples of them with replacement.
 
     The same seed gives the same resamples for every metric, so runs that read the same texts stay paired. A value that
-    is undefined (NaN) on all texts is left out. A resample on which a value is undefined is replaced by another one on
-    which it is defined.
+    is undefined (NaN) on all texts is left out. A resample on which a value is undefined (NaN, or not returned) is
+    replaced by another one on which it is defined.
     """
     drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
     found = prepared.statistic(np.arange(num_texts))
     values = {name: value for name, value in found.items() if not math.isnan(value)}
     if prepared.statistics is not None:
         many = prepared.statistics(drawn)
-        return Bootstrapped(values, {n: _defined(many[n], value) for n, value in values.items()})
-    draws = [prepared.statistic(row) for row in drawn]
-    return Bootstrapped(
-        values,
-        {n: _defined(np.array([draw[n] for draw in draws]), value) for n, value in values.items()},
-    )
+    else:
+        draws = [prepared.statistic(row) for row in drawn]
+        many = {name: np.array([draw.get(name, math.nan) for draw in draws]) for name in values}
+    return Bootstrapped(values, {n: _defined(many[n], value) for n, value in values.items()})
 
 
 def _defined(draws: Float[np.ndarray, " r"], value: float) -> Float[np.ndarray, " r"]:

@@ -100,11 +100,25 @@ def read_rows(config: DatasetConfig) -> Iterator[SourceRow]:
     Raises:
       UserError: the source cannot be read, or an option has a wrong value.
     """
-    rows = SOURCES[config.source](config)
+    rows = _checked(config)
     if "rows" not in config.options:
         return rows
     options = {key: value for key, value in config.options.items() if key in CONVERSION_OPTIONS}
     return _without_repeats(CONVERSIONS[config.options["rows"]](rows, **options))
+
+
+def _checked(config: DatasetConfig) -> Iterator[SourceRow]:
+    """Yields the rows of a source, which a recipe may have added."""
+    made = SOURCES[config.source](config)
+    expected = (
+        f"{config.label}: source {config.source!r}: expected SourceRows with a dict of columns, got"
+    )
+    if not isinstance(made, Iterable):
+        raise UserError(f"{expected} {made!r:.80}. See docs/adding_data.md.")
+    for row in made:
+        if not isinstance(row, SourceRow) or not isinstance(row.columns, dict):
+            raise UserError(f"{expected} {row!r:.80}. See docs/adding_data.md.")
+        yield row
 
 
 def _without_repeats(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:

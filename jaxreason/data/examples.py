@@ -145,7 +145,7 @@ def _check_ids(config: DatasetConfig, parts: list[dict[str, Any]]) -> None:
         if part["id"] in seen:
             raise UserError(
                 f"{where}: id {part['id']!r} was used before, in {seen[part['id']]}; ids must be "
-                "unique. Without fields.id the row's number is used."
+                "unique. Without fields.id the file and the row's number are used."
             )
         seen[part["id"]] = where
 

@@ -22,7 +22,7 @@ from jaxreason.evaluation.benchmarks import BENCHMARKS
 from jaxreason.results.groups import GroupName
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
-from jaxreason.tasks.registry import find_task
+from jaxreason.tasks.registry import TASKS
 
 PromptFormat = Literal["chat", "plain"]
 ASKED = (
@@ -140,6 +140,11 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
         for name in names:
             if not re.fullmatch(r"\w[\w.+-]*", name):
                 raise ConfigError(f"eval.{table}: {name!r} cannot be part of a file's name.")
+    for name in config.own:
+        if name in BENCHMARKS:
+            raise ConfigError(
+                f"eval.own.{name}: this is the name of a benchmark that comes with the package; expected another name."
+            )
     for name, run in config.benchmarks.items():
         path = f"eval.benchmarks.{name}"
         if name not in known:
@@ -151,7 +156,11 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
 def _check_run(config: EvalConfig, run: BenchmarkRun, benchmark: Benchmark, path: str) -> None:
     check_ranges(run, path)
     for variant in benchmark.variants.values():
-        find_task(variant.task)
+        if variant.task not in TASKS:
+            raise ConfigError(
+                f"{path}: {benchmark.label} has the task {variant.task!r}, which is none of {', '.join(TASKS)}"
+                f"{nearest(variant.task, TASKS) or '.'}"
+            )
     if not run.variants:
         raise ConfigError(f"{path}: expected at least one of {_names(benchmark)} in variants.")
     for variant in run.variants:

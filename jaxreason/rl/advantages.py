@@ -12,6 +12,7 @@ its tokens count in the divisor of the loss, and the KL of its tokens is in the 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -141,14 +142,25 @@ def reply_weights(
       UserError: the function, which a user may have added, returns no number for each reply.
     """
     if name in WEIGHTS:
-        return WEIGHTS[name](rewards, correct)
-    found = ADVANTAGES[name](rewards)
-    what = f"rl.advantage={name!r}: expected {rewards.shape} finite numbers, one for each prompt and reply (0 if it is "
-    what += "not graded), got "
-    if np.shape(found) != rewards.shape:
-        raise UserError(
-            f"{what}an array of shape {np.shape(found)}. See docs/adding_algorithms.md."
-        )
-    if not np.isfinite(found).all():
-        raise UserError(f"{what}NaN or infinity. See docs/adding_algorithms.md.")
-    return np.asarray(found, float)
+        return _numbers(name, WEIGHTS[name](rewards, correct), rewards.shape, may_be_nan=True)
+    return _numbers(name, ADVANTAGES[name](rewards), rewards.shape, may_be_nan=False)
+
+
+def _numbers(
+    name: str, found: Any, shape: tuple[int, ...], *, may_be_nan: bool
+) -> Float[np.ndarray, "P G"]:
+    hint, page = (
+        ("NaN if it is left out", "objective")
+        if may_be_nan
+        else ("0 if it is not graded", "adding_algorithms")
+    )
+    expected = f"rl.advantage={name!r}: expected {shape} finite numbers, one for each prompt and reply ({hint}), got"
+    see = f"See docs/{page}.md."
+    if np.shape(found) != shape:
+        raise UserError(f"{expected} an array of shape {np.shape(found)}. {see}")
+    array = np.asarray(found)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{expected} values of type {array.dtype}. {see}")
+    if np.isinf(array).any() or (np.isnan(array).any() and not may_be_nan):
+        raise UserError(f"{expected} {'' if may_be_nan else 'NaN or '}infinity. {see}")
+    return array.astype(float)

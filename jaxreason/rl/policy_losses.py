@@ -9,9 +9,8 @@ step adds them over micro-batches and divides once.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -145,7 +144,7 @@ def policy_loss(
     """The loss of one surrogate with its KL and entropy terms, as sums over the rows given.
 
     Args:
-      surrogate: one of the functions above; the entries of POLICY_LOSSES have it bound already.
+      surrogate: an entry of POLICY_LOSSES.
       logprobs: of the policy being trained; the gradient flows through these (and `entropy`).
       old_logprobs: of the policy at the start of the batch of rollouts, by the trainer.
       advantages: per token (constant over a sequence), or per row if a row is one sequence.
@@ -163,13 +162,18 @@ def policy_loss(
     Returns:
       The summed loss, its weight (tokens or sequences, by `aggregation`), and sums over tokens by name; the others are
       to be divided by the count `tokens`.
+
+    Raises:
+      UserError: the surrogate, which a user may have added, returns something else.
     """
     if advantages.ndim == 1:
         advantages = jnp.broadcast_to(advantages[:, None], mask.shape)
     segment_ids = jnp.ones(mask.shape, jnp.int32) if segment_ids is None else segment_ids
     sequences = Sequences(mask, segment_ids)
     log_ratio = _log_ratio(logprobs, old_logprobs, mask)
-    result = surrogate(log_ratio, logprobs, advantages, sequences, config)
+    result = _checked(
+        surrogate(log_ratio, logprobs, advantages, sequences, config), config, mask.shape
+    )
     losses = -result.objective * _importance(
         old_logprobs, sampler_logprobs, mask, config.importance_cap
     )
@@ -184,6 +188,17 @@ def policy_loss(
     loss_sum, weight = _aggregate(losses, sequences, config)
     terms = _measure(log_ratio, result.clipped, logprobs, ref_logprobs, full_kl, entropy, mask)
     return loss_sum, weight, {name: jnp.sum(value * mask) for name, value in terms.items()}
+
+
+def _checked(made: Any, config: PolicyLossConfig, shape: tuple[int, ...]) -> Surrogate:
+    shapes = [jnp.shape(array) for array in made] if isinstance(made, Surrogate) else []
+    if shapes != [shape, shape]:
+        got = f"arrays of shapes {shapes[0]} and {shapes[1]}" if shapes else f"{made!r:.80}"
+        raise UserError(
+            f"rl.policy_loss.name={config.name!r}: expected Surrogate of two arrays of shape {shape}, one number for "
+            f"each token, got {got}. See docs/adding_algorithms.md."
+        )
+    return made
 
 
 def k1(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
@@ -318,12 +333,9 @@ def _measure(
     return jax.lax.stop_gradient(terms)
 
 
-POLICY_LOSSES: dict[str, Callable] = {
-    name: functools.partial(policy_loss, surrogate)
-    for name, surrogate in {
-        "clipped": clipped,
-        "reinforce": reinforce,
-        "gspo": gspo,
-        "cispo": cispo,
-    }.items()
+POLICY_LOSSES: dict[str, Callable[..., Surrogate]] = {
+    "clipped": clipped,
+    "reinforce": reinforce,
+    "gspo": gspo,
+    "cispo": cispo,
 }

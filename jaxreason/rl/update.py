@@ -25,6 +25,7 @@ from jaxreason.rl.policy_losses import (
     POLICY_LOSSES,
     PolicyLossConfig,
     kl_to_reference,
+    policy_loss,
 )
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Rollouts
@@ -79,7 +80,7 @@ def make_policy_loss(
       reference: static description of the reference, whose parameters follow the batch; None if the loss does not run
         it, because there is none or its log-probs are in the batch.
     """
-    policy_loss = POLICY_LOSSES[config.name]
+    surrogate = POLICY_LOSSES[config.name]
 
     def loss(params, batch: Rollouts, *frozen):
         how = {"chunk": chunk, "temperature": temperature, "segment_ids": batch.segment_ids}
@@ -98,6 +99,7 @@ def make_policy_loss(
             kl = kl_to_reference(config, old, batch.ref_logprobs, batch.loss_mask)
             advantages -= config.kl_coefficient * kl
         loss_sum, weight, measurements = policy_loss(
+            surrogate,
             found.logprobs,
             old,
             advantages,

@@ -37,7 +37,7 @@ from jaxreason.studies.lineage import base_of_arm, origin_of, study_bases
 from jaxreason.studies.question_set import QuestionsConfig, prepare_questions
 from jaxreason.studies.recipe_sections import check_recipe
 from jaxreason.studies.study import StudyStage
-from jaxreason.studies.study_checks import check_measurements
+from jaxreason.studies.study_checks import check_measurements, check_training, named_arm
 from jaxreason.studies.workload import (
     ALIKE,
     CHOICES,
@@ -138,6 +138,9 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
     with tempfile.TemporaryDirectory() as scratch:
         prepared = prepare_questions(_without_downloads(config), epath.Path(scratch))
         study = _study_of(prepared)
+        for name in study.arms.arms:
+            with named_arm(name):
+                check_training(prepared, study.arms, name, study.models[name])
         stages = stages_of.stages(prepared, None, epath.Path(scratch))
         rows = [_row(study, stage, _there(stage, scratch, workdir)) for stage in stages]
         return "\n".join(

@@ -1,7 +1,9 @@
 """Checks settings, data and models before the first stage, so that no later stage fails because of them."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import ml_collections
@@ -10,7 +12,7 @@ from etils import epath
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, parse
 from jaxreason.data.examples import check_opens
-from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.evaluation import eval_settings, transfer
 from jaxreason.evaluation.validator import validation_eval
@@ -71,11 +73,18 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     check_lineage(study, model.path)
     models = _Models(model)
     for name in study.arms:
-        try:
+        with named_arm(name):
             _check_models(config, study, name, models)
             _check_arm(config, study, name, mesh, models)
-        except UserError as error:
-            raise ConfigError(f"config.study.arms.{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def named_arm(name: str) -> Iterator[None]:
+    """Names the arm in a message about its settings."""
+    try:
+        yield
+    except UserError as error:
+        raise ConfigError(f"config.study.arms.{name}: {error}") from error
 
 
 def check_measurements(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | None) -> None:
@@ -115,14 +124,43 @@ def _check_arm(config, study: StudyConfig, name: str, mesh, models: _Models) -> 
     if arm.method == "given":
         return
     origin = origin_of(study, name, models.config.path)
-    section, model = arm_section(config, name, arm), models.model(origin)
+    section = arm_section(config, name, arm)
+    for dataset in section.datasets.values():
+        check_opens(dataset)
+    path = origin if arm.method == "rl" else section.tokenizer or origin
+    check_training(config, study, name, models.model(origin), mesh, models.tokenizer(path))
+
+
+def check_training(
+    config: ml_collections.ConfigDict,
+    study: StudyConfig,
+    name: str,
+    model: Model,
+    mesh: jax.sharding.Mesh | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Checks the settings with which an arm is trained; a given arm has none.
+
+    Args:
+      config: the recipe.
+      study: its section.
+      name: the arm.
+      model: the one that it is trained from.
+      mesh: where; None if that is not known.
+      tokenizer: of its texts; None where none is read.
+
+    Raises:
+      UserError: names the field.
+    """
+    arm = study.arms[name]
+    if arm.method == "given":
+        return
+    section = arm_section(config, name, arm)
     if study.follow:
         check_followed(config, name, section)
     if section.validation.every:
         validation_eval(arm_evaluation(config, name, arm), section.validation, arm.method)
-    for dataset in section.datasets.values():
-        check_opens(dataset)
     if arm.method == "rl":
-        check_rl(section, model, mesh, models.tokenizer(origin))
+        check_rl(section, model, mesh, tokenizer)
     else:
-        check_sft(section, model, models.tokenizer(section.tokenizer or origin), mesh)
+        check_sft(section, model, tokenizer, mesh)

@@ -63,8 +63,9 @@ def score(example: Example, text: str) -> dict[str, float]:
     """Returns `accuracy`, `accuracy_unstripped` and `answered`.
 
     Raises:
-      UserError: for choices of another form than the module says.
+      UserError: as `gold_label`: every reply would count as wrong.
     """
+    gold_label(example)  # Also where no reply has an answer to compare with it.
     return score_both_ways(example, text, lambda part: letter_in(example, part), grade)
 
 
@@ -86,13 +87,13 @@ def gold_label(example: Example) -> str:
     labels, texts = choices_of(example)
     gold = example.answer.strip().upper()
     if gold not in {label.upper() for label in labels}:
-        hint = (
+        source = (
             ""
             if texts
-            else " (other labels need the column of the choices in metadata, as `choices`)"
+            else " (those of `choices` in the dataset's `metadata`; without them A to E)"
         )
         raise UserError(
             f"example {example.id!r}: the answer is {example.answer[:80]!r}; expected the label of a choice: "
-            f"{', '.join(labels)}{hint}."
+            f"{', '.join(labels)}{source}."
         )
     return gold

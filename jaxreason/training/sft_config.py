@@ -99,15 +99,20 @@ class SFTConfig:
     """An experiment tracker that gets the metrics too: "wandb", "trackio", or "" for none."""
 
 
-def check_sft(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
-    """Checks what would otherwise fail, or be wrong, after minutes of compilation; `mesh` is None if it is not known.
+def check_sft(
+    config: SFTConfig, model: Model, tokenizer: Tokenizer | None, mesh: Mesh | None
+) -> None:
+    """Checks what would otherwise fail, or be wrong, after minutes of compilation.
+
+    `tokenizer` is None where none is read, `mesh` if it is not known.
 
     Raises:
       UserError: names the field, what was expected and what was given.
     """
     check_ranges(config, "sft")
     arch = model.architecture
-    check_vocabulary("sft.tokenizer:", tokenizer, arch.vocab_size)
+    if tokenizer is not None:
+        check_vocabulary("sft.tokenizer:", tokenizer, arch.vocab_size)
     if config.length > arch.max_position_embeddings:
         raise UserError(
             f"sft.length={config.length}: the model's max_position_embeddings is "

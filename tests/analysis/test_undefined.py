@@ -7,6 +7,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from tiny_pair import HF_CONFIG, make_unit, mesh_of, params_of, write_evaluation
 from tiny_qwen3 import model_config
@@ -221,3 +222,65 @@ def test_a_metric_of_ones_own_that_returns_no_prepared_is_named_with_its_functio
 
     with pytest.raises(UserError, match=r"expected Prepared from .*mine, got {'a'"):
         run_mine(base, tmp_path, monkeypatch, mine)
+
+
+def every_other(good, bad):
+    """A statistic that is `good` on all texts in order, and `bad` on a resample of them."""
+    return lambda texts: good if list(texts) == sorted(set(texts)) else bad
+
+
+@pytest.mark.parametrize(
+    ("prepared", "expected"),
+    [
+        (Prepared(every_other({"a": 1.0}, {"a": float("inf")}), {}), "got inf"),
+        (Prepared(every_other({"a": 1.0}, {"a": None}), {}), "got None"),
+        (
+            Prepared(lambda texts: {"a": 1.0}, {}, lambda texts: {"a": np.ones(2)}),
+            "expected 3 numbers, finite or NaN, as 'a'",
+        ),
+        (
+            Prepared(lambda texts: {"a": 1.0}, {}, lambda texts: {"a": np.full(3, np.inf)}),
+            "expected 3 numbers, finite or NaN, as 'a'",
+        ),
+        (Prepared(lambda texts: {"a": 1.0}, {}, lambda texts: {}), "as 'a'"),
+        (Prepared(lambda texts: {"a": 1.0}, {"layers": np.ones(2)}), "details that JSON can hold"),
+        (Prepared(lambda texts: {1: 1.0}, {}), "expected text as the name of a value"),
+    ],
+)
+def test_a_metric_of_ones_own_that_fails_on_a_resample_or_in_its_details_is_named_too(
+    base, tmp_path, monkeypatch, prepared, expected
+):
+    with pytest.raises(UserError, match="drift metric 'mine': ") as told:
+        run_mine(base, tmp_path, monkeypatch, lambda measured: prepared)
+    assert expected in str(told.value) and "adding_metrics.md" in str(told.value)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.array(0.5), jnp.float32(0.5)])
+def test_a_metric_of_ones_own_may_give_numbers_of_numpy_and_jax(
+    base, tmp_path, monkeypatch, number
+):
+    files = run_mine(
+        base, tmp_path, monkeypatch, lambda measured: Prepared(lambda texts: {"a": number}, {})
+    )
+    assert [row["value"] for row in files["mine"]["rows"]] == [0.5, 0.5]
+
+
+def test_a_value_that_a_metric_leaves_out_of_a_resample_counts_as_undefined_there(
+    base, tmp_path, monkeypatch
+):
+    def mine(measured):
+        return Prepared(every_other({"a": 1.0, "b": 2.0}, {"b": 3.0}), {})
+
+    rows = run_mine(base, tmp_path, monkeypatch, mine)["mine"]["rows"]
+    found = {row["name"]: (row["value"], row["low"], row["high"]) for row in rows}
+    assert found == {"a": (1.0, 1.0, 1.0), "b": (2.0, 3.0, 3.0)}
+
+
+def test_a_metric_of_weights_of_ones_own_is_checked_as_one_of_texts_is(base, tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        METRICS,
+        "mine",
+        Metric("weights", lambda compared: Prepared(lambda texts: {"a": np.nan, "b": 1}, {})),
+    )
+    rows = run(base, base, tmp_path, dataclasses.replace(CONFIG, metrics=("mine",)))["mine"]["rows"]
+    assert [(row["name"], row["value"]) for row in rows] == [("b", 1.0)]

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxreason.data.examples import load_examples
-from jaxreason.data.rows import DropLog
+from jaxreason.data.rows import DropLog, SourceRow
 from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
 
@@ -220,3 +220,20 @@ def test_a_damaged_dataset_of_a_folder_is_a_users_error(
     (folder / name).write_text(content)
     with pytest.raises(UserError, match="damaged"):
         columns(make_config(folder, source="huggingface", split="train"))
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (None, "got None"),
+        ([{"question": "1"}], "got {'question': '1'}"),
+        ([SourceRow("mine", 1, ["1"])], "columns=['1']"),
+    ],
+)
+def test_a_source_that_a_recipe_adds_and_that_gives_no_rows_is_named(
+    monkeypatch, make_config, made, got
+):
+    monkeypatch.setitem(SOURCES, "mine", lambda config: made)
+    with pytest.raises(UserError, match=r"source 'mine': expected SourceRows with a dict") as told:
+        load_examples(make_config("mine", source="mine"), DropLog())
+    assert got in str(told.value) and "docs/adding_data.md" in str(told.value)

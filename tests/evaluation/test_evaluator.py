@@ -536,6 +536,16 @@ def test_benchmarks_that_do_not_fit_are_refused_by_name(runs, message):
         benchmark_groups(eval_config({}, runs))
 
 
+def test_a_benchmark_of_ones_own_takes_no_shipped_name_and_its_unknown_task_is_named(questions):
+    taken = {"gsm8k": OwnBenchmark("Mine", "math", dataset(questions))}
+    with pytest.raises(ConfigError, match=r"eval\.own\.gsm8k: .*comes with the package; .*another"):
+        benchmark_groups(eval_config(taken, {"gsm8k": BenchmarkRun(0, {"greedy": 1})}))
+    misspelt = {"mine": OwnBenchmark("Mine", "math", dataset(questions, task="last_numbr"))}
+    message = "eval.benchmarks.mine: Mine has the task 'last_numbr', .*did you mean 'last_number'"
+    with pytest.raises(ConfigError, match=message):
+        benchmark_groups(eval_config(misspelt, {"mine": BenchmarkRun(0, {"greedy": 1})}))
+
+
 def test_a_recipe_section_becomes_the_configuration(questions):
     config = sums_config(questions, {"greedy": 1})
     assert parse(EvalConfig, to_dict(config), "eval") == config

@@ -17,7 +17,12 @@ import pytest
 
 from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
 from jaxreason.rl.advantages import reply_weights, scaled
-from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig, kl_to_reference
+from jaxreason.rl.policy_losses import (
+    POLICY_LOSSES,
+    PolicyLossConfig,
+    kl_to_reference,
+    policy_loss,
+)
 from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy
 
 P, G, T, V = 2, 3, 6, 7  # questions, replies to each, tokens of a row, vocabulary
@@ -199,8 +204,8 @@ def ours(logits, arm: Arm):
     weights = scaled(reply_weights(arm.advantage, rewards, CORRECT), arm.negatives).reshape(-1, 1)
     mask *= ~np.isnan(weights)
     advantages = jnp.float32(np.nan_to_num(weights)) * jnp.ones((1, T)) - penalty
-    loss_sum, count, _ = POLICY_LOSSES[config.name](
-        found, old, advantages, mask, config, ref_logprobs=ref, **extra
+    loss_sum, count, _ = policy_loss(
+        POLICY_LOSSES[config.name], found, old, advantages, mask, config, ref_logprobs=ref, **extra
     )
     return loss_sum / count
 

@@ -1,6 +1,7 @@
 """Policy losses against loops in plain Python and against identities between them."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -9,15 +10,23 @@ import numpy as np
 import pytest
 from tiny_rl import LOSS
 
+from jaxreason.errors import UserError
 from jaxreason.rl.policy_losses import (
     K3_HIGHEST,
     K3_LOWEST,
     KL_ESTIMATORS,
     POLICY_LOSSES,
     PolicyLossConfig,
+    Surrogate,
     k3,
     kl_to_reference,
+    policy_loss,
 )
+
+
+def loss_of(name):
+    return functools.partial(policy_loss, POLICY_LOSSES[name])
+
 
 AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length")
 
@@ -89,7 +98,7 @@ def by_hand(arrays, settings: PolicyLossConfig) -> tuple[float, float]:
 def test_the_clipped_loss_equals_a_loop_in_plain_python(aggregation, changes):
     settings = config(aggregation=aggregation, **changes)
     arrays = batch()
-    loss_sum, weight, _ = POLICY_LOSSES["clipped"](**arrays, config=settings)
+    loss_sum, weight, _ = loss_of("clipped")(**arrays, config=settings)
     np.testing.assert_allclose([loss_sum, weight], by_hand(arrays, settings), rtol=2e-5)
 
 
@@ -97,9 +106,7 @@ def test_one_token_with_ratio_two_gives_the_numbers_of_the_dapo_paper():
     def loss(advantage, ratio, **changes):
         one = jnp.ones((1, 1))
         new = jnp.log(ratio) * one
-        return float(
-            POLICY_LOSSES["clipped"](new, 0 * one, advantage * one, one, config(**changes))[0]
-        )
+        return float(loss_of("clipped")(new, 0 * one, advantage * one, one, config(**changes))[0])
 
     assert loss(1.0, 2.0) == pytest.approx(-1.28)  # clip-higher
     assert loss(1.0, 0.5) == pytest.approx(-0.5)  # pessimistic: the smaller of 0.5 and 0.8
@@ -123,14 +130,14 @@ def test_every_loss_of_one_token_and_its_gradient_are_the_hand_numbers(name):
     one = jnp.ones((1, 1))
     for advantage, expected in zip((1.0, -1.0), AT_RATIO_TWO[name], strict=True):
         arrays = {"old_logprobs": 0 * one, "advantages": advantage * one, "mask": one}
-        loss = lambda x: POLICY_LOSSES[name](x * one, **arrays, config=config())[0]  # noqa: B023, E731
+        loss = lambda x: loss_of(name)(x * one, **arrays, config=config())[0]  # noqa: B023, E731
         found = jax.value_and_grad(loss)(jnp.log(2.0))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def gradient(name, arrays, settings, **extra):
     def loss(logprobs):
-        total, weight, _ = POLICY_LOSSES[name](
+        total, weight, _ = loss_of(name)(
             **(arrays | {"logprobs": logprobs}), config=settings, **extra
         )
         return total / weight
@@ -174,11 +181,11 @@ def test_gspo_clips_by_the_geometric_mean_ratio_of_the_sequence():
     )  # position 0 and 2 are not counted: (4 * 9)^(1/2) = 6
     mask = jnp.array([[0.0, 1.0, 0.0, 1.0]])
     settings = config(aggregation="sequence_mean", clip_low=0.2, clip_high=10.0, dual_clip=0.0)
-    loss_sum, weight, _ = POLICY_LOSSES["gspo"](logprobs, 0 * logprobs, jnp.ones(1), mask, settings)
+    loss_sum, weight, _ = loss_of("gspo")(logprobs, 0 * logprobs, jnp.ones(1), mask, settings)
     assert float(loss_sum / weight) == pytest.approx(-6.0, rel=1e-5)
     clip = dataclasses.replace(settings, clip_high=0.5)
     assert float(
-        POLICY_LOSSES["gspo"](logprobs, 0 * logprobs, jnp.ones(1), mask, clip)[0]
+        loss_of("gspo")(logprobs, 0 * logprobs, jnp.ones(1), mask, clip)[0]
     ) == pytest.approx(-1.5)
 
 
@@ -201,11 +208,11 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(name, aggregation, s
     def split(logprobs):
         whole = arrays | {"logprobs": logprobs}
         parts = [{k: v[i : i + size] for k, v in whole.items()} for i in range(0, 6, size)]
-        results = [POLICY_LOSSES[name](**part, config=settings)[:2] for part in parts]
+        results = [loss_of(name)(**part, config=settings)[:2] for part in parts]
         return sum(r[0] for r in results) / sum(r[1] for r in results)
 
     def whole(logprobs):
-        total, weight, _ = POLICY_LOSSES[name](**(arrays | {"logprobs": logprobs}), config=settings)
+        total, weight, _ = loss_of(name)(**(arrays | {"logprobs": logprobs}), config=settings)
         return total / weight
 
     value, grad = jax.value_and_grad(split)(arrays["logprobs"])
@@ -223,8 +230,8 @@ def test_sequences_packed_into_one_row_give_the_loss_of_separate_rows(name, aggr
     packed = {k: v.reshape(2, -1) for k, v in arrays.items() if v.ndim == 2}
     packed["advantages"] = jnp.repeat(arrays["advantages"], length).reshape(2, -1)
     segments = jnp.repeat(jnp.tile(jnp.arange(1, rows // 2 + 1), 2), length).reshape(2, -1)
-    expected = POLICY_LOSSES[name](**arrays, config=settings)
-    actual = POLICY_LOSSES[name](**packed, config=settings, segment_ids=segments)
+    expected = loss_of(name)(**arrays, config=settings)
+    actual = loss_of(name)(**packed, config=settings, segment_ids=segments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), actual, expected)
 
 
@@ -246,7 +253,7 @@ def test_padding_with_absurd_values_changes_neither_the_loss_nor_the_gradient():
 def test_measurements_are_sums_over_tokens_and_carry_no_gradient():
     arrays = batch()
     settings = config(dual_clip=0.0)
-    terms = POLICY_LOSSES["clipped"](**arrays, config=settings)[2]
+    terms = loss_of("clipped")(**arrays, config=settings)[2]
     mask = np.asarray(arrays["mask"])
     ratio = np.exp(np.asarray(arrays["logprobs"] - arrays["old_logprobs"], np.float64))
     positive = np.asarray(arrays["advantages"])[:, None] > 0
@@ -341,7 +348,7 @@ def test_however_far_the_policy_is_from_the_reference_the_kl_term_pulls_it_back(
     arrays = {"logprobs": logprob * one, "old_logprobs": logprob * one}
     arrays |= {"advantages": 0 * one, "mask": one, "ref_logprobs": reference * one}
     settings = config(kl_coefficient=0.5, kl_estimator=name)
-    value = POLICY_LOSSES["clipped"](**arrays, config=settings)[0]
+    value = loss_of("clipped")(**arrays, config=settings)[0]
     np.testing.assert_allclose(
         value, 0.5 * KL_ESTIMATORS[name](jnp.float32(reference - logprob)), rtol=1e-5
     )
@@ -360,16 +367,16 @@ def test_a_ratio_beyond_all_clips_still_pushes_a_bad_reply_down(name):
 
 def test_the_loss_has_the_estimator_and_the_place_of_the_kl_that_the_config_names():
     arrays = batch()
-    without, mask = POLICY_LOSSES["clipped"](**arrays, config=config())[0], arrays["mask"]
+    without, mask = loss_of("clipped")(**arrays, config=config())[0], arrays["mask"]
     log_ratio = np.asarray(arrays["ref_logprobs"] - arrays["logprobs"], np.float64)
     for name in KL_ESTIMATORS:
         settings = config(kl_coefficient=0.3, kl_estimator=name)
-        with_kl = POLICY_LOSSES["clipped"](**arrays, config=settings)[0]
+        with_kl = loss_of("clipped")(**arrays, config=settings)[0]
         kl = (estimate_in_numpy(name, log_ratio)[0] * mask).sum()
         np.testing.assert_allclose(with_kl - without, 0.3 * kl, rtol=1e-4, atol=1e-5)
         for place in ("reward", "advantage"):
             elsewhere = dataclasses.replace(settings, kl_place=place)
-            assert POLICY_LOSSES["clipped"](**arrays, config=elsewhere)[0] == without
+            assert loss_of("clipped")(**arrays, config=elsewhere)[0] == without
 
 
 def test_a_full_kl_goes_into_the_loss_with_its_own_gradient_and_is_what_is_measured():
@@ -377,12 +384,12 @@ def test_a_full_kl_goes_into_the_loss_with_its_own_gradient_and_is_what_is_measu
     settings = config(kl_coefficient=0.3, kl_estimator="full")
 
     def loss(kl):
-        return POLICY_LOSSES["clipped"](**arrays, config=settings, full_kl=kl)[0]
+        return loss_of("clipped")(**arrays, config=settings, full_kl=kl)[0]
 
     kl = jnp.abs(arrays["entropy"])
     slope = jax.grad(loss)(kl)
     np.testing.assert_allclose(slope, 0.3 * arrays["mask"], rtol=1e-6)
-    measured = POLICY_LOSSES["clipped"](**arrays, config=settings, full_kl=kl)[2]["kl_ref"]
+    measured = loss_of("clipped")(**arrays, config=settings, full_kl=kl)[2]["kl_ref"]
     np.testing.assert_allclose(measured, (kl * arrays["mask"]).sum(), rtol=1e-5)
 
 
@@ -392,23 +399,21 @@ def test_token_weights_scale_the_surrogate_and_neither_the_kl_nor_the_entropy():
     settings = config(kl_coefficient=0.3, entropy_coefficient=0.1, token_weight="dft")
     terms_alone = dataclasses.replace(settings, token_weight="one")
     silent = arrays | {"advantages": 0 * arrays["advantages"]}
-    others = POLICY_LOSSES["clipped"](**silent, config=terms_alone)[0]
+    others = loss_of("clipped")(**silent, config=terms_alone)[0]
     scaled = arrays | {"advantages": arrays["advantages"][:, None] * weights}
-    expected = POLICY_LOSSES["clipped"](
-        **scaled, config=dataclasses.replace(config(), dual_clip=0.0)
-    )
-    loss, weight, _ = POLICY_LOSSES["clipped"](
+    expected = loss_of("clipped")(**scaled, config=dataclasses.replace(config(), dual_clip=0.0))
+    loss, weight, _ = loss_of("clipped")(
         **arrays, config=dataclasses.replace(settings, dual_clip=0.0), token_weights=weights
     )
     np.testing.assert_allclose(loss, expected[0] + others, rtol=1e-5)
     assert weight == expected[1]
 
     def through(weights):
-        return POLICY_LOSSES["clipped"](**arrays, config=settings, token_weights=weights)[0]
+        return loss_of("clipped")(**arrays, config=settings, token_weights=weights)[0]
 
     np.testing.assert_array_equal(jax.grad(through)(weights), 0.0)
     with pytest.raises(AssertionError, match="token_weights"):
-        POLICY_LOSSES["clipped"](**arrays, config=settings)
+        loss_of("clipped")(**arrays, config=settings)
 
 
 @pytest.mark.parametrize("name", KL_ESTIMATORS)
@@ -464,3 +469,19 @@ def test_in_the_loss_only_k2_has_on_average_the_gradient_of_the_kl():
     assert np.abs(mean_gradient("k3") - right).max() > 0.05
     np.testing.assert_allclose(as_reward("k1"), right, atol=1e-6)
     assert min(np.abs(as_reward(name) - right).max() for name in ("k2", "k3")) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (jnp.zeros((6, 9)), "expected Surrogate"),
+        (Surrogate(jnp.zeros(6), jnp.zeros((6, 9))), "(6,)"),
+    ],
+)
+def test_a_policy_loss_that_a_recipe_adds_and_that_gives_no_surrogate_is_named(
+    monkeypatch, made, expected
+):
+    monkeypatch.setitem(POLICY_LOSSES, "mine", lambda *given: made)
+    with pytest.raises(UserError, match=r"rl\.policy_loss\.name='mine': ") as told:
+        loss_of("mine")(**batch(), config=config(name="mine"))
+    assert expected in str(told.value) and "docs/adding_algorithms.md" in str(told.value)

@@ -59,6 +59,20 @@ def test_an_advantage_that_is_no_number_for_each_reply_is_named(monkeypatch, mad
         reply_weights("mine", REWARDS, CORRECT)
 
 
+@pytest.mark.parametrize(
+    "made", [REWARDS.mean(1), None, [["a"] * 4] * 4, np.where(np.isnan(REWARDS), np.inf, 1)]
+)
+def test_a_weight_that_a_recipe_adds_is_a_number_or_nan_for_each_reply(monkeypatch, made):
+    """docs/objective.md: NaN leaves a reply out."""
+    monkeypatch.setitem(WEIGHTS, "mine", lambda rewards, correct: made)
+    with pytest.raises(
+        UserError, match=r"rl.advantage='mine': expected \(4, 4\) .* docs/objective.md"
+    ):
+        reply_weights("mine", REWARDS, CORRECT)
+    monkeypatch.setitem(WEIGHTS, "mine", lambda rewards, correct: (2 * rewards).tolist())
+    np.testing.assert_array_equal(reply_weights("mine", REWARDS, CORRECT), 2 * REWARDS)
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_weights_are_the_hand_numbers(name):
     np.testing.assert_allclose(reply_weights(name, REWARDS, CORRECT), BY_HAND[name], rtol=1e-5)

@@ -237,3 +237,25 @@ def test_constant_letters_score_their_share():
     gold = "ABCDBBCA"
     right = [task.score(example(answer, {"choices": CHOICES}), "Answer: B") for answer in gold]
     assert sum(scores["accuracy"] for scores in right) == 3
+
+
+@pytest.mark.parametrize(
+    ("gold", "metadata", "labels"),
+    [
+        ("debark", {"choices": CHOICES}, "A, B, C, D"),
+        ("(B)", {"choices": CHOICES}, "A, B, C, D"),
+        ("2", {"choices": ["x", "y"]}, "A, B"),
+        ("F", {}, "A, B, C, D, E"),
+        ("", {}, "A, B, C, D, E"),
+    ],
+)
+def test_a_gold_answer_that_is_no_label_is_an_error_and_not_a_wrong_reply(gold, metadata, labels):
+    with pytest.raises(UserError, match=r"example '1': the answer .*choice") as told:
+        TASKS["multiple_choice"].score(example(gold, metadata), "Answer: B")
+    assert f"expected the label of a choice: {labels}" in str(told.value)
+
+
+def test_a_gold_label_may_be_small_or_have_space_around_it():
+    score = TASKS["multiple_choice"].score
+    assert score(example(" b\n", {"choices": CHOICES}), "Answer: B")["accuracy"] == 1.0
+    assert score(example("A", {"choices": CHOICES}), "no idea")["accuracy"] == 0.0
