@@ -43,9 +43,9 @@ def part(
     for name in metrics:
         taken = {field: section[field] for field in METRICS[name].settings}
         prepared: Prepared = METRICS[name].prepare(measured, **taken)
-        names = check_prepared(name, prepared, len(unit.texts))
-        found = bootstrap(prepared, len(unit.texts), section["resamples"], seed)
-        why = {} if found.values else {"undefined": f"all its values are NaN ({', '.join(names)})"}
+        values = checked_values(name, prepared, len(unit.texts))
+        found = bootstrap(prepared, unit.clusters(), section["resamples"], seed, values)
+        why = {} if found.values else {"undefined": f"all its values are NaN ({', '.join(values)})"}
         result[name] = {
             "values": found.values,
             "draws": {key: _rounded(draws) for key, draws in found.draws.items()},
@@ -54,8 +54,8 @@ def part(
     return {"metrics": result}
 
 
-def check_prepared(name: str, prepared: Any, num_texts: int) -> list[str]:
-    """Returns the names of a metric's values; it may be one that a user added.
+def checked_values(name: str, prepared: Any, num_texts: int) -> Mapping[str, float]:
+    """Returns a metric's values on all texts; it may be one that a user added.
 
     Raises:
       UserError: its function returns something other than `Prepared` of finite numbers or NaN, or neither a value nor
@@ -80,7 +80,7 @@ def check_prepared(name: str, prepared: Any, num_texts: int) -> list[str]:
         raise UserError(
             f"{of} values from {function}, or a reason in details['undefined']; got neither. {see}"
         )
-    return list(values)
+    return values
 
 
 def _said(function: Any) -> str:

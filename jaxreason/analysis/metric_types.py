@@ -1,7 +1,7 @@
 """The inputs and outputs of metrics of two models: arrays reduced over the texts of one benchmark, and values."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,25 +76,57 @@ class Bootstrapped(NamedTuple):
 
 
 def bootstrap(
-    prepared: Prepared, num_texts: int, resamples: int, seed: tuple[int, ...]
+    prepared: Prepared,
+    clusters: Sequence[Hashable],
+    resamples: int,
+    seed: tuple[int, ...],
+    found: Mapping[str, float] | None = None,
 ) -> Bootstrapped:
-    """Evaluates a metric on all texts and on `resamples` samples of them with replacement.
+    """Evaluates a metric on all texts and on `resamples` samples of their clusters with replacement.
 
     The same seed gives the same resamples for every metric, so runs that read the same texts stay paired. A value that
     is undefined (NaN) on all texts is left out. A resample on which a value is undefined is replaced by another one on
     which it is defined.
+
+    Args:
+      prepared: the metric.
+      clusters: of each text; texts of one cluster are drawn together.
+      resamples: how many.
+      seed: of the draws.
+      found: the values on all texts, if they are known.
     """
-    drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
-    found = prepared.statistic(np.arange(num_texts))
+    found = prepared.statistic(np.arange(len(clusters))) if found is None else found
     values = {name: value for name, value in found.items() if not math.isnan(value)}
+    drawn = resampled_texts(clusters, resamples, seed)
+    draws = {name: np.empty(resamples) for name in values}
+    lengths = np.array([len(texts) for texts in drawn])
+    for length in np.unique(lengths):  # Many selections are evaluated at once only if they are equally long.
+        rows = np.flatnonzero(lengths == length)
+        many = _of_selections(prepared, np.stack([drawn[row] for row in rows]))
+        for name, draw in draws.items():
+            draw[rows] = many[name]
+    return Bootstrapped(values, {name: _defined(draw, values[name]) for name, draw in draws.items()})
+
+
+def resampled_texts(
+    clusters: Sequence[Hashable], resamples: int, seed: tuple[int, ...]
+) -> list[Int[np.ndarray, " n"]]:
+    """Returns the texts of each resample: of clusters, as many as there are, drawn with replacement."""
+    members: dict[Hashable, list[int]] = {}
+    for text, name in enumerate(clusters):
+        members.setdefault(name, []).append(text)
+    each = [np.array(texts) for texts in members.values()]
+    drawn = np.random.default_rng(seed).integers(len(each), size=(resamples, len(each)))
+    return [np.concatenate([each[number] for number in row]) for row in drawn]
+
+
+def _of_selections(
+    prepared: Prepared, texts: Int[np.ndarray, "r n"]
+) -> Mapping[str, Float[np.ndarray, " r"]]:
     if prepared.statistics is not None:
-        many = prepared.statistics(drawn)
-        return Bootstrapped(values, {n: _defined(many[n], value) for n, value in values.items()})
-    draws = [prepared.statistic(row) for row in drawn]
-    return Bootstrapped(
-        values,
-        {n: _defined(np.array([draw[n] for draw in draws]), value) for n, value in values.items()},
-    )
+        return prepared.statistics(texts)
+    found = [prepared.statistic(row) for row in texts]
+    return {name: np.array([each[name] for each in found]) for name in found[0]}
 
 
 def _defined(draws: Float[np.ndarray, " r"], value: float) -> Float[np.ndarray, " r"]:
