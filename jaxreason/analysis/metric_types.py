@@ -100,12 +100,16 @@ def bootstrap(
     drawn = resampled_texts(clusters, resamples, seed)
     draws = {name: np.empty(resamples) for name in values}
     lengths = np.array([len(texts) for texts in drawn])
-    for length in np.unique(lengths):  # Many selections are evaluated at once only if they are equally long.
+    for length in np.unique(
+        lengths
+    ):  # Many selections are evaluated at once only if they are equally long.
         rows = np.flatnonzero(lengths == length)
         many = _of_selections(prepared, np.stack([drawn[row] for row in rows]))
         for name, draw in draws.items():
             draw[rows] = many[name]
-    return Bootstrapped(values, {name: _defined(draw, values[name]) for name, draw in draws.items()})
+    return Bootstrapped(
+        values, {name: _defined(draw, values[name]) for name, draw in draws.items()}
+    )
 
 
 def resampled_texts(

@@ -1,7 +1,8 @@
 """Results of lm-eval (`--output_path DIR --log_samples`) as scores of documents, and as our sample and grade files.
 
-Every document is a question with one sample. Documents with the same requests to the model are one cluster. Only metrics that are a mean over documents can
-be scores here; others, such as a perplexity, are left out and named. Nothing here imports lm-eval.
+Every document is a question with one sample. Documents with the same requests to the model are one cluster. Only
+metrics that are a mean over documents can be scores here; others, such as a perplexity, are left out and named. Nothing
+here imports lm-eval.
 """
 
 import json
@@ -189,7 +190,9 @@ def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> 
         raise UserError(f"{task.name}: none of its metrics is a mean over documents ({left_out})")
     key = SampleKey(task.benchmark, PROMPT, decoding)
     clusters = _clusters(task.documents)
-    samples = [_sample_line(key.benchmark, *pair) for pair in zip(task.documents, clusters, strict=True)]
+    samples = [
+        _sample_line(key.benchmark, *pair) for pair in zip(task.documents, clusters, strict=True)
+    ]
     grades = [_grade_line(*pair) for pair in zip(samples, task.documents, strict=True)]
     head = key._asdict() | {"num_samples": 1, "num_questions": len(samples)}
     head |= {"made_with": task.made_with}
@@ -201,7 +204,7 @@ def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> 
 
 
 def _clusters(documents: list[Document]) -> list[str]:
-    """Returns the cluster of each document: the first one with its requests, since equal requests have equal replies."""
+    """Returns the cluster of each document: the first one with the same requests, whose replies tell nothing new."""
     first: dict[str, str] = {}
     return [first.setdefault(one.requests, one.id) if one.requests else one.id for one in documents]
 

@@ -57,8 +57,8 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
 
 def _units(study: Study, found: dict) -> list[dict]:
     """Returns the units with the tuned model's replies on the study's benchmarks that were measured."""
-    units = [unit for unit in found["details"]["units"] if unit["source"] == SOURCE]
-    return [unit for unit in units if unit["benchmark"] in study.groups and "num_tokens" in unit]
+    units = [unit for unit in found["details"].get("units", ()) if "num_tokens" in unit]
+    return [u for u in units if u["source"] == SOURCE and u["benchmark"] in study.groups]
 
 
 def _rows(study: Study, files: MetricFiles, how: Resampling) -> list[dict]:

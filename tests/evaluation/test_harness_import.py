@@ -49,7 +49,10 @@ def write_results(folder, prompts, scores):
         | {"arguments": {f"gen_args_{n}": {"arg_0": prompt, "arg_1": c} for n, c in enumerate(cs)}}
         for number, ((prompt, *cs), score) in enumerate(zip(prompts, scores, strict=True))
     ]
-    run = {"results": {"trivia": {"acc,none": sum(scores) / len(scores)}}, "configs": {"trivia": {}}}
+    run = {
+        "results": {"trivia": {"acc,none": sum(scores) / len(scores)}},
+        "configs": {"trivia": {}},
+    }
     run |= {"higher_is_better": {"trivia": {"acc": True}}}
     (folder / "results_2026-01-01.json").write_text(json.dumps(run))
     path = folder / "samples_trivia_2026-01-01.jsonl"
@@ -58,7 +61,13 @@ def write_results(folder, prompts, scores):
 
 
 def test_documents_with_the_same_requests_are_one_cluster_of_their_scores(tmp_path):
-    prompts = [("a?", "x", "y"), ("b?", "x", "y"), ("a?", "x", "y"), ("a?", "x", "z"), ("b?", "x", "y")]
+    prompts = [
+        ("a?", "x", "y"),
+        ("b?", "x", "y"),
+        ("a?", "x", "y"),
+        ("a?", "x", "z"),
+        ("b?", "x", "y"),
+    ]
     results = write_results(tmp_path / "results", prompts, [1.0, 0.0, 1.0, 1.0, 0.0])
     config = sums_config(write_questions(tmp_path / "sums.jsonl", sums(4)), {"greedy": 1})
     folder = epath.Path(tmp_path / "evaluation")
