@@ -78,7 +78,7 @@ def test_questions_that_belong_together_are_one_item_and_each_is_a_question():
     lines = [sample(name, 1.0) for name in "aabbcc"]
     lines = [line | {"cluster": "a" if line["id"] == "b" else line["id"]} for line in lines]
     found = evaluation((1, 1, 1, 1))
-    evaluations = {"base": dataclasses.replace(found, samples={("sums", "greedy"): lines})}
+    evaluations = {"base": found._replace(samples=found.samples | {("sums", "greedy"): lines})}
     rows = score_rows(STUDY, levels(STUDY, evaluations, "greedy", HOW)[0], HOW)
     row = pick(rows, benchmark="sums", model="base")
     assert (row["num_items"], row["num_questions"], row["num_samples"]) == (2, 3, 2)
