@@ -324,8 +324,8 @@ class _Run:
             states = kept_states.KeptStates(self.workdir, self.config, unit)
             measured = measure_unit(measure, *params, self.mesh, unit, batching, states.add)
             states.finish(self.origin)
-            ids = tuple(text.id for text in unit.texts)
-            measured = measured._replace(reading=self.reading._replace(ids=ids))
+            about = {"ids": tuple(text.id for text in unit.texts), "clusters": unit.clusters()}
+            measured = measured._replace(reading=self.reading._replace(**about))
         if metrics:
             made = metric_files.part(metrics, unit, measured, vars(self.config))
             _on_zero(self._add_to_part, unit, made["metrics"])

@@ -41,10 +41,10 @@ def part(
     result = {}
     for name in metrics:
         prepared = prepare_metric(name, measured, section)
-        names = prepared.statistic(np.arange(len(unit.texts)))
-        check_given(name, names, prepared.details)
-        found = bootstrap(prepared, len(unit.texts), section["resamples"], seed)
-        why = {} if found.values else {"undefined": f"all its values are NaN ({', '.join(names)})"}
+        values = prepared.statistic(np.arange(len(unit.texts)))
+        check_given(name, values, prepared.details)
+        found = bootstrap(prepared, unit.clusters(), section["resamples"], seed, values)
+        why = {} if found.values else {"undefined": f"all its values are NaN ({', '.join(values)})"}
         result[name] = {
             "values": found.values,
             "draws": {key: _rounded(draws) for key, draws in found.draws.items()},

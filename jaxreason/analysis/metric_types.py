@@ -1,7 +1,7 @@
 """The inputs and outputs of metrics of two models: arrays reduced over the texts of one benchmark, and values."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,23 +76,58 @@ class Bootstrapped(NamedTuple):
 
 
 def bootstrap(
-    prepared: Prepared, num_texts: int, resamples: int, seed: tuple[int, ...]
+    prepared: Prepared,
+    clusters: Sequence[Hashable],
+    resamples: int,
+    seed: tuple[int, ...],
+    found: Mapping[str, float] | None = None,
 ) -> Bootstrapped:
-    """Evaluates a metric on all texts and on `resamples` samples of them with replacement.
+    """Evaluates a metric on all texts and on `resamples` samples of their clusters with replacement.
 
     The same seed gives the same resamples for every metric, so runs that read the same texts stay paired. A value that
     is undefined (NaN) on all texts is left out. A resample on which a value is undefined (NaN, or not returned) is
     replaced by another one on which it is defined.
+
+    Args:
+      prepared: the metric.
+      clusters: of each text; texts of one cluster are drawn together.
+      resamples: how many.
+      seed: of the draws.
+      found: the values on all texts, if they are known.
     """
-    drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
-    found = prepared.statistic(np.arange(num_texts))
+    found = prepared.statistic(np.arange(len(clusters))) if found is None else found
     values = {name: value for name, value in found.items() if not math.isnan(value)}
+    drawn = resampled_texts(clusters, resamples, seed)
+    draws = {name: np.empty(resamples) for name in values}
+    lengths = np.array([len(texts) for texts in drawn])
+    for length in np.unique(lengths):  # Only selections of one length are evaluated at once.
+        rows = np.flatnonzero(lengths == length)
+        many = _of_selections(prepared, np.stack([drawn[row] for row in rows]), list(values))
+        for name, draw in draws.items():
+            draw[rows] = many[name]
+    defined = {name: _defined(draw, values[name]) for name, draw in draws.items()}
+    return Bootstrapped(values, defined)
+
+
+def resampled_texts(
+    clusters: Sequence[Hashable], resamples: int, seed: tuple[int, ...]
+) -> list[Int[np.ndarray, " n"]]:
+    """Returns the texts of each resample: of clusters, as many as there are, drawn with replacement."""
+    members: dict[Hashable, list[int]] = {}
+    for text, name in enumerate(clusters):
+        members.setdefault(name, []).append(text)
+    each = [np.array(texts) for texts in members.values()]
+    drawn = np.random.default_rng(seed).integers(len(each), size=(resamples, len(each)))
+    return [np.concatenate([each[number] for number in row]) for row in drawn]
+
+
+def _of_selections(
+    prepared: Prepared, texts: Int[np.ndarray, "r n"], names: Sequence[str]
+) -> Mapping[str, Float[np.ndarray, " r"]]:
     if prepared.statistics is not None:
-        many = prepared.statistics(drawn)
-    else:
-        draws = [prepared.statistic(row) for row in drawn]
-        many = {name: np.array([draw.get(name, math.nan) for draw in draws]) for name in values}
-    return Bootstrapped(values, {n: _defined(many[n], value) for n, value in values.items()})
+        return prepared.statistics(texts)
+    found = [prepared.statistic(row) for row in texts]
+    return {name: np.array([each.get(name, math.nan) for each in found]) for name in names}
 
 
 def _defined(draws: Float[np.ndarray, " r"], value: float) -> Float[np.ndarray, " r"]:

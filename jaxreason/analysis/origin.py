@@ -145,4 +145,7 @@ def _hash(unit: Unit) -> dict[str, Any]:
     for text in unit.texts:
         told = [text.id, text.tokens, text.reply_start, text.begun, text.ended]
         digest.update(json.dumps(told).encode())
+    clusters = unit.clusters()
+    if len(set(clusters)) < len(clusters):  # Else intervals are those of texts one by one.
+        digest.update(json.dumps(clusters).encode())
     return {"texts": len(unit.texts), "sha256": digest.hexdigest()}

@@ -41,8 +41,9 @@ def prepare_metric(name: str, measured: Any, section: Mapping[str, Any]) -> Prep
     except (TypeError, ValueError) as error:
         what = f"details that JSON can hold from {_said(METRICS[name].prepare)} (lists, not arrays)"
         raise _error(name, f"{what}, got: {error}") from error
-    many = prepared.statistics and _checked_many(name, prepared)
-    return Prepared(_checked(name, prepared), prepared.details, many)
+    known: list[str] = []
+    many = prepared.statistics and _checked_many(name, prepared, known)
+    return Prepared(_checked(name, prepared, known), prepared.details, many)
 
 
 def check_given(name: str, values: Mapping[str, float], details: Mapping[str, Any]) -> None:
@@ -56,7 +57,8 @@ def check_given(name: str, values: Mapping[str, float], details: Mapping[str, An
         raise _error(name, f"{what}; got neither")
 
 
-def _checked(name: str, prepared: Prepared):
+def _checked(name: str, prepared: Prepared, known: list[str]):
+    """Makes the function of one selection; the names of the first one's values are added to `known`."""
     function = _said(prepared.statistics or prepared.statistic)
 
     def statistic(texts: Int[np.ndarray, " n"]) -> dict[str, float]:
@@ -66,18 +68,20 @@ def _checked(name: str, prepared: Prepared):
             if not _is_number(value):
                 what = f"a finite number, or NaN, as {key!r} from {function}"
                 raise _error(name, f"{what}, got {value!r:.80}")
+        known.extend(() if known else values)
         return {key: float(value) for key, value in values.items()}
 
     return statistic
 
 
-def _checked_many(name: str, prepared: Prepared):
+def _checked_many(name: str, prepared: Prepared, known: list[str]):
+    """Makes the function of many selections, which gives all values that are `known`."""
     function = _said(prepared.statistics)
 
     def statistics(selections: Int[np.ndarray, "r n"]) -> dict[str, Float[np.ndarray, " r"]]:
         values = prepared.statistics(selections)
         _check_names(name, values, function)
-        for key in {**prepared.statistic(np.arange(selections.shape[1])), **values}:
+        for key in dict.fromkeys([*known, *values]):
             value = values.get(key)
             if not _are_numbers(value, len(selections)):
                 what = f"{len(selections)} numbers, finite or NaN, as {key!r} from {function}"

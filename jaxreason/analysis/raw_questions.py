@@ -56,7 +56,9 @@ def load_question_units(evaluation: epath.PathLike, tokenizer: Tokenizer) -> lis
 def _unit(value: dict[str, Any], tokenizer: Tokenizer) -> Unit:
     tokens = [_encoded(tokenizer, text) for text in value["texts"]]
     texts = tuple(
-        Text(str(number), ids[:LENGTH], 0) for number, ids in enumerate(tokens, start=1) if ids
+        Text(str(number), ids[:LENGTH], 0, cluster=str(ids[:LENGTH]))
+        for number, ids in enumerate(tokens, start=1)
+        if ids
     )
     cut = sum(len(ids) > LENGTH for ids in tokens)
     dropped = len(tokens) - len(texts)

@@ -23,6 +23,7 @@ class Reading(NamedTuple):
 
     Attributes:
       ids: ids of the questions, in the order of the texts; () if not known.
+      clusters: the number of each text's cluster; () if every text is alone.
       token_bytes: returns the bytes of a token; None if there is no tokenizer.
       shift_threshold: the JS divergence, in nats, from which on a token counts as shifted.
     """
@@ -30,6 +31,7 @@ class Reading(NamedTuple):
     ids: tuple[str, ...] = ()
     token_bytes: TokenBytes | None = None
     shift_threshold: float = SHIFT_THRESHOLD
+    clusters: tuple[int, ...] = ()
 
 
 def load_token_bytes(path: str) -> TokenBytes | None:

@@ -118,6 +118,6 @@ def _details(measured: TextMeasurements, shifts: Shifts, reading: Reading) -> di
     counts |= {"num_above": shifts.above, "num_shifted": shifts.shifted}
     return {
         **{name: int(where.sum()) for name, where in counts.items()},
-        **token_table(measured, shifts.shifted, reading.token_bytes),
+        **token_table(measured, shifts.shifted, reading),
         **describe_replies(measured, shifts.changed, shifts.shifted, reading),
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ class Text:
     """A prompt and one reply to it.
 
     `begun`: its first token is the one that its tokenizer puts before any text (BOS). `ended`: its last token is one
-    that ends a reply.
+    that ends a reply. `cluster`: texts that share it belong together and are resampled together; "" if it is alone.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Text:
     reply_start: int
     begun: bool = False
     ended: bool = False
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Unit:
     num_cut: int  # Texts cut at the maximum length.
     num_dropped: int  # Skipped items, whose prompt is too long or whose reply is empty.
     why_empty: str = ""  # Why there are no texts, if that is known.
+
+    def clusters(self) -> tuple[int, ...]:
+        """Returns the number of the cluster of each text, in the order in which clusters begin."""
+        names = [(text.cluster, "" if text.cluster else text.id) for text in self.texts]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return tuple(numbers[name] for name in names)
 
 
 class Batching(NamedTuple):
@@ -154,7 +162,10 @@ def _order(name: str) -> bytes:
 
 
 def _text(row: dict, max_length: int, marks: Marks) -> Text:
-    return _cut(make_text(row["id"], row["prompt_tokens"], row["tokens"], marks), max_length + 1)
+    text = make_text(row["id"], row["prompt_tokens"], row["tokens"], marks)
+    # Names of clusters are of a subset, as ids of its questions are before they are joined with its name.
+    text = dataclasses.replace(text, cluster=json.dumps([row["subset"], row["cluster"]]))
+    return _cut(text, max_length + 1)
 
 
 def make_text(name: str, prompt: Sequence[int], reply: Sequence[int], marks: Marks) -> Text:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxreason.analysis.metric_types import TextMeasurements
-from jaxreason.analysis.reading import TokenBytes, token_text
+from jaxreason.analysis.reading import Reading, TokenBytes, token_text
 from jaxreason.analysis.word_classes import CONTENT, LOGICAL, SYMBOL, word_class
 from jaxreason.results.clusters import ratio_error
 
@@ -15,15 +15,16 @@ TOKENS_KEPT = 50  # Of a benchmark's promoted tokens, the most frequent ones.
 
 
 def token_table(
-    measured: TextMeasurements, shifted: Bool[np.ndarray, "N R"], token_bytes: TokenBytes | None
+    measured: TextMeasurements, shifted: Bool[np.ndarray, "N R"], reading: Reading
 ) -> dict[str, Any]:
     """Returns `tokens`, one row per promoted token, most frequent first; how many more there are; counts of each class.
 
     Args:
       measured: both models' values for the replies.
       shifted: the positions that count.
-      token_bytes: of a tokenizer; without one texts and classes are None.
+      reading: with clusters of the texts, for errors, and a tokenizer; without one texts and classes are None.
     """
+    token_bytes = reading.token_bytes
     tops = measured.tokens["tuned_top"]
     promoted, everywhere = tops[shifted], tops[measured.mask]
     times, chosen = Counter(promoted.tolist()), Counter(everywhere.tolist())
@@ -37,7 +38,7 @@ def token_table(
             "class": _class(token, token_bytes),
         }
         | {"shifted": times[token], "chosen": chosen[token]}
-        | _describe(token, measured, shifted, values, token_bytes)
+        | _describe(token, measured, shifted, values, reading)
         for token in kept
     ]
     return {
@@ -63,28 +64,31 @@ def _describe(
     measured: TextMeasurements,
     shifted: Bool[np.ndarray, "N R"],
     values: dict[str, np.ndarray],
-    token_bytes: TokenBytes | None,
+    reading: Reading,
 ) -> dict[str, Any]:
     """Returns means over the positions at which a token was promoted, and the token that it replaces most often."""
     here = shifted & (measured.tokens["tuned_top"] == token)
     numbers = here.sum(1)
     replaced = Counter(measured.tokens["base_top"][here].tolist())
     often = min(replaced, key=lambda other: (-replaced[other], other))
-    found = {name: _mean(np.where(here, x, 0).sum(1), numbers) for name, x in values.items()}  # fmt: skip
+    clusters = np.array(reading.clusters or range(len(numbers)))
+    found = {name: _mean(np.where(here, x, 0).sum(1), numbers, clusters) for name, x in values.items()}  # fmt: skip
     return {
         "num_texts": int((numbers > 0).sum()),
         **found,
         "replaces": {
             "token": often,
-            "text": token_text(often, token_bytes),
+            "text": token_text(often, reading.token_bytes),
             "times": replaced[often],
         },
     }
 
 
-def _mean(sums: Float[np.ndarray, " N"], numbers: Int[np.ndarray, " N"]) -> dict:
-    """Returns the mean of values, `numbers` of them per text, and its standard error (None if one text has all)."""
-    error = ratio_error(sums, numbers)
+def _mean(
+    sums: Float[np.ndarray, " N"], numbers: Int[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]
+) -> dict:
+    """Returns the mean of values, `numbers` of them per text, and its standard error (None if one cluster has all)."""
+    error = ratio_error(np.bincount(clusters, sums), np.bincount(clusters, numbers))
     mean = sums.sum(dtype=float) / numbers.sum()
     return {"mean": _short(mean), "error": None if error is None else _short(error)}
 

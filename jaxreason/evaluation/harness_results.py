@@ -1,9 +1,11 @@
 """Results of lm-eval (`--output_path DIR --log_samples`) as scores of documents, and as our sample and grade files.
 
-Every document is a question with one sample, and a cluster of its own. Only metrics that are a mean over documents can
-be scores here; others, such as a perplexity, are left out and named. Nothing here imports lm-eval.
+Every document is a question with one sample. Documents with the same requests to the model are one cluster. Only
+metrics that are a mean over documents can be scores here; others, such as a perplexity, are left out and named. Nothing
+here imports lm-eval.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,13 +29,17 @@ ROUNDING = 1e-6  # Between lm-eval's mean and ours.
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a task: prompt and reply, and its score by metric."""
+    """A document of a task: prompt and reply, and its score by metric.
+
+    `requests` has all that the model was asked, in lm-eval's form: prompts, and the continuations that were compared.
+    """
 
     id: str
     prompt: str
     reply: str
     target: str
     scores: dict[str, float]
+    requests: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,8 @@ def _is_number(value: Any) -> bool:
 
 def _document(line: dict, metrics: list[str]) -> Document:
     """Returns a document. Its question is identified by the first prompt: choices differ only in their continuation."""
-    first = line.get("arguments", {}).get("gen_args_0", {})
+    asked = line.get("arguments", {})
+    first = asked.get("gen_args_0", {})
     replies = line.get("filtered_resps", line["resps"])
     return Document(
         id=str(line["doc_id"]),
@@ -165,6 +172,7 @@ def _document(line: dict, metrics: list[str]) -> Document:
         reply="\n".join(str(reply) for reply in replies),
         target=str(line["target"]),
         scores={metric: float(line[metric]) for metric in metrics},
+        requests=json.dumps(asked, sort_keys=True) if asked else "",
     )
 
 
@@ -181,7 +189,10 @@ def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> 
         left_out = ", ".join(task.left_out)
         raise UserError(f"{task.name}: none of its metrics is a mean over documents ({left_out})")
     key = SampleKey(task.benchmark, PROMPT, decoding)
-    samples = [_sample_line(key.benchmark, document) for document in task.documents]
+    clusters = _clusters(task.documents)
+    samples = [
+        _sample_line(key.benchmark, *pair) for pair in zip(task.documents, clusters, strict=True)
+    ]
     grades = [_grade_line(*pair) for pair in zip(samples, task.documents, strict=True)]
     head = key._asdict() | {"num_samples": 1, "num_questions": len(samples)}
     head |= {"made_with": task.made_with}
@@ -192,14 +203,20 @@ def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> 
     return key
 
 
-def _sample_line(name: str, document: Document) -> dict[str, Any]:
+def _clusters(documents: list[Document]) -> list[str]:
+    """Returns the cluster of each document: the first one with the same requests, whose replies tell nothing new."""
+    first: dict[str, str] = {}
+    return [first.setdefault(one.requests, one.id) if one.requests else one.id for one in documents]
+
+
+def _sample_line(name: str, document: Document, cluster: str) -> dict[str, Any]:
     """Returns the line of a sample. The reply came from elsewhere, as text, so its tokens are not known."""
     return {
         "id": document.id,
         "benchmark": name,
         "sample": 0,
         "subset": "",
-        "cluster": document.id,
+        "cluster": cluster,
         "prompt": document.prompt,
         "prompt_tokens": [],
         "completion": document.reply,

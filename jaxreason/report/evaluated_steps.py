@@ -118,9 +118,18 @@ def read_step_scores(
     groups = {level.group: level for level in made if level.benchmark is None}
     if not groups:
         return None
-    columns = next(iter(groups.values())).columns
+    columns = _columns_with_scores(groups)
     kept = [_scored(run, columns) for run in runs if run.arm.base in columns]
     return StepScores(tuple(run for run in kept if run.steps()), decoding, groups)
+
+
+def _columns_with_scores(groups: dict[str, Level]) -> dict:
+    """Returns the columns of the models that have a score in every group: a benchmark may have no graded sample."""
+    columns = next(iter(groups.values())).columns
+    scores = np.stack([means(level.found.scores) for level in groups.values()])
+    return {
+        model: number for model, number in columns.items() if np.isfinite(scores[:, number]).all()
+    }
 
 
 def _scored(run: EvaluatedRun, columns: dict) -> EvaluatedRun:

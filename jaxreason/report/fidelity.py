@@ -135,7 +135,7 @@ def _score_rows(
 
 
 def _ours(summary: dict, here: dict, benchmark: str) -> dict | None:
-    """Returns a score in the paper's way if there is one, else in the report's; with `way` and `num_items`."""
+    """Returns a score in the paper's way if there is one, else in the report's; with the numbers of questions."""
     score = find(summary["scores"], **here, benchmark=benchmark)
     if score is None or score["mean"] is None:
         return None
@@ -143,15 +143,14 @@ def _ours(summary: dict, here: dict, benchmark: str) -> dict | None:
     faithful = (benchmark, PAPER) in there
     other = find(summary["variants"], **here, benchmark=benchmark, variant=PAPER)
     ours = other if other is not None and other["mean"] is not None else score
-    return {**ours, "num_items": score["num_items"], "num_samples": score["num_samples"]} | {
-        "faithful": faithful
-    }
+    counts = {name: score[name] for name in ("num_items", "num_questions")}
+    return {**ours, **counts, "faithful": faithful}
 
 
 def _of_benchmark(summary: dict, benchmark: str, ours: dict) -> list[str]:
     known = published_benchmarks()[benchmark]
-    asked = ours["num_items"] * (ours["num_samples"] if known.in_pairs else 1)
-    why = [fewer(round(asked), known.questions)] if asked < known.questions else []
+    asked = ours["num_questions"]
+    why = [fewer(asked, known.questions)] if asked < known.questions else []
     why += [] if ours["faithful"] else [robust_way(benchmark)]
     return why + ([BENCHMARK_CAUSES[benchmark]] if benchmark in BENCHMARK_CAUSES else [])
 

@@ -43,11 +43,11 @@ class Level:
     group: str
     benchmark: str | None
     found: ResampledScores
-    num_items: int
+    num_items: int  # What is resampled: questions, those that belong together as one.
+    num_questions: int
     columns: dict[
         RunKey | str, int
-        # The column of each base (its name) and of each run; a base has the first.
-    ]
+    ]  # Of each base (its name) and of each run; a base has the first.
     num_samples: float  # Samples per question, of that base.
 
     def where(self) -> dict:
@@ -98,8 +98,8 @@ def levels(
 
 def _mean_level(members: list[Level], group: str, num_samples: float) -> Level:
     first, whole = members[0], average([member.found for member in members])
-    count = sum(member.num_items for member in members)
-    return Level(first.decoding, group, None, whole, count, first.columns, num_samples)
+    counts = [sum(x) for x in zip(*((m.num_items, m.num_questions) for m in members), strict=True)]
+    return Level(first.decoding, group, None, whole, *counts, first.columns, num_samples)
 
 
 def _complete_models(study, evaluations, decoding, metrics) -> tuple[list[RunKey | str], list[str]]:
@@ -136,7 +136,8 @@ def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) 
     seed = (how.seed, zlib.crc32(f"{name}.{decoding}".encode()))
     found = resample_questions(scores, numbers, how.resamples, seed)
     count = len({(sample["subset"], sample["cluster"]) for sample in samples[0]})
-    return Level(decoding, group, name, found, count, columns, len(samples[0]) / count)
+    asked = len({sample["id"] for sample in samples[0]})
+    return Level(decoding, group, name, found, count, asked, columns, len(samples[0]) / asked)
 
 
 def _folder(study: Study, model: str | RunKey) -> str:
@@ -170,7 +171,7 @@ def _score_row(level: Level, model: str, columns: list[int], seeds: dict, how: R
         return _points(seeds_interval(level.found, chosen, how.confidence, how.resamples, seed))
 
     each = [{"seed": seed, **interval([column])} for seed, column in seeds.items()]
-    counts = {"num_items": level.num_items, "num_samples": level.num_samples}
+    counts = {name: getattr(level, name) for name in ("num_items", "num_questions", "num_samples")}
     return level.where() | {"model": model, **interval(columns), **counts, "seeds": each}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxreason.report.answer import answer_notes, answer_sentences
 from jaxreason.report.cross_sampling import cross_rows
-from jaxreason.report.evaluated_steps import read_runs, read_step_scores
+from jaxreason.report.evaluated_steps import EvaluatedRun, StepScores, read_runs, read_step_scores
 from jaxreason.report.fidelity import fidelity_rows
 from jaxreason.report.findings import findings, limits
 from jaxreason.report.forgetting import forgetting_rows
@@ -225,6 +225,7 @@ def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, An
     }
     if followed and (progress := read_step_scores(reader, study, followed, how)) is not None:
         found["decoding"] = progress.decoding
+        found["missed"] += _without_scores(followed, progress)
         found["curves"] = curve_rows(reader, study, progress, how)
         found["matched"] = matched_rows(reader, study, progress, how)
     once = dataclasses.replace(how, resamples=1)  # The scores of points have no interval.
@@ -255,6 +256,18 @@ def _missed(runs) -> list[dict[str, Any]]:
         about = {"arm": run.arm.name, "seed": run.seed}
         found += [about | {"said": said} for said in (*steps, *going_on)]
     return found
+
+
+def _without_scores(runs: list[EvaluatedRun], progress: StepScores) -> list[dict[str, Any]]:
+    """Returns the steps that are left out of curves, since no sample of one of their benchmarks has a score."""
+    kept = {(run.arm.name, run.seed): run.steps() for run in progress.runs}
+    return [
+        {"arm": run.arm.name, "seed": run.seed}
+        | {"said": f"step {step} is not in the curves, since a benchmark has no score there"}
+        for run in runs
+        for step in run.steps()
+        if step not in kept.get((run.arm.name, run.seed), run.steps())
+    ]
 
 
 PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {

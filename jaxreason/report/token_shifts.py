@@ -30,6 +30,7 @@ ENTROPIES = {
 }
 TOKENS, POINTS = 20, 120  # Shown of each arm.
 ROUNDING = 1e-9
+FIRST_THRESHOLD = 0.1  # Of files that were made before it could be set.
 MEANS = ("base_probability", "tuned_probability", "base_rank", "replaced_tuned_rank")
 CLASS_LABELS = {"logical": "logical", "content": "content", "symbol": "symbol", None: "–"}
 EXAMPLES = 8  # Tokens of an example that are written out.
@@ -46,7 +47,7 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
     arms = [(arm, [s for s in arm.seeds if units.get((arm.name, s))]) for arm in study.arms]
     arms = [(arm, {s: units[arm.name, s] for s in seeds}) for arm, seeds in arms if seeds]
     return {
-        "threshold": first[MADE_WITH]["settings"]["shift_threshold"],
+        "threshold": first[MADE_WITH]["settings"].get("shift_threshold", FIRST_THRESHOLD),
         "word_classes": first["details"]["word_classes"],
         "rows": _rows(study, files, how),
         "arms": [_describe(arm, seeds, how) for arm, seeds in arms],
@@ -57,8 +58,8 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
 
 def _units(study: Study, found: dict) -> list[dict]:
     """Returns the units with the tuned model's replies on the study's benchmarks that were measured."""
-    units = [unit for unit in found["details"]["units"] if unit["source"] == SOURCE]
-    return [unit for unit in units if unit["benchmark"] in study.groups and "num_tokens" in unit]
+    units = [unit for unit in found["details"].get("units", ()) if "num_tokens" in unit]
+    return [u for u in units if u["source"] == SOURCE and u["benchmark"] in study.groups]
 
 
 def _rows(study: Study, files: MetricFiles, how: Resampling) -> list[dict]:

@@ -70,7 +70,7 @@ def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
     found = {name: float(np.mean([part[name] for part in parts])) for name in names}
     found["unchanged_share"] = 1 - found["changed_share"]
     for side in ("left", "right"):
-        if f"overlap_{side}" in found:
+        if f"overlap_{side}" in found and found.get(f"chance_{side}"):
             found[f"over_chance_{side}"] = found[f"overlap_{side}"] / found[f"chance_{side}"]
     return found
 

@@ -14,7 +14,6 @@ from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import (
     WHAT_TO_DO,
     ReadObject,
-    check_object,
     glob_in,
     is_remote,
     read_object,
@@ -22,12 +21,12 @@ from jaxreason.results.atomic_files import (
     remove_folder,
     write_json,
 )
+from jaxreason.results.drift_shapes import check_drift_shape
 from jaxreason.results.jsonl import read_jsonl, write_jsonl
 
 ANALYSIS = "analysis"
 MADE_WITH = "made_with"
 DRIFT_SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
-DETAILS = {"units": list, "undefined": str, "whole": dict, "by_kind": dict, "by_layer": list}
 DRIFT_PART = {MADE_WITH: dict, "metrics": dict}
 ALL_CHOICES = "all"  # The unlimited budget, in names and rows.
 CROSS_SHAPE = {"benchmark": str, "label": str, "rule": str, "rows": list}
@@ -74,7 +73,7 @@ def read_drift(
       UserError: the file is broken or has a different content.
     """
     path = drift_path(workdir, metric)
-    return _checked(read(path, DRIFT_SHAPE), str(path)) if path.exists() else None
+    return _checked(read(path, DRIFT_SHAPE), metric, str(path)) if path.exists() else None
 
 
 def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None:
@@ -117,35 +116,15 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
       UserError: as `read_drift`.
     """
     for path in glob_in(drift_folder(workdir), "*.json"):
-        yield _checked(read_object(path, DRIFT_SHAPE), str(path))
+        yield _checked(read_object(path, DRIFT_SHAPE), path.stem, str(path))
 
 
-def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
-    """Returns a metric's file if its rows have names and numbers, no number in it is NaN or
-    infinite, and its details have their parts.
-    """
-    for part in ("rows", "groups"):
-        for number, row in enumerate(value[part], start=1):
-            where = f"{source}, {part}, {number}"
-            check_object(row, {"name": str, "value": float}, where)
-            ends = [row.get("low"), row.get("high")]
-            if ends != [None, None] and set(map(type, ends)) - {int, float}:
-                raise UserError(
-                    f"{where}: expected numbers, or null, as low and high, got {ends}. {WHAT_TO_DO}"
-                )
+def _checked(value: dict[str, Any], metric: str, source: str) -> dict[str, Any]:
+    """Returns a metric's file if it has its shape, and no number in it is NaN or infinite."""
     for place, wrong in _not_finite(value):
         raise UserError(f"{source}{place}: expected a finite number, got {wrong}. {WHAT_TO_DO}")
-    _check_details(value["details"], f"{source}, details")
+    check_drift_shape(value, metric, source)
     return value
-
-
-def _check_details(details: dict[str, Any], where: str) -> None:
-    """Checks the parts that metrics have in common, of texts by unit and of weights."""
-    check_object(details, {name: kind for name, kind in DETAILS.items() if name in details}, where)
-    for number, unit in enumerate(details.get("units", ()), start=1):
-        place = f"{where}, units, {number}"
-        if "undefined" in check_object(unit, {}, place):
-            check_object(unit, {"benchmark": str, "undefined": str}, place)
 
 
 def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:

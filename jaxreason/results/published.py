@@ -37,8 +37,6 @@ class PublishedBenchmark(NamedTuple):
     group: GroupName
     questions: int
     source: str
-    # Its questions are (question, candidate) pairs, several of which form a cluster.
-    in_pairs: bool
 
 
 class PublishedIndex(NamedTuple):
@@ -70,8 +68,7 @@ def published_benchmarks() -> dict[str, PublishedBenchmark]:
     """Returns the twelve benchmarks by name, in the paper's order."""
     return {
         row["benchmark"]: PublishedBenchmark(
-            *(row["benchmark"], row["label"], row["group"], int(row["questions"]), row["source"]),
-            row["counted"] == "pairs",
+            *(row["benchmark"], row["label"], row["group"], int(row["questions"]), row["source"])
         )
         for row in _rows("benchmarks.csv")
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks import headqa, multiple_choice, yes_no
+from jaxreason.tasks import coqa, headqa, multiple_choice, yes_no
 from jaxreason.tasks.numbers_in_text import last_number
 
 Check = Callable[[Example], object]
@@ -56,7 +56,8 @@ def has_number(example: Example) -> None:
 # Tasks that are not here need no answer (the tests of a program and the checks of IFEval are in the metadata).
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(("math", "math_strict", "math_paper", "olympiad_paper"), has_answer),
-    **dict.fromkeys(("coqa", "coqa_paper", "hash_answer"), has_answer),
+    **dict.fromkeys(("coqa", "coqa_paper"), coqa.references_of),
+    "hash_answer": has_answer,
     **dict.fromkeys(("gpqa_paper", "acpbench_paper"), has_answer),
     **dict.fromkeys(("gsm8k", "gsm8k_strict", "last_number", "last_number_strict"), has_number),
     **dict.fromkeys(("mc_taco", "mc_taco_paper", "halueval", "halueval_paper"), yes_no.gold_of),

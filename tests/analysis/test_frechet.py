@@ -77,7 +77,7 @@ def test_a_resample_has_its_own_mean_and_to_first_order_its_own_covariance():
 
 def test_intervals_hold_the_value():
     prepared = frechet(pair(features(30), features(30, seed=1)))
-    found = bootstrap(prepared, 30, 200, (0,))
+    found = bootstrap(prepared, range(30), 200, (0,))
     for name, value in found.values.items():
         low, high = np.quantile(found.draws[name], (0.025, 0.975))
         assert low < value < high, name

@@ -78,7 +78,7 @@ def test_one_rotated_layer_is_found_where_it_is():
 def test_intervals_hold_the_value():
     x = features(30)
     tuned = 1.3 * x @ rotation(6) + 0.5 * features(30, seed=1)
-    found = bootstrap(procrustes(pair(x, tuned)), 30, 200, (0,))
+    found = bootstrap(procrustes(pair(x, tuned)), range(30), 200, (0,))
     for name, value in found.values.items():
         low, high = np.quantile(found.draws[name], (0.025, 0.975))
         assert low < value < high, name

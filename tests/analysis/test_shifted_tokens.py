@@ -90,6 +90,15 @@ def test_the_table_has_a_row_a_promoted_token_with_what_it_replaces():
     assert classes["symbol"] == {"shifted": 0, "chosen": 2}
 
 
+def test_the_error_of_a_promoted_token_is_of_questions_and_not_of_replies():
+    alone = measured(READING._replace(clusters=(0, 1, 2)))
+    assert shifted_tokens(alone).details == shifted_tokens(measured()).details
+    assert shifted_tokens(alone).details["tokens"][0]["base_probability"]["error"] > 0
+    together = measured(READING._replace(clusters=(0, 0, 1)))  # both replies with " Wait"
+    wait = shifted_tokens(together).details["tokens"][0]
+    assert wait["base_probability"] == {"mean": 0.15, "error": None}
+
+
 def test_tokens_beyond_those_that_are_kept_are_counted(monkeypatch):
     monkeypatch.setattr("jaxreason.analysis.token_table.TOKENS_KEPT", 1)
     details = shifted_tokens(measured()).details
@@ -145,13 +154,13 @@ def test_texts_without_a_shift_have_nothing_said_of_shifted_positions():
     prepared = shifted_tokens(measured())
     alone = measured()
     alone.tokens["js"][:] = 0
-    found = bootstrap(shifted_tokens(alone), 3, 20, (0,))
+    found = bootstrap(shifted_tokens(alone), range(3), 20, (0,))
     assert not any(
         name.startswith(("base_entropy", "promoted", "logical")) for name in found.values
     )
     assert found.values["shifted"] == 0 and found.values["top_changed"] == pytest.approx(5 / 8)
     alone.tokens["js"][0, 0] = 0.5  # in one text alone: resamples without it say nothing
-    drawn = bootstrap(shifted_tokens(alone), 3, 50, (0,)).draws
+    drawn = bootstrap(shifted_tokens(alone), range(3), 50, (0,)).draws
     assert len(drawn["base_entropy.shifted"]) == 50
     assert set(drawn["base_entropy.shifted"]) == {2.0}
     assert not any(math.isnan(x) for draws in drawn.values() for x in draws)

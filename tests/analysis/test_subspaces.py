@@ -72,7 +72,7 @@ def test_as_many_axes_are_compared_as_both_models_have():
 def test_intervals_hold_the_value():
     x = features(40, 2, 60)
     tuned = x + 0.5 * np.random.default_rng(3).normal(size=x.shape)
-    found = bootstrap(subspaces(pair(x, tuned), 4), 40, 200, (0,))
+    found = bootstrap(subspaces(pair(x, tuned), 4), range(40), 200, (0,))
     for name, value in found.values.items():
         low, high = np.quantile(found.draws[name], (0.025, 0.975))
         assert low < value < high, name
@@ -84,7 +84,7 @@ def test_the_influence_of_texts_gives_the_spread_that_fresh_texts_have():
     for seed in range(40):
         x = features(40, 1, seed=seed)
         tuned = x @ turn(6, 20) + 0.3 * features(40, 1, seed=100 + seed)
-        found = bootstrap(subspaces(pair(x, tuned), 1), 40, 100, (0,))
+        found = bootstrap(subspaces(pair(x, tuned), 1), range(40), 100, (0,))
         spreads.append(found.draws["angle.reply"].std())
         whole.append(found.values["angle.reply"])
     assert np.mean(spreads) == pytest.approx(np.std(whole), rel=0.05)

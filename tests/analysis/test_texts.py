@@ -38,6 +38,21 @@ def test_texts_are_prompt_and_reply_ids_as_the_evaluation_wrote_them(tmp_path):
     assert all(text.reply_start == 3 for text in base.texts)
 
 
+def test_texts_of_questions_of_one_cluster_of_a_subset_belong_together(tmp_path):
+    lines = [
+        {"id": f"{subset}/{name}", "sample": 0, "subset": subset, "cluster": cluster}
+        for subset in ("easy", "hard")
+        for name, cluster in (("a", "a"), ("b", "a"), ("c", "c"))
+    ]
+    folder = evaluation(tmp_path / "base", ["a"])
+    write_samples(folder, "sums", "t1", [x | {"prompt_tokens": [1], "tokens": [2]} for x in lines])
+    (unit,) = load_units({"base": folder}, "t1", 9, 64)
+    found = dict(zip((text.id for text in unit.texts), unit.clusters(), strict=True))
+    assert found["easy/a"] == found["easy/b"] and found["hard/a"] == found["hard/b"]
+    assert len(set(found.values())) == 4
+    assert unit.clusters()[0] == 0
+
+
 def test_a_text_says_whether_it_begins_with_bos_and_ends_with_a_stop_token(tmp_path):
     folder = evaluation(tmp_path / "base", ["a"])  # tokens 1 2 3, then 7 8 0
 

@@ -418,19 +418,24 @@ def test_a_limit_takes_the_same_questions_whatever_the_sampling_seed(
 
 
 def test_failed_grades_are_errors_and_not_zeros(model_folder, tmp_path):
-    # multiple choice answers are compared with a gold letter; last_number needs a gold number.
-    path = write_questions(tmp_path / "q.jsonl", [("1", "7"), ("2", "none"), ("3", "8")])
-    own = {"n": OwnBenchmark("N", "math", dataset(path, task="gsm8k"))}
-    decodings = {"greedy": dataclasses.replace(GREEDY, max_tokens=60)}
-    config = eval_config(own, {"n": BenchmarkRun(0, {"greedy": 1})}, decodings=decodings)
+    asked = ["punctuation:no_comma", "not:known", "punctuation:no_comma"]
+    rows = [
+        {"id": f"q{i}", "prompt": f"{i}", "instruction_id_list": [x]} for i, x in enumerate(asked)
+    ]
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields, columns = {"id": "id", "prompt": "prompt"}, ("instruction_id_list",)
+    source = dataclasses.replace(dataset(path, task="ifeval"), fields=fields, metadata=columns)
+    own = {"n": OwnBenchmark("N", "non_reasoning", source)}
+    config = eval_config(own, {"n": BenchmarkRun(0, {"greedy": 1})})
     scores = evaluate(config, model_folder, tmp_path)
-    lines = read_lines(tmp_path, "n.greedy", grader="gsm8k")
+    lines = read_lines(tmp_path, "n.greedy", grader="ifeval")
     failed = [line for line in lines if line["error"]]
     assert [line["id"] for line in failed] == ["q1"]
-    assert "has no number" in failed[0]["error"] and failed[0]["scores"] == {}
+    assert "'not:known'] unknown" in failed[0]["error"] and failed[0]["scores"] == {}
     row = next(row for row in scores["rows"] if row["primary"])
     assert (row["errors"], row["n"], row["graded"]) == (1, 2, 2)
-    assert scores["replies"][0]["errors"] == {"gsm8k": {"UserError": 1}}
+    assert scores["replies"][0]["errors"] == {"ifeval": {"UserError": 1}}
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_of_that_question_only(model_folder, tmp_path):

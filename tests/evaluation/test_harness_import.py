@@ -10,6 +10,8 @@ from jaxreason.evaluation import harness_import
 from jaxreason.evaluation.harness_import import run_import
 from jaxreason.evaluation.harness_results import Document, HarnessTask
 from jaxreason.evaluation.regrade import run_grade
+from jaxreason.results.sample_files import SampleKey, read_samples
+from jaxreason.results.statistics import wilson
 
 
 def test_imported_tasks_stay_when_the_evaluation_is_graded_or_continued(tmp_path, monkeypatch):
@@ -36,3 +38,45 @@ def test_imported_tasks_stay_when_the_evaluation_is_graded_or_continued(tmp_path
         means = {g["variant"]: (g["benchmarks"], g["mean"]) for g in value["groups"]}
         assert means["robust"] == (["sums", "trivia"], pytest.approx((own + 0.75) / 2))
         assert means["paper"] == (["trivia"], pytest.approx(0.75))
+
+
+def write_results(folder, prompts, scores):
+    """The files of lm-eval's program, of one task with two choices, with as many documents as there are prompts."""
+    folder.mkdir()
+    lines = [
+        {"doc_id": number, "target": "0", "resps": [["-1"], ["-2"]], "filter": "none"}
+        | {"metrics": ["acc"], "acc": score}
+        | {"arguments": {f"gen_args_{n}": {"arg_0": prompt, "arg_1": c} for n, c in enumerate(cs)}}
+        for number, ((prompt, *cs), score) in enumerate(zip(prompts, scores, strict=True))
+    ]
+    run = {
+        "results": {"trivia": {"acc,none": sum(scores) / len(scores)}},
+        "configs": {"trivia": {}},
+    }
+    run |= {"higher_is_better": {"trivia": {"acc": True}}}
+    (folder / "results_2026-01-01.json").write_text(json.dumps(run))
+    path = folder / "samples_trivia_2026-01-01.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_documents_with_the_same_requests_are_one_cluster_of_their_scores(tmp_path):
+    prompts = [
+        ("a?", "x", "y"),
+        ("b?", "x", "y"),
+        ("a?", "x", "y"),
+        ("a?", "x", "z"),
+        ("b?", "x", "y"),
+    ]
+    results = write_results(tmp_path / "results", prompts, [1.0, 0.0, 1.0, 1.0, 0.0])
+    config = sums_config(write_questions(tmp_path / "sums.jsonl", sums(4)), {"greedy": 1})
+    folder = epath.Path(tmp_path / "evaluation")
+    assert run_import(config, results, "other", "greedy", folder) == []
+    key = SampleKey("trivia", "lm_eval", "greedy")
+    assert [x["cluster"] for x in read_samples(folder, key)] == ["0", "1", "0", "3", "1"]
+    row = json.loads((folder / "scores.json").read_text())["rows"][0]
+    # Of three questions, with 2, 2 and 1 copies: the ratio's variance C/(C-1) sum (sum - m size)^2 / 5^2.
+    variance = 3 / 2 * ((2 - 0.6 * 2) ** 2 + (0 - 0.6 * 2) ** 2 + (1 - 0.6) ** 2) / 25
+    low, high = wilson(0.6, 0.24 / variance, 0.95)
+    assert (row["mean"], row["n"], row["graded"]) == (0.6, 3, 5)
+    assert (row["low"], row["high"]) == (pytest.approx(float(low)), pytest.approx(float(high)))

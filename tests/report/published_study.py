@@ -64,7 +64,7 @@ def _evaluation(
         right = round(questions * scores[name] / 100)
         marks = [float(number < right) for number in range(questions)]
         lines = [
-            {"id": f"{name}-{number}", "scores": {"correct": mark}}
+            {"id": f"{name}-{number}", "scores": {"correct": mark}} | _cluster(name, number)
             for number, mark in enumerate(marks)
         ]
         write_samples(run / "evaluation", name, "paper", lines)
@@ -79,10 +79,16 @@ def _evaluation(
     (run / "evaluation" / "scores.json").write_text(json.dumps(value))
 
 
+def _cluster(name: str, number: int) -> dict:
+    """Two of the questions of HeadQA have the same words."""
+    return {"cluster": f"{name}-0"} if (name, number) == ("headqa", 1) else {}
+
+
 def write_metric(run: pathlib.Path, metric: str, rows: list[dict], groups=()) -> None:
     """A metric file of a run with these rows, each with an interval of a tenth around its value."""
     ends = [{"low": row["value"] * 0.9, "high": row["value"] * 1.1} for row in (*rows, *groups)]
     whole = [row | end for row, end in zip((*rows, *groups), ends, strict=True)]
+    groups = [{"draws": [row["value"]] * 2} | row for row in groups]
     unit = {"num_texts": 4, "num_cut": 0, "num_dropped": 0, "benchmark": "math500"}
     value = {"metric": metric, "decoding": "paper", "variant": "paper"}
     value |= {"rows": whole[: len(rows)], "groups": whole[len(rows) :]}

@@ -47,7 +47,7 @@ def _file(metric: str, seen: dict[str, TextMeasurements]) -> dict:
         prepared = METRICS[metric].prepare(measured)
         about = {"benchmark": benchmark, "source": "base", "num_texts": TEXTS}
         units.append(about | {"num_cut": 0, "num_dropped": 0} | prepared.details)
-        groups.setdefault(GROUPS[benchmark], bootstrap(prepared, TEXTS, 20, (0,)))
+        groups.setdefault(GROUPS[benchmark], bootstrap(prepared, range(TEXTS), 20, (0,)))
     rows = [_row(group, name, f) for group, f in groups.items() for name in f.values]
     about = {"metric": metric, "decoding": "t1", "variant": "robust", "rows": []}
     return about | {"groups": rows, "details": {"units": units}}

@@ -21,7 +21,8 @@ def weights_file(size: float) -> dict:
         {"name": "relative_l2", "value": 0.05 * size},
         {"name": "changed_share", "value": 0.3 * size},
     ]
-    return {"metric": "weights", "rows": rows, "groups": [], "details": details}
+    about = {"metric": "weights", "tuned": "a twin"}
+    return about | {"rows": rows, "groups": [], "details": details}
 
 
 def _record(kind: str, path: str, layer: int | None, size: float) -> dict:

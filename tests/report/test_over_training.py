@@ -6,7 +6,7 @@ import shutil
 import matplotlib
 import numpy as np
 import pytest
-from followed_study import BASE, RUNS, STEPS, loss, training_kl, write_followed
+from followed_study import BASE, GROUPS, RUNS, STEPS, loss, training_kl, write_followed
 
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
@@ -190,6 +190,24 @@ def test_the_folder_of_a_trajectory_alone_has_a_report(study, tmp_path, monkeypa
     points = points_of(summary["over_training"], "rl", "math")
     assert [p["mean"] for p in points] == pytest.approx([100 * BASE[0] / 20, 60, 80, 90])
     assert list((folder / "report").rglob("trajectories.png"))
+
+
+def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    step = copy / f"rl/seed_0/trajectory/steps/{STEPS[0]}/evaluation/grades"
+    path = next(step.glob(f"{next(iter(GROUPS))}.*.jsonl"))
+    lines = [json.loads(line) for line in path.open()]
+    failed = {"scores": {}, "error": "timeout: 5 s", "extracted": None}
+    path.write_text("".join(json.dumps(line | failed) + "\n" for line in lines))
+    found = made(copy)
+    json.dumps(found, allow_nan=False)
+    points = points_of(found, "rl", "math")
+    assert [p["step"] for p in points] == [0, *STEPS]
+    assert [s["seed"] for s in points[1]["seeds"]] == [1]
+    assert points[1]["mean"] == pytest.approx(60)
+    said = f"step {STEPS[0]} is not in the curves, since a benchmark has no score there"
+    assert found["missed"] == [{"arm": "rl", "seed": 0, "said": said}]
 
 
 def test_a_curve_that_is_nowhere_defined_has_no_panel(found):

@@ -73,6 +73,17 @@ def test_groups_are_means_of_benchmarks_and_the_rest_the_mean_of_other_groups():
     assert rest["num_items"] == 300
 
 
+def test_questions_that_belong_together_are_one_item_and_each_is_a_question():
+    """Three questions of which two have the same words, each asked twice."""
+    lines = [sample(name, 1.0) for name in "aabbcc"]
+    lines = [line | {"cluster": "a" if line["id"] == "b" else line["id"]} for line in lines]
+    found = evaluation((1, 1, 1, 1))
+    evaluations = {"base": found._replace(samples=found.samples | {("sums", "greedy"): lines})}
+    rows = score_rows(STUDY, levels(STUDY, evaluations, "greedy", HOW)[0], HOW)
+    row = pick(rows, benchmark="sums", model="base")
+    assert (row["num_items"], row["num_questions"], row["num_samples"]) == (2, 3, 2)
+
+
 def test_differences_hold_every_seeds_own_and_a_verdict():
     rows = difference_rows(STUDY, found(), HOW)
     math = pick(rows, group="math", benchmark=None, arm="rl")

@@ -45,7 +45,7 @@ def test_labels_of_any_case_and_numbers_as_choices_are_taken():
 
 
 def test_without_choices_the_message_says_where_other_labels_come_from():
-    with pytest.raises(UserError, match=r"'G'; expected .* A, B, C, D, E .*metadata, as `choices`"):
+    with pytest.raises(UserError, match=r"'G'; expected .* A, B, C, D, E \(.*`choices`.*metadata"):
         check_answers("multiple_choice", [example("G", None)])
 
 
