@@ -8,6 +8,7 @@ puts a token before any text, that token is not counted with the prompt, and the
 reply is not in their text and is never scored. They add 1e-10 to probabilities.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,8 +121,8 @@ def paper_means(
 ) -> dict[str, float]:
     """Returns the scripts' numbers for a selection of replies: means over replies, with the KL without its sign.
 
-    Undefined if they score no token of any reply; a selection without a scored reply has 0.
+    Missing if they score no token of any reply, and NaN for a selection without a scored reply.
     """
     defined = {name: part for name, part in found.items() if not np.isnan(part).all()}
     kept = {name: part[texts][~np.isnan(part[texts])] for name, part in defined.items()}
-    return {name: abs(float(part.mean())) if len(part) else 0.0 for name, part in kept.items()}
+    return {name: abs(float(part.mean())) if len(part) else math.nan for name, part in kept.items()}

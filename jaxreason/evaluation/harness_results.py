@@ -164,16 +164,23 @@ def _is_number(value: Any) -> bool:
 def _document(line: dict, metrics: list[str]) -> Document:
     """Returns a document. Its question is identified by the first prompt: choices differ only in their continuation."""
     asked = line.get("arguments", {})
-    first = asked.get("gen_args_0", {})
     replies = line.get("filtered_resps", line["resps"])
     return Document(
         id=str(line["doc_id"]),
-        prompt=str(first.get("arg_0", "")),
+        prompt=_first_prompt(asked),
         reply="\n".join(str(reply) for reply in replies),
         target=str(line["target"]),
         scores={metric: float(line[metric]) for metric in metrics},
         requests=json.dumps(asked, sort_keys=True) if asked else "",
     )
+
+
+def _first_prompt(asked: dict | list) -> str:
+    """Returns the first argument of the first request; older versions of lm-eval wrote lists of them."""
+    requests = list(asked.values()) if isinstance(asked, dict) else asked
+    first = requests[0] if requests else ()
+    arguments = list(first.values()) if isinstance(first, dict) else first
+    return str(arguments[0]) if arguments else ""
 
 
 def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> SampleKey:

@@ -40,13 +40,22 @@ def test_imported_tasks_stay_when_the_evaluation_is_graded_or_continued(tmp_path
         assert means["paper"] == (["trivia"], pytest.approx(0.75))
 
 
-def write_results(folder, prompts, scores):
+def as_object(prompt, choices):
+    return {f"gen_args_{n}": {"arg_0": prompt, "arg_1": c} for n, c in enumerate(choices)}
+
+
+def as_lists(prompt, choices):
+    """As older versions of lm-eval wrote it."""
+    return [[prompt, choice] for choice in choices]
+
+
+def write_results(folder, prompts, scores, arguments=as_object):
     """The files of lm-eval's program, of one task with two choices, with as many documents as there are prompts."""
     folder.mkdir()
     lines = [
         {"doc_id": number, "target": "0", "resps": [["-1"], ["-2"]], "filter": "none"}
         | {"metrics": ["acc"], "acc": score}
-        | {"arguments": {f"gen_args_{n}": {"arg_0": prompt, "arg_1": c} for n, c in enumerate(cs)}}
+        | {"arguments": arguments(prompt, cs)}
         for number, ((prompt, *cs), score) in enumerate(zip(prompts, scores, strict=True))
     ]
     run = {
@@ -60,7 +69,8 @@ def write_results(folder, prompts, scores):
     return folder
 
 
-def test_documents_with_the_same_requests_are_one_cluster_of_their_scores(tmp_path):
+@pytest.mark.parametrize("arguments", [as_object, as_lists])
+def test_documents_with_the_same_requests_are_one_cluster_of_their_scores(tmp_path, arguments):
     prompts = [
         ("a?", "x", "y"),
         ("b?", "x", "y"),
@@ -68,12 +78,15 @@ def test_documents_with_the_same_requests_are_one_cluster_of_their_scores(tmp_pa
         ("a?", "x", "z"),
         ("b?", "x", "y"),
     ]
-    results = write_results(tmp_path / "results", prompts, [1.0, 0.0, 1.0, 1.0, 0.0])
+    scores = [1.0, 0.0, 1.0, 1.0, 0.0]
+    results = write_results(tmp_path / "results", prompts, scores, arguments)
     config = sums_config(write_questions(tmp_path / "sums.jsonl", sums(4)), {"greedy": 1})
     folder = epath.Path(tmp_path / "evaluation")
     assert run_import(config, results, "other", "greedy", folder) == []
     key = SampleKey("trivia", "lm_eval", "greedy")
-    assert [x["cluster"] for x in read_samples(folder, key)] == ["0", "1", "0", "3", "1"]
+    samples = read_samples(folder, key)
+    assert [x["cluster"] for x in samples] == ["0", "1", "0", "3", "1"]
+    assert [x["prompt"] for x in samples] == ["a?", "b?", "a?", "a?", "b?"]
     row = json.loads((folder / "scores.json").read_text())["rows"][0]
     # Of three questions, with 2, 2 and 1 copies: the ratio's variance C/(C-1) sum (sum - m size)^2 / 5^2.
     variance = 3 / 2 * ((2 - 0.6 * 2) ** 2 + (0 - 0.6 * 2) ** 2 + (1 - 0.6) ** 2) / 25
