@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,10 @@ from jaxreason.results import claims
 from jaxreason.results.distill_files import distill_replies_path, read_replies, replies_head
 from jaxreason.results.jsonl import grown_exists, join_parts, read_grown, write_jsonl
 from jaxreason.sampling.sampling_params import SamplingParams
+from jaxreason.tasks.gold_answers import unmatched
 from jaxreason.tasks.registry import TASKS, grader_version
+
+_LOG = logging.getLogger(__name__)
 
 MAIN, NO_THINK = "main", "no_think"
 FORMAT = 1
@@ -113,7 +117,10 @@ def _ways(config: DistillConfig) -> list[tuple[str, bool | None, SamplingParams,
 def _load(config: DistillConfig, drops: DropLog) -> list[TeacherQuestion]:
     questions = []
     for name, dataset in config.datasets.items():
-        for example in load_examples(dataset, drops):
+        examples = load_examples(dataset, drops)
+        if told := unmatched(examples):
+            _LOG.warning("%s", told)
+        for example in examples:
             _check_one_turn(example)
             source = str(example.metadata.get("data_source") or name)
             questions.append(TeacherQuestion(f"{name}/{example.id}", source, example))

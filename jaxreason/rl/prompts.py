@@ -26,6 +26,7 @@ from jaxreason.rl.given_replies import REPLIES, GivenReply, given_replies
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import Request
+from jaxreason.tasks.gold_answers import unmatched
 
 _LOG = logging.getLogger(__name__)
 
@@ -203,6 +204,8 @@ def _of_dataset(
     longest = config.sampler.max_length
     room = longest - (config.decoding.max_tokens if config.sampled else 1)
     examples = load_examples(dataset, drops)
+    if told := unmatched(examples):
+        _LOG.warning("%s", told)
     kept, encoded = encode_prompts(examples, tokenizer, config.thinking, room, drops)
     prompts = [TrainingPrompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
     if not config.samples.given:

@@ -72,13 +72,26 @@ def check_answers(task: str, examples: Sequence[Example]) -> None:
     Raises:
       UserError: with the first one, its row, and how many there are.
     """
-    found = [(example, problem) for example in examples if (problem := _problem(task, example))]
-    if found:
-        example, problem = found[0]
-        raise UserError(
-            f"{example.metadata.get('where', example.source)}: {problem} No reply can be right by the task {task!r} "
-            f"({len(found)} of {len(examples)} questions); mend or remove such rows."
-        )
+    if told := unmatched(examples, task):
+        raise UserError(f"{told}; mend or remove such rows.")
+
+
+def unmatched(examples: Sequence[Example], task: str | None = None) -> str:
+    """Returns the first question to which no reply could be right, and how many there are, in words; "" for none.
+
+    Args:
+      examples: the questions.
+      task: that grades them; None for each question's own.
+    """
+    asked = [(example, task or example.task) for example in examples]
+    found = [(e, t, problem) for e, t in asked if (problem := _problem(t, e))]
+    if not found:
+        return ""
+    example, task, problem = found[0]
+    return (
+        f"{example.metadata.get('where', example.source)}: {problem} No reply can be right by the task {task!r} "
+        f"({len(found)} of {len(examples)} questions)"
+    )
 
 
 def _problem(task: str, example: Example) -> str | None:

@@ -31,6 +31,7 @@ from jaxreason.rl.rl_config import RLConfig
 from jaxreason.studies.question_set import prepare_questions
 from jaxreason.studies.recipe_sections import section_classes
 from jaxreason.studies.study_checks import check_stages
+from jaxreason.tasks.gold_answers import unmatched
 from jaxreason.training.sft_config import SFTConfig, check_sft
 from jaxreason.training.state import warn_of_rounding
 from jaxreason.verbs.call import Call, without_devices
@@ -144,6 +145,8 @@ def _check_distill(config: DistillConfig, model_config: ModelConfig):
 
 def _check_prompts(name: str, config: RLConfig | DistillConfig, tokenizer: Tokenizer, room: int):
     examples, drops = _load(config.datasets), DropLog()
+    if told := unmatched(examples):
+        print(f"{name}: {told}")
     some = examples[:MOST_ENCODED]
     kept, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)
     _say_counts(name, "prompts", examples, some, [len(tokens) for tokens in encoded], room, drops)

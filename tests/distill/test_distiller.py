@@ -254,7 +254,7 @@ def test_questions_without_a_gold_answer_are_counted(finished, questions, tmp_pa
     assert rows == [expected[row["id"]] for row in rows]
 
 
-def test_a_dataset_without_an_answer_column_is_not_gradable(copied, questions):
+def test_a_dataset_without_an_answer_column_is_not_gradable(copied, questions, caplog):
     fields = {"id": "id", "prompt": "question"}
     blind = {"sums": dataset(questions, task="math_strict", fields=fields)}
     boxed = [json.dumps(line | {"content": r"\boxed{3}"}) for line in replies_of(copied)]
@@ -262,6 +262,7 @@ def test_a_dataset_without_an_answer_column_is_not_gradable(copied, questions):
     with pytest.raises(UserError, match=r"100% have no answer.*first error: UserError"):
         distill(config_of(questions, datasets=blind), copied)
     assert yield_of(copied)["all"]["not_gradable"] == 36
+    assert "by the task 'math_strict' (12 of 12 questions)" in caplog.text
 
 
 @pytest.mark.parametrize(

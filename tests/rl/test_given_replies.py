@@ -42,6 +42,18 @@ def given_config(folder, replies, thinking=None):
     return dataclasses.replace(config, datasets={"questions": dataset})
 
 
+def test_questions_that_no_reply_could_answer_are_told(tmp_path, caplog):
+    save_character_tokenizer(tmp_path / "tokenizer", "01 ?")
+    config = given_config(tmp_path, ["0", "1"])
+    blind = dataclasses.replace(
+        config.datasets["questions"], fields={"id": "id", "prompt": "prompt"}
+    )
+    config = dataclasses.replace(config, datasets={"questions": blind})
+    load_prompts(config, load_tokenizer(tmp_path / "tokenizer"))
+    assert "questions.jsonl:1: example 'q0': there is no answer to compare" in caplog.text
+    assert "(4 of 4 questions)" in caplog.text
+
+
 def found_of(folder, replies, thinking=None, characters="01 ?", template=None):
     """What becomes of the replies of one question, by number, and the texts that can be drawn."""
     save_character_tokenizer(folder / "tokenizer", characters)

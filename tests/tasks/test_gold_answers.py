@@ -4,7 +4,7 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.gold_answers import CHECKS, check_answers
+from jaxreason.tasks.gold_answers import CHECKS, check_answers, unmatched
 from jaxreason.tasks.registry import TASKS
 
 FOUR = ["one", "two", "three", "four"]
@@ -63,3 +63,13 @@ def test_the_grader_refuses_such_an_answer_too_as_training_grades_without_this_c
         UserError, match="the answer is '2'; expected the label of a choice: A, B, C, D"
     ):
         TASKS["multiple_choice"].score(example("2"), "Answer: B")
+
+
+def test_questions_of_training_are_looked_at_by_the_task_of_each():
+    right = [example("B"), example("7", task="last_number")]
+    assert unmatched(right) == ""
+    told = unmatched(
+        [*right, example("seven", task="last_number", number=3), example("", number=4)]
+    )
+    assert told.startswith("own.jsonl:3: example 'q3': the answer is 'seven'")
+    assert told.endswith("by the task 'last_number' (2 of 4 questions)")

@@ -124,12 +124,22 @@ def test_a_recipe_for_a_cpu_has_sizes_for_its_memory(monkeypatch):
 
 
 def test_init_says_why_no_row_can_be_read(capsys):
-    Path("mine.jsonl").write_text(json.dumps({"question": "1+1"}), "utf-16")
+    Path("mine.jsonl").write_text('{"question": "1+1"')
     message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
     assert "no row can be read; the first bad one is " in message and "mine.jsonl:1: not" in message
     Path("mine.jsonl").write_text("")
     message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
     assert "mine.jsonl: no row can be read; it has none." in message
+
+
+def test_check_says_how_many_answers_no_reply_could_match(capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    capsys.readouterr()
+    change = "--config.rl.datasets.mine.task=multiple_choice"
+    assert call("check", "--config", "mine.py", change) == 0
+    told = r"by the task 'multiple_choice' \((\d+) of \1 questions\)"
+    assert re.search(told, capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
