@@ -49,7 +49,8 @@ def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
     """
     no_split(config)
     options = source_options(config, ("columns", "quoted"))
-    for path in _paths(config.path):
+    paths = _paths(config.path)
+    for path in paths:
         suffix = epath.Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
         if suffix not in READERS:
             known = ", ".join(READERS)
@@ -57,13 +58,14 @@ def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
         if options and suffix not in (".csv", ".tsv"):
             raise UserError(f"{path}: options {', '.join(options)} are for csv and tsv files only.")
         try:
-            yield from _told_if_empty(path, READERS[suffix](path, options))
+            rows = READERS[suffix](path, options)
+            yield from rows if len(paths) == 1 else _told_if_empty(path, rows)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path}: damaged gzip file ({error}).") from error
 
 
 def _told_if_empty(path: epath.Path, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
-    """Yields the rows; a file without any, as an interrupted copy leaves it, is named in the log."""
+    """Yields the rows; one of several files without any, as an interrupted copy leaves it, is named in the log."""
     row = None
     for row in rows:
         yield row
