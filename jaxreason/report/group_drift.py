@@ -14,7 +14,7 @@ from jaxreason.report.score_rows import Resampling
 from jaxreason.report.study_reader import Arm, Reader, Study
 from jaxreason.report.style import draw_row, from_zero, grid, looks, name_rows
 from jaxreason.report.wording import arm_labels, decimals, group_label, plain_number
-from jaxreason.results.drift_files import read_drift, undefined_in
+from jaxreason.results.drift_files import metric_names, read_drift, undefined_in
 from jaxreason.results.groups import TRAINING
 from jaxreason.results.statistics import percentiles, resampled_seeds
 
@@ -31,7 +31,12 @@ class Quantity(NamedTuple):
     name: str
     source: str  # The model whose replies were read.
     label: str
-    unit: str
+    unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label with the unit, if it has one."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
 QUANTITIES = (
@@ -54,6 +59,10 @@ QUANTITIES = (
     Quantity("shifted_tokens", "shifted", "tuned", "Shifted tokens, tuned replies", "share"),
 )
 
+# Metrics of the package that other tables and figures show. What is in neither was added by the user.
+SHOWN_ELSEWHERE = ("weights", "paper_pca_shift", "subspaces", "frechet", "procrustes", "sinks")
+SHOWN = {quantity.metric for quantity in QUANTITIES} | set(SHOWN_ELSEWHERE)
+REPLIES = {"base": "base's replies", "tuned": "tuned replies", "questions": "questions"}
 
 HEADLINE_KL, REVERSE_KL = QUANTITIES[0], QUANTITIES[1]
 
@@ -85,6 +94,7 @@ def read_metric_files(reader: Reader, study: Study, names: Iterable[str]) -> Met
 def read_drift_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
     """Returns metric files by (arm, seed, metric), and in words what is missing."""
     names = tuple(dict.fromkeys([*(quantity.metric for quantity in QUANTITIES), "weights"]))
+    names += _added_names(reader, study)
     found = read_metric_files(reader, study, names)
     missing = _not_measured(study, found, names)
     missing += [
@@ -93,6 +103,27 @@ def read_drift_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
         if not arm.drift
     ]
     return found, missing + _undefined(study, found)
+
+
+def _added_names(reader: Reader, study: Study) -> tuple[str, ...]:
+    folders = [reader.folder / arm.folder(seed) for arm, seed in study.runs()]
+    return tuple(sorted({name for folder in folders for name in metric_names(folder)} - SHOWN))
+
+
+def added_quantities(rows: Iterable[dict]) -> list[Quantity]:
+    """Returns the numbers of metrics that a user added; a row has `metric`, `name` and `source`."""
+    found = {(row["metric"], row["name"], row["source"]): None for row in rows}
+    return [
+        Quantity(*key, label=f"{key[0]}: {key[1]}, {REPLIES.get(key[2], key[2])}")
+        for key in found
+        if key[0] not in SHOWN
+    ]
+
+
+def drift_rows(study: Study, metrics: MetricFiles, how: Resampling) -> list[dict]:
+    """Returns the rows of summary.json, of the package's quantities and of metrics that a user added."""
+    measured = ({**row, "metric": m["metric"]} for m in metrics.values() for row in m["groups"])
+    return quantity_rows(study, metrics, how, [*QUANTITIES, *added_quantities(measured)])
 
 
 def _not_measured(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
@@ -221,8 +252,9 @@ def drift_tables(summary: dict[str, Any]) -> list[Table]:
 def other_drift_tables(summary: dict[str, Any]) -> list[Table]:
     """Returns the other measures of drift."""
     arms = _drifted(summary)
-    others = [quantity for quantity in QUANTITIES if quantity not in MAIN_QUANTITIES]
     found = summary["drift"]
+    others = [quantity for quantity in QUANTITIES if quantity not in MAIN_QUANTITIES]
+    others += added_quantities(found)
     rows = [
         row for quantity in others for row in quantity_table_rows(summary, found, quantity, arms)
     ]
@@ -252,7 +284,7 @@ def quantity_table_rows(
         found = [find(members, arm=arm["name"], group=group) for arm in arms]
         if any(found):
             cells = tuple(_drift_cell(row, digits) for row in found)
-            rows.append(TableRow(group_label(group), cells, f"{quantity.label} ({quantity.unit})"))
+            rows.append(TableRow(group_label(group), cells, quantity.title))
     return rows
 
 

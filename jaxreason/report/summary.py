@@ -10,7 +10,7 @@ from jaxreason.report.evaluated_steps import EvaluatedRun, StepScores, read_runs
 from jaxreason.report.fidelity import fidelity_rows
 from jaxreason.report.findings import findings, limits
 from jaxreason.report.forgetting import forgetting_rows
-from jaxreason.report.group_drift import QUANTITIES, quantity_rows, read_drift_metrics, weight_rows
+from jaxreason.report.group_drift import drift_rows, read_drift_metrics, weight_rows
 from jaxreason.report.hidden_state_drift import hidden_state_rows
 from jaxreason.report.matched_math import matched_rows
 from jaxreason.report.paper_drift import paper_drift_rows
@@ -81,7 +81,7 @@ def summarise(
         "differences": differences,
         "arm_differences": arm_difference_rows(study, found, how),
         **transfer,
-        "drift": quantity_rows(study, metrics, how, QUANTITIES),
+        "drift": drift_rows(study, metrics, how),
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
         **parts,

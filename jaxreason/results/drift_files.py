@@ -109,14 +109,20 @@ def undefined_in(value: dict[str, Any]) -> dict[str, str]:
     return {f"{unit['benchmark']}.{unit.get('source', '')}": unit["undefined"] for unit in units}
 
 
+def metric_names(workdir: epath.PathLike) -> list[str]:
+    """Returns the names of the metrics that were measured of a run."""
+    return [path.stem for path in glob_in(drift_folder(workdir), "*.json")]
+
+
 def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
     """Yields every measured metric of a run, by name.
 
     Raises:
       UserError: as `read_drift`.
     """
-    for path in glob_in(drift_folder(workdir), "*.json"):
-        yield _checked(read_object(path, DRIFT_SHAPE), path.stem, str(path))
+    for name in metric_names(workdir):
+        path = drift_path(workdir, name)
+        yield _checked(read_object(path, DRIFT_SHAPE), name, str(path))
 
 
 def _checked(value: dict[str, Any], metric: str, source: str) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """A report of files that are not there, or not all there."""
 
+import html
 import json
 import shutil
 
 import pytest
 from synthetic_study import CONFIG
 
+from jaxreason.analysis.drift_metrics import METRICS
 from jaxreason.report import build
 from jaxreason.report.build import format_summary, read_summary, run_report
 from jaxreason.report.contents import FIGURES
+from jaxreason.report.group_drift import SHOWN
 from jaxreason.report.transfer_tables import ABSENT
 
 
@@ -30,6 +33,32 @@ def test_a_metric_that_no_arm_has_is_said_to_be_missing_once(study, tmp_path, on
     assert told == ["Drift not measured in any arm (cka)."]
 
 
+def test_a_metric_that_a_user_added_is_shown_beside_the_other_measures(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    folder = copy / "sft_lo/seed_0/analysis"
+    cosine = json.loads((folder / "cosine.json").read_text())
+    wanted = {"source": "base", "name": "final_distance"}
+    groups = [row | {"name": "length"} for row in cosine["groups"] if wanted.items() <= row.items()]
+    mine = cosine | {"metric": "mine", "groups": groups, "details": {"units": []}}
+    (folder / "mine.json").write_text(json.dumps(mine))
+    run_report(copy, CONFIG)
+    summary = read_summary(copy)
+    rows = [row for row in summary["drift"] if row["metric"] == "mine"]
+    assert {row["group"]: row["mean"] for row in rows} == {
+        row["group"]: row["value"] for row in groups
+    }
+    assert {(row["arm"], row["name"], row["source"]) for row in rows} == {
+        ("sft_lo", "length", "base")
+    }
+    assert "mine: length, base's replies" in html.unescape(page(copy))
+    assert "RL (GRPO), seed 0: drift not measured (mine)." in summary["missing"]
+
+
+def test_every_metric_of_the_package_has_its_place_in_the_report():
+    assert set(METRICS) == SHOWN
+
+
 def test_what_is_missing_is_said(study, tmp_path, one_figure):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
@@ -38,7 +67,9 @@ def test_what_is_missing_is_said(study, tmp_path, one_figure):
     (copy / "sft_lo/seed_0/analysis/pca_shift.json").unlink()
     (copy / "transfer.json").unlink()
     path = copy / "rl/seed_0/analysis/pca_shift.json"
-    units = [{"benchmark": "synthetic_add", "undefined": "2 texts span no plane; it takes 3"}]
+    counts = {"num_texts": 2, "num_cut": 0, "num_dropped": 0}
+    why = {"benchmark": "synthetic_add", "undefined": "2 texts span no plane; it takes 3"}
+    units = [counts | why]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"details": {"units": units}}))
     path = copy / "rl/seed_0/analysis/token_kl.json"
     other = {"details": {"undefined": "another vocabulary", "units": []}, "rows": [], "groups": []}
