@@ -42,6 +42,7 @@ def _write(path, values, seed) -> None:
     ]
     groups = [
         {"group": "math", "source": source, "name": name, "value": value + seed + 0.5}
+        | {"low": value, "high": value + 2, "draws": [value, value + 2]}
         for (source, name), value in values.items()
     ]
     file = {"metric": path.stem, "rows": rows, "groups": groups, "details": {}}

@@ -85,7 +85,9 @@ def test_replies_to_training_prompts_and_units_that_could_not_be_measured_do_not
     for path in copy.glob("*/*/analysis/shifted_tokens.json"):
         found = json.loads(path.read_text())
         unit = next(u for u in found["details"]["units"] if u["source"] == "tuned")
-        broken = {"benchmark": "synthetic_add", "source": "tuned", "undefined": "not finite"}
+        counts = {"num_texts": 1, "num_cut": 0, "num_dropped": 0}
+        why = {"benchmark": "synthetic_add", "source": "tuned", "undefined": "not finite"}
+        broken = counts | why
         found["details"]["units"] += [unit | {"benchmark": "training_prompts"}, broken]
         path.write_text(json.dumps(found))
     assert summarised(copy)["shifted"] == summary["shifted"]
