@@ -270,8 +270,8 @@ class _Run:
             measure = unless_stopped(measures[reads_of(unit.source)])
             self._measure_unit(measure, params, unit, metrics)
         interrupt.check("What was measured of whole benchmarks is saved.")
+        compared = compare_weights(*params) if of_weights else None
         for name in of_weights:
-            compared = compare_weights(*params)
             prepared = prepared_metrics.prepare_metric(name, compared, vars(self.config))
             self._write(name, metric_files.weights_file(self.about, name, prepared))
         return ""

@@ -1,7 +1,7 @@
 """The inputs and outputs of metrics of two models: arrays reduced over the texts of one benchmark, and values."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ class Bootstrapped(NamedTuple):
 
 def bootstrap(
     prepared: Prepared,
-    clusters: Sequence[Hashable],
+    clusters: Sequence[int],
     resamples: int,
     seed: tuple[int, ...],
     found: Mapping[str, float] | None = None,
@@ -90,7 +90,7 @@ def bootstrap(
 
     Args:
       prepared: the metric.
-      clusters: of each text; texts of one cluster are drawn together.
+      clusters: of each text, numbered from 0 without gaps; texts of one cluster are drawn together.
       resamples: how many.
       seed: of the draws.
       found: the values on all texts, if they are known.
@@ -110,15 +110,16 @@ def bootstrap(
 
 
 def resampled_texts(
-    clusters: Sequence[Hashable], resamples: int, seed: tuple[int, ...]
+    clusters: Sequence[int], resamples: int, seed: tuple[int, ...]
 ) -> list[Int[np.ndarray, " n"]]:
     """Returns the texts of each resample: of clusters, as many as there are, drawn with replacement."""
-    members: dict[Hashable, list[int]] = {}
-    for text, name in enumerate(clusters):
-        members.setdefault(name, []).append(text)
-    each = [np.array(texts) for texts in members.values()]
-    drawn = np.random.default_rng(seed).integers(len(each), size=(resamples, len(each)))
-    return [np.concatenate([each[number] for number in row]) for row in drawn]
+    texts, sizes = np.argsort(clusters, kind="stable"), np.bincount(clusters)
+    firsts = np.cumsum(sizes) - sizes  # Of each cluster, in `texts`.
+    drawn = np.random.default_rng(seed).integers(len(sizes), size=(resamples, len(sizes)))
+    lengths = sizes[drawn].ravel()
+    ends = np.cumsum(lengths)
+    places = np.repeat(firsts[drawn].ravel() - (ends - lengths), lengths) + np.arange(ends[-1])
+    return np.split(texts[places], ends[len(sizes) - 1 : -1 : len(sizes)])
 
 
 def _of_selections(

@@ -13,6 +13,7 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.lease import check_held
+from jaxreason.results.process_life import lives
 
 ReadObject = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
@@ -151,18 +152,8 @@ def remove_others(folder: epath.Path, names: Collection[str]) -> None:
 def _remove_leftovers(folder: epath.Path) -> None:
     for name in os.listdir(folder):
         found = _LEFTOVER.fullmatch(name)
-        if found and not _lives(int(found[1])):
+        if found and not lives(int(found[1])):
             (folder / name).unlink(missing_ok=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # It belongs to another user.
-        return True
-    return True
 
 
 def _sync_folder(folder: epath.Path) -> None:

@@ -46,12 +46,15 @@ def _place() -> str:
 
 def _is_hidden(process: int) -> bool:
     """Returns whether a process exists that `/proc` does not show, as another user's may be."""
-    if os.path.exists(f"/proc/{process}"):
-        return False
+    return not os.path.exists(f"/proc/{process}") and lives(process)
+
+
+def lives(process: int) -> bool:
+    """Returns whether some process has this id here."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
+    except PermissionError:  # It belongs to another user.
         return True
     return True
