@@ -9,8 +9,8 @@ EXTRAS="[test]"
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 if ! python -c 'import accelerate, torch' 2>/dev/null; then
   python -m ensurepip --upgrade >/dev/null 2>&1 || true
-  python -m pip install --quiet --disable-pip-version-check torch==2.13.0 &&
-    python -m pip install --quiet --disable-pip-version-check --no-deps accelerate==1.15.0 psutil ||
+  python -m pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0 &&
+    python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps accelerate==1.15.0 psutil ||
     echo "torch 2.13.0 and accelerate could not be installed: tests of parity with Hugging Face will be skipped"
 fi
 ruff check .

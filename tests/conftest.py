@@ -23,8 +23,8 @@ def _folder_until_the_end(name):
 
 
 # Half of the tests' time goes into compiling programs that run once, so LLVM optimizes nothing here; XLA's own passes
-# stay. Studies (study_runs.py) and jobs (`run_programs`) in processes of their own are compiled as users' are. Flags
-# that the caller has set come later and win.
+# stay. Studies in processes of their own (study_runs.py) are compiled as users' are. Flags that the caller has set come
+# later and win.
 os.environ["XLA_FLAGS"] = (
     "--xla_backend_optimization_level=0 "
     + os.environ.get("XLA_FLAGS", "")

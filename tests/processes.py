@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import started_programs
 
 TESTS = Path(__file__).resolve().parent
 
@@ -75,7 +76,7 @@ def run_programs(
     folder: Path,
     before: dict[int, str] | None = None,
     timeout_s: float = 240.0,
-    at_start: Callable[[list[subprocess.Popen]], None] | None = None,
+    at_start: Callable[[list[Any]], None] | None = None,
     num_devices: int = 1,
 ) -> list[End]:
     """The program `jaxreason` in one process for each list of arguments, as one job.
@@ -107,9 +108,7 @@ from jaxreason.__main__ import main
 sys.argv = {["jaxreason", *args]}
 main()
 """
-        processes.append(
-            _spawn([sys.executable, "-c", code], folder / f"{index}.log", num_devices, job)
-        )
+        processes.append(_spawn(code, [], folder / f"{index}.log", num_devices, job))
     ended: dict[int, float] = {}
     deadline = time.monotonic() + timeout_s
     try:
@@ -160,16 +159,15 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-def _start(folder: str, index: int, num_devices: int) -> subprocess.Popen:
-    command = [sys.executable, __file__, folder, str(index)]
+def _start(folder: str, index: int, num_devices: int) -> Any:
+    code = "import sys, processes; processes.be_one_of(sys.argv[1], int(sys.argv[2]))"
     log = Path(folder) / f"{index}.log"
-    # Compiled as in the tests' own process; programs are compiled as users' are.
-    return _spawn(command, log, num_devices, {}, flags=os.environ.get("XLA_FLAGS", ""))
+    return _spawn(code, [folder, str(index)], log, num_devices, {})
 
 
-def _spawn(
-    command: list[str], log: Path, num_devices: int, more: dict[str, str], flags: str = ""
-) -> subprocess.Popen:
+def _spawn(code: str, words: list[str], log: Path, num_devices: int, more: dict[str, str]) -> Any:
+    # Compiled as in the tests' own process.
+    flags = os.environ.get("XLA_FLAGS", "")
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={num_devices}",
@@ -178,16 +176,10 @@ def _spawn(
         ),
     }
     with open(log, "w") as file:
-        return subprocess.Popen(
-            command,
-            env=environment | more,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        return started_programs.start(code, words, os.getcwd(), environment | more, file)
 
 
-def _wait(processes: list[subprocess.Popen], folder: Path, deadline: float) -> None:
+def _wait(processes: list[Any], folder: Path, deadline: float) -> None:
     try:
         while any(process.poll() is None for process in processes):
             if any(process.poll() not in (None, 0) for process in processes):
@@ -202,7 +194,7 @@ def _wait(processes: list[subprocess.Popen], folder: Path, deadline: float) -> N
         raise ProcessError(f"exit codes {codes}\n" + _logs(folder, len(processes)))
 
 
-def _kill(processes: list[subprocess.Popen]) -> None:
+def _kill(processes: list[Any]) -> None:
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -234,9 +226,10 @@ def _child(folder: Path, index: int) -> None:
         jax.distributed.shutdown()
 
 
-if __name__ == "__main__":
+def be_one_of(folder: str, index: int) -> None:
+    """Makes this process the one with this number of `run_processes`."""
     try:
-        _child(Path(sys.argv[1]), int(sys.argv[2]))
+        _child(Path(folder), index)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -4,10 +4,10 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+import started_programs
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "smallest_study.py"
@@ -32,14 +32,7 @@ def start(folder, *more, workdir="run", before="", variables=None):
     command = f"{before}\nfrom jaxreason.__main__ import main; main()"
     arguments = ["study", "--config", str(RECIPE), "--workdir", workdir, *more]
     with open(folder / "log", "a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-c", command, *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        return started_programs.start(command, arguments, folder, environment, log)
 
 
 def run(folder, *more):

@@ -7,9 +7,12 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -95,6 +98,28 @@ def test_the_citation_and_the_changelog_name_the_version():
 
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert __version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("extra", ["", "test"])
+def test_the_pins_name_everything_that_is_needed(extra):
+    """scripts/environment.sh installs them without asking what they need."""
+    pins = (ROOT / "scripts" / f"pins-py3{sys.version_info.minor}.txt").read_text()
+    pinned = {Requirement(line).name for line in pins.splitlines() if line[:1] not in ("", "#")}
+    found, asked = set(), [Requirement(f"jaxreason[{extra}]" if extra else "jaxreason")]
+    while asked:
+        requirement = asked.pop()
+        if str(requirement) in found:
+            continue
+        found.add(str(requirement))
+        extras = requirement.extras or {""}
+        more = map(Requirement, metadata.requires(requirement.name) or [])
+        asked += [
+            r
+            for r in more
+            if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
+    names = {canonicalize_name(Requirement(text).name) for text in found}
+    assert names - {canonicalize_name(name) for name in pinned} == {"jaxreason"}
 
 
 def test_the_types_that_are_checked_are_those_of_the_documented_modules():

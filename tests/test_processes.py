@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import started_programs
 import study_runs
 from jax._src.lib import xla_client
 from jax.experimental import multihost_utils
@@ -54,14 +57,57 @@ def test_llvm_optimizes_nothing_in_tests_unless_the_caller_says_so(flags, level)
     assert shown.stdout == f"level {level}\n"
 
 
-def test_functions_are_compiled_as_the_tests_are_and_jobs_and_studies_as_users_are(tmp_path):
+def test_functions_and_jobs_are_compiled_as_the_tests_are_and_studies_as_users_are(tmp_path):
     assert run_processes(optimization_level, 1) == [optimization_level()]
     (program,) = run_programs([["--version"]], tmp_path, before={0: SHOW_LEVEL})
-    assert program.output.startswith("level 3\n")
+    assert program.output.startswith(f"level {optimization_level()}\n")
     variables = {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
     started = study_runs.start(tmp_path, "--help", before=SHOW_LEVEL, variables=variables)
     assert started.wait(timeout=100) == 0
     assert (tmp_path / "log").read_text().startswith("level 3\n")
+
+
+WHERE = """
+import json, os, sys
+import neighbour
+from jax._src import xla_bridge
+started = xla_bridge.backends_are_initialized()
+print(json.dumps([os.getcwd(), os.environ.get("OWN"), sys.argv[1:], neighbour.SAID, started]))
+print("an error", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_a_started_program_has_its_own_folder_variables_words_output_and_exit_code(tmp_path):
+    (tmp_path / "neighbour.py").write_text("SAID = 'hello'")
+    variables = os.environ | {"OWN": "own", "PYTHONPATH": str(TESTS.parent)}
+    with open(tmp_path / "log", "w") as log:
+        process = started_programs.start(WHERE, ["one", "two"], tmp_path, variables, log)
+    assert isinstance(process, started_programs.Program)  # not by hand
+    assert (process.wait(timeout=100), process.poll()) == (3, 3)
+    said, error = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(said) == [str(tmp_path), "own", ["one", "two"], "hello", False]
+    assert error == "an error" and "OWN" not in os.environ
+
+
+def test_a_started_program_that_is_killed_has_the_signal_as_its_code(tmp_path):
+    with open(tmp_path / "log", "w") as log:
+        code = "import time; time.sleep(600)"
+        process = started_programs.start(code, [], tmp_path, os.environ, log)
+    assert process.poll() is None and os.getpgid(process.pid) == process.pid
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.1)
+    process.kill()
+    assert process.wait(timeout=100) == -signal.SIGKILL
+
+
+def test_a_program_whose_variables_are_read_by_imports_is_started_by_hand(tmp_path):
+    with open(tmp_path / "log", "w") as log:
+        code = "import jax; print(jax.config.jax_enable_x64)"
+        variables = os.environ | {"JAX_ENABLE_X64": "1"}
+        process = started_programs.start(code, [], tmp_path, variables, log)
+    assert isinstance(process, subprocess.Popen) and process.wait(timeout=100) == 0
+    assert (tmp_path / "log").read_text() == "True\n"
 
 
 def speak():
