@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from jaxreason.config import ConfigError, nearest
 from jaxreason.host_memory import no_collection
 from jaxreason.recipe_fields import FieldInfo, describe_fields
-from jaxreason.studies.recipe_sections import SECTIONS
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.flags import Flag, flags_of
 
@@ -282,6 +281,8 @@ def section_help(words: list[str]) -> str | None:
     Raises:
       ConfigError: the section has no such field.
     """
+    from jaxreason.studies.recipe_sections import SECTIONS  # with JAX
+
     for word in words:
         section, _, part = word.removeprefix("config.").partition(".")
         if section in SECTIONS:

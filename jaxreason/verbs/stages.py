@@ -51,7 +51,8 @@ from jaxreason.training import convert, sft
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call, existing_folder, log_messages, on_mesh, without_devices
+from jaxreason.verbs.call import Call, existing_folder
+from jaxreason.verbs.devices import log_messages, on_mesh, without_devices
 from jaxreason.verbs.extras import extra
 
 DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
