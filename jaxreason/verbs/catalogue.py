@@ -110,14 +110,14 @@ VERBS = {
         "write evaluations as logs of Inspect, for `inspect view` (needs the extra `inspect`)",
         (),
         "jaxreason export --workdir runs/tiny --target runs/tiny/inspect",
-        _function("stages", "export_verb"),
+        _function("result_verbs", "export_verb"),
         notes="It writes one log for each sample file, with its grades; for a study, one folder for each model.",
     ),
     "transfer": Verb(
         "compute the transferability index from scores in a CSV file, or of a study",
         ("transfer",),
         "jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper",
-        _function("stages", "transfer_verb"),
+        _function("result_verbs", "transfer_verb"),
     ),
     "drift": Verb(
         "compare a tuned model with its base: hidden states, token distributions, weights",
@@ -155,7 +155,7 @@ VERBS = {
         "write report.html, report.md and the figures from a study's files",
         ("report",),
         f"jaxreason report {TINY} --workdir runs/tiny",
-        _function("stages", "report_verb"),
+        _function("result_verbs", "report_verb"),
         takes="[STUDY ...]",
         several=True,
         notes="`jaxreason report A B C --workdir runs/all` writes one report of several finished studies. Without "

@@ -14,8 +14,6 @@ from jaxreason import sharding
 from jaxreason.compiling import make_products_exact
 from jaxreason.device_state import count_compilations
 from jaxreason.host_memory import keep_freed_memory
-from jaxreason.models.decoder import abstract_params
-from jaxreason.models.huggingface import static_model
 from jaxreason.plan.slices import GPU_SHARE
 from jaxreason.results.atomic_files import is_remote
 from jaxreason.results.checksums import user_cache
@@ -108,6 +106,9 @@ def cache_folder(workdir: epath.Path | None, num_processes: int) -> str | None:
 
 def announce(call: Call, mesh: Mesh) -> None:
     """Logs which devices the run uses, which model, and where it will write."""
+    from jaxreason.models.decoder import abstract_params
+    from jaxreason.models.huggingface import static_model
+
     axes = " ".join(f"{name}={size}" for name, size in mesh.shape.items() if size > 1) or "1 device"
     device, processes = jax.devices()[0], jax.process_count()
     over = f", {processes} processes" if processes > 1 else ""
