@@ -8,28 +8,23 @@ the rest and writes `checksums.json` before Orbax gives the checkpoint its name.
 checksums, and an older one is removed only when the new one has both.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 from etils import epath
 
-from jaxreason import amazon_checkpoints
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import absolute, glob_in, is_remote
+from jaxreason.results.atomic_files import absolute, is_remote
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
-    files_in,
     find_changed_files,
-    hash_files,
     read_checksums,
-    write_checksums,
 )
 from jaxreason.results.lease import check_held
 from jaxreason.runtime.distributed import on_process_zero
@@ -38,10 +33,7 @@ from jaxreason.sharding import gather_texts, leaves_by_path
 _LOG = logging.getLogger(__name__)
 _HALF_WRITTEN = ".orbax-checkpoint-tmp"  # In the name of a checkpoint that Orbax has not finished.
 _COMMITTED = "commit_success.txt"  # On a store that cannot rename, Orbax writes this file last.
-_PART = CHECKSUMS_FILE + ".{}"  # The checksums of the files of one process.
 _STEP = re.compile("0|[1-9][0-9]{0,17}")
-_UNREAD = (_COMMITTED, "_CHECKPOINT_METADATA")  # Orbax writes these last; restoring reads neither.
-_TIMEOUT_S = 3600  # For writing and hashing one checkpoint.
 
 
 class Checkpointer:
@@ -61,8 +53,10 @@ class Checkpointer:
 
     def __init__(self, folder: epath.PathLike, keep: int | None):
         self._folder = absolute(folder)
-        if str(self._folder).startswith(amazon_checkpoints.SCHEME):
-            amazon_checkpoints.teach_orbax()
+        if str(self._folder).startswith("s3://"):
+            from jaxreason.amazon_checkpoints import teach_orbax  # with Orbax
+
+            teach_orbax()
         if keep is not None and keep < 0:
             raise UserError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
@@ -73,8 +67,7 @@ class Checkpointer:
         self._orbax, self._writing = None, False
         if keep is not None:
             logging.getLogger("absl").addFilter(_raised_again)
-            options = ocp.options.AsyncOptions(timeout_secs=_TIMEOUT_S)
-            self._orbax = ocp.AsyncCheckpointer(_HashedTree(), async_options=options)
+            self._orbax = _trees().TreeWriter()
 
     def _open(self) -> list[int]:
         if self._keep is None and not self._folder.is_dir():
@@ -102,7 +95,7 @@ class Checkpointer:
         # A process that has lost the lease of the folder must not write: another run may have
         # continued from an older step.
         check_held()
-        self._orbax.save(path, args=_SaveHashed(leaves_by_path(tree)), force=True)
+        self._orbax.save(path, leaves_by_path(tree))
         self._steps.append(step)
         self._writing = True
 
@@ -217,14 +210,7 @@ class Checkpointer:
             raise UserError(f"{path}: {fault or 'never finished'}.")
         wanted = leaves_by_path(abstract)
         _compare(path, wanted)
-        found = ocp.PyTreeCheckpointHandler().restore(
-            path,
-            args=ocp.args.PyTreeRestore(
-                item=wanted,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-                partial_restore=True,
-            ),
-        )
+        found = _trees().read_tree(path, wanted)
         leaves = [found[name] for name in wanted]
         return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
@@ -236,7 +222,7 @@ class Checkpointer:
         """Returns when everything saved is complete on disk; raises errors of writing."""
         if not self._writing:
             return
-        self._orbax.wait_until_finished()
+        self._orbax.wait()
         self._writing = False
         if self._keep:  # Only now there is a new one; until then an older one may be needed.
             old = [step for step in sorted(self._steps)[: -self._keep] if step != self._pinned]
@@ -252,54 +238,11 @@ class Checkpointer:
             self._orbax.close()
 
 
-class _HashedTree(ocp.PyTreeCheckpointHandler):
-    """Orbax's handler for trees; it also writes the checksums that `_fault` reads."""
+def _trees() -> ModuleType:
+    """The module that uses Orbax, imported at the first checkpoint: it takes half as long as JAX."""
+    from jaxreason import checkpoint_trees
 
-    async def async_save(self, directory: Any, *args: Any, **settings: Any) -> list[Any]:
-        futures = await super().async_save(directory, *args, **settings) or []
-        return [*futures, _HashOwnFiles(directory)]
-
-    def finalize(self, directory: epath.Path) -> None:
-        super().finalize(_NamedFolder(directory))
-        # On process 0, when all arrays are written: joins the checksums that each process has made of its own files.
-        files: dict[str, Any] = {}
-        for process in range(jax.process_count()):
-            part = directory / _PART.format(process)
-            files |= read_checksums(part)
-            part.unlink()
-        rest = [name for name in files_in(directory) if name not in files and name not in _UNREAD]
-        write_checksums(directory / CHECKSUMS_FILE, files | hash_files(directory, rest))
-
-
-class _NamedFolder(type(epath.Path())):
-    """A folder in which Orbax finds its files though the path has brackets or stars, which it reads as a pattern."""
-
-    def glob(self, pattern: str) -> Iterator[epath.Path]:
-        return iter(glob_in(self, pattern))
-
-
-@ocp.args.register_with_handler(_HashedTree, for_save=True, for_restore=True)
-@dataclasses.dataclass
-class _SaveHashed(ocp.args.PyTreeSave):
-    """Orbax finds the handler by the class of the arguments."""
-
-
-class _HashOwnFiles:
-    """A part of saving that runs after this process's arrays are written and before all processes meet."""
-
-    def __init__(self, directory: Any):
-        self._directory = directory
-
-    def result(self, timeout: float | None = None) -> None:
-        """Writes the checksums of this process's files."""
-        directory = epath.Path(getattr(self._directory, "path", self._directory))
-        own = directory / f"ocdbt.process_{jax.process_index()}"
-        names = [f"{own.name}/{name}" for name in files_in(own)] if own.is_dir() else []
-        part = directory / _PART.format(jax.process_index())
-        write_checksums(part, hash_files(directory, names))
-
-    def cancel(self) -> None:
-        """Orbax's futures can be cancelled; this one has nothing to stop."""
+    return checkpoint_trees
 
 
 def _raised_again(record: logging.LogRecord) -> bool:
@@ -367,8 +310,7 @@ def _move_away(path: epath.Path) -> None:
 
 
 def _compare(path: epath.Path, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
-    stored = ocp.PyTreeCheckpointHandler().metadata(path)
-    stored = {name: tuple(array.shape) for name, array in stored.items()}
+    stored = _trees().stored_shapes(path)
     missing = [name for name in wanted if name not in stored]
     if missing:
         raise UserError(

@@ -1,5 +1,6 @@
 """The `jaxreason` program: finds the verb, its recipe and its flags, runs it, and reports how it ended."""
 
+import contextlib
 import io
 import os
 import select
@@ -14,12 +15,11 @@ from etils import epath
 
 import jaxreason
 from jaxreason.config import ConfigError, nearest
+from jaxreason.errors import USERS_FAULT
+from jaxreason.host_memory import no_collection
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import redaction
-from jaxreason.runtime import distributed
-from jaxreason.runtime.ending import USERS_FAULT, all_end_together
-from jaxreason.studies.recipe_sections import check_recipe, section_classes
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, section_help, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     _open_output()
     try:
         if not _informed(words):
-            with all_end_together():
+            with _together(words[0]):
                 _run(words[0], words[1:])
         sys.stdout.flush()
     except BrokenPipeError:
@@ -46,6 +46,15 @@ def main(argv: list[str] | None = None) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(READER_GONE) from None
+
+
+def _together(verb: str) -> contextlib.AbstractContextManager[None]:
+    """Returns what ends all processes of a job together, for a verb that may be run by several."""
+    if verb not in VERBS or not VERBS[verb].on_devices:
+        return contextlib.nullcontext()  # Without JAX, whose import takes a second.
+    from jaxreason.runtime.ending import all_end_together
+
+    return all_end_together()
 
 
 def _open_output() -> None:
@@ -104,6 +113,8 @@ def _run(verb: str, arguments: list[str]) -> None:
             )
         if VERBS[verb].on_devices and "--dry-run" not in arguments:
             # This comes first, so that an error on one machine reaches the other processes.
+            from jaxreason.runtime import distributed
+
             distributed.initialize_processes()
         flags, config, paths = _parsed(verb, arguments)
         check_paths(verb, flags, paths)
@@ -131,6 +142,10 @@ def _parsed(verb: str, arguments: list[str]):
         return flags, None, _checked_paths(verb, paths)
     slice_name = _last_value(own, "--slice") if verb == "plan" else None
     name = on_slice(name, find_slice(slice_name).name) if slice_name else name
+    with (
+        no_collection()
+    ):  # Not above: they need JAX, for whose import `status` or `--help` should not wait.
+        from jaxreason.studies.recipe_sections import check_recipe, section_classes
     config = load_recipe(name)
     rest = apply_overrides(config, section_classes(config), arguments)
     check_recipe(config)

@@ -2,6 +2,8 @@
 
 import threading
 
+USERS_FAULT = 2  # The program's exit code after an error that a user must fix.
+
 
 class UserError(ValueError):
     """One message: what was expected, what was given, where, and what to do. It is shown without a traceback.

@@ -85,7 +85,7 @@ def kept(arguments) -> dict:
 def start(arguments, way: str, cache: str) -> dict:
     """Does what a server does up to its first token; returns when each phase had ended."""
     # In the order of the program and its recipe.
-    from jaxreason.__main__ import hide_torch
+    from jaxreason.data.tokenizer_library import hide_torch
 
     hide_torch()
     import jax

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from processes import ProcessError, run_processes
 
-from jaxreason import checkpoint
+from jaxreason import checkpoint_trees
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.errors import UserError
 from jaxreason.sharding import MeshConfig, make_mesh, tree_shardings
@@ -146,7 +146,7 @@ def save_and_die_before_the_checksums(folder):
     checkpoints = Checkpointer(folder, keep=1)
     checkpoints.save(1, {"x": jnp.ones(4)})
     checkpoints.wait()
-    write, checkpoint.write_checksums = checkpoint.write_checksums, die
+    write, checkpoint_trees.write_checksums = checkpoint_trees.write_checksums, die
     checkpoints.save(2, {"x": jnp.ones(4)})
     checkpoints.wait()
 

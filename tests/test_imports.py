@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "procedural": {"config", "data"},
     "models": {"config", "memory", "runtime", "sharding"},
     "amazon_checkpoints": set(),
-    "checkpoint": {"amazon_checkpoints", "config", "runtime", "sharding"},
+    "checkpoint": {"amazon_checkpoints", "checkpoint_trees", "config", "runtime", "sharding"},
+    "checkpoint_trees": set(),
     "sampling": {"compiling", "config", "memory", "models", "sharding"},
     "validation": {"config", "data", "models", "runtime", "sampling"},
     "training": {
@@ -98,16 +99,16 @@ MAY_IMPORT = {
     "verbs": None,  # anything
     "plan": {"compiling", "config", "data", "models", "rl", "sampling", "sharding", "training"},
     "cli": None,  # anything
-    "__main__": {"cli", "host_memory"},
+    "__main__": {"cli", "data", "host_memory"},
 }
 # Outside package -> the only parts of jaxreason that may import it.
 ONLY_IN = {
     "flax": {"models"},
     "optax": {"training", "rl"},
-    "orbax": {"amazon_checkpoints", "checkpoint"},
+    "orbax": {"amazon_checkpoints", "checkpoint_trees"},
     "grain": {"data"},
     "datasets": {"data"},
-    "transformers": {"__main__", "data", "models"},
+    "transformers": {"data", "models"},
     "lm_eval": {"evaluation"},
     "inspect_ai": {"evaluation"},
     "fastapi": {"serve"},

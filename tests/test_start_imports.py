@@ -1,4 +1,4 @@
-"""What a start that answers people imports: nothing that only training, comparing or reporting needs."""
+"""What a start imports: nothing that its verb does not need, or not before its recipe is checked."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,47 @@ import pytest
 
 from jaxreason.verbs.catalogue import VERBS
 
-ELSEWHERE = "datasets grain matplotlib math_verify orbax.checkpoint scipy.stats sympy tensorboardX tensorstore"
+# Needed at some point of a verb's work, but not by its start.
+LATER = (
+    "datasets grain math_verify matplotlib orbax.checkpoint pyarrow scipy sympy tensorboardX tensorstore torch "
+    "transformers jax.experimental.pallas"
+)
+NO_JAX = f"{LATER} jax flax optax"
+TINY = "--config configs/study_tiny.py"
+# Each command ends at a fault of its words, those with a recipe after that has been checked.
+STARTS = {
+    "--help": f"{NO_JAX} numpy",
+    "study --help": f"{NO_JAX} numpy",
+    "status nowhere": NO_JAX,
+    "show nowhere": NO_JAX,
+    "report nowhere --workdir nowhere": f"{LATER} flax optax",
+    f"report {TINY} --workdir nowhere --unknown": LATER,
+    f"study {TINY} --workdir nowhere --unknown": LATER,
+    f"sft {TINY} --workdir nowhere --unknown": LATER,
+    f"eval {TINY} --workdir nowhere --best=add": LATER,
+}
+START = """
+import sys
+from jaxreason import cli
+try:
+    cli.main(["jaxreason", *sys.argv[2:]])
+except SystemExit:
+    pass
+print()
+print("imported", *sorted(set(sys.argv[1].split()) & set(sys.modules)))
+"""
+GRADER = """
+import sys
+import jaxreason.tasks.verify
+print(*sorted(set(sys.argv[1].split()) & set(sys.modules)))
+"""
+ENGINE = """
+import sys
+from jaxreason.sampling.admission_control import Lengths
+before = "scipy.special" in sys.modules
+Lengths()
+print(before, "scipy.special" in sys.modules)
+"""
 PROGRAM = """
 import gc, sys
 import configs.study_tiny, jaxreason.cli, jaxreason.verbs.answering, jaxreason.serve.server
@@ -20,9 +60,9 @@ print(gc.isenabled(), *sorted(set(sys.argv[1].split()) & set(sys.modules)))
 
 HIDDEN = """
 import sys
-from jaxreason.__main__ import hide_torch
+from jaxreason.data.tokenizer_library import hide_torch, tokenizer_library
 hide_torch()
-import transformers
+transformers = tokenizer_library()
 print(transformers.utils.is_torch_available(), "torch" in sys.modules)
 import torch
 print(torch.__name__)
@@ -43,7 +83,21 @@ def printed(program, *words):
 
 
 def test_serving_imports_no_library_that_only_other_verbs_need():
-    assert printed(PROGRAM, ELSEWHERE) == ["True"]
+    assert printed(PROGRAM, LATER) == ["True"]
+
+
+@pytest.mark.parametrize("command", STARTS)
+def test_a_command_starts_without_the_libraries_that_it_does_not_need_yet(command):
+    words = printed(START, STARTS[command], *command.split())
+    assert words[words.index("imported") :] == ["imported"]
+
+
+def test_a_grading_worker_starts_without_the_libraries_that_only_its_task_may_need():
+    assert printed(GRADER, NO_JAX) == []
+
+
+def test_an_engine_has_what_a_request_needs_before_the_first_one():
+    assert printed(ENGINE) == ["False", "True"]
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")

@@ -12,14 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import grain
 import numpy as np
 from jaxtyping import Float32, Int32
 
 from jaxreason.data.packing import Layout, first_fit
 from jaxreason.errors import UserError
-
-_PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
 
 MOST_SEQUENCES = 10**8  # Of a run, epochs included.
 
@@ -98,6 +95,8 @@ class PackedBatches:
         self.layout: Layout = _layout(self._steps, config)
         self._local_rows = self.layout.num_rows // process_count
         self._first_row = process_index * self._local_rows
+        import grain  # Takes a sixth of a second, which a start that trains nothing does not need.
+
         rows = grain.MapDataset.range(self.num_steps * self._local_rows).map(self._row)
         self._batches = rows.batch(self._local_rows, batch_fn=_stack)
 
@@ -113,7 +112,10 @@ class PackedBatches:
 
     def iterate(self, start_step: int) -> Iterator[TokenBatch]:
         """Yields this host's batches from `start_step` to the end; they are prepared ahead of their use."""
-        return iter(self._batches[start_step:].to_iter_dataset(_PREFETCH))
+        import grain
+
+        ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+        return iter(self._batches[start_step:].to_iter_dataset(ahead))
 
     def members(self, step: int) -> list[int]:
         """Returns the sequences of a step (from 0), over all hosts, in the order of its rows."""

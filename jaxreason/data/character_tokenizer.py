@@ -2,11 +2,12 @@
 
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 import tokenizers
-import transformers
 from etils import epath
 
+from jaxreason.data.tokenizer_library import tokenizer_library
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import atomic_write_bytes
 
@@ -43,7 +44,7 @@ def save_character_tokenizer(folder: epath.PathLike, characters: Iterable[str]) 
     if len(set(characters)) < len(characters):
         twice = sorted({c for c in characters if characters.count(c) > 1})
         raise UserError(f"characters: {', '.join(map(repr, twice))} given more than once.")
-    tokenizer = transformers.PreTrainedTokenizerFast(
+    tokenizer = tokenizer_library().PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(characters),
         pad_token=PAD,
         eos_token=END,
@@ -65,7 +66,7 @@ def _tokenizer(characters: list[str]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _save(tokenizer: transformers.PreTrainedTokenizerFast, folder: epath.Path) -> None:
+def _save(tokenizer: Any, folder: epath.Path) -> None:
     """Saves through a temporary place, since the folder may be on a bucket; so no file is ever incomplete."""
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)

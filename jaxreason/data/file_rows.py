@@ -18,9 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
-import pyarrow
 from etils import epath
-from pyarrow import parquet
 
 from jaxreason.config import nearest
 from jaxreason.data.rows import (
@@ -35,7 +33,6 @@ from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import glob_in
 
 _LOG = logging.getLogger(__name__)
-_PARQUET_ROWS = 1024
 
 
 def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
@@ -268,54 +265,16 @@ def _table_row(
 
 
 def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
+    from jaxreason.data.parquet_rows import open_parquet, parquet_rows
+
     with _opened(path) as file:
-        with _sound(path, "not a parquet file"):
-            source = parquet.ParquetFile(file)
+        source = open_parquet(path, file)
         _check_names(str(path), source.schema_arrow.names)
-        batches, number = source.iter_batches(batch_size=_PARQUET_ROWS), 0
-        while True:
-            with _sound(path, "damaged parquet file"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            for columns in _batch_rows(_text_as_bytes(batch)):
-                number += 1
-                if isinstance(columns, RowError):
-                    yield SourceRow(str(path), number, {}, columns)
-                else:
-                    yield SourceRow(str(path), number, python_value(columns))
-
-
-@contextlib.contextmanager
-def _sound(path: epath.Path, otherwise: str) -> Iterator[None]:
-    try:
-        yield
-    except gzip.BadGzipFile:  # An OSError, too.
-        raise
-    except (pyarrow.ArrowException, OSError) as error:
-        if getattr(error, "errno", None) is not None:
-            raise  # The system's: nothing is wrong with the file.
-        raise UserError(f"{path}: {otherwise} ({' '.join(str(error).split())}).") from error
-
-
-def _batch_rows(batch: pyarrow.RecordBatch) -> list[dict[str, Any] | RowError]:
-    """Returns the rows of a batch, one by one if a value that is no Python value spoils all of them."""
-    try:
-        return batch.to_pylist()
-    except (ValueError, OverflowError) as error:
-        if len(batch) > 1:
-            return [row for i in range(len(batch)) for row in _batch_rows(batch.slice(i, 1))]
-        bytes_ = isinstance(error, UnicodeDecodeError)
-        return [RowError("not UTF-8" if bytes_ else "unreadable", " ".join(str(error).split()))]
-
-
-def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
-    """Returns text columns as bytes, so that one bad row does not prevent Arrow from reading the others."""
-    arrays = [
-        column.cast(pyarrow.binary()) if pyarrow.types.is_string(column.type) else column
-        for column in batch.columns
-    ]
-    return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+        for number, columns in enumerate(parquet_rows(path, source), 1):
+            if isinstance(columns, RowError):
+                yield SourceRow(str(path), number, {}, columns)
+            else:
+                yield SourceRow(str(path), number, python_value(columns))
 
 
 READERS: dict[str, Callable[[epath.Path, dict[str, Any]], Iterator[SourceRow]]] = {

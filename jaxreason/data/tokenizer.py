@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tokenizers
-import transformers
 from etils import epath
 
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
@@ -28,6 +27,7 @@ from jaxreason.data.tokenizer_files import (
     digest_files,
     local_folder,
 )
+from jaxreason.data.tokenizer_library import tokenizer_library
 from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -63,8 +63,9 @@ class _Files:
 @functools.lru_cache(maxsize=2)  # Qwen3's takes a second and 100 MB.
 def _load(files: _Files) -> "Tokenizer":
     folder, name = files.folder, files.name
+    library = tokenizer_library().AutoTokenizer
     try:
-        loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        loaded = library.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # The library may raise any error for a damaged file.
         raise UserError(f"{name}: transformers cannot load the tokenizer: {error}") from error
     return Tokenizer(loaded, name, declared_stop_ids(folder, name))

@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 import huggingface_hub
-import transformers
 from etils import epath
 
+from jaxreason.data.tokenizer_library import tokenizer_library
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular
@@ -113,7 +113,7 @@ def _auto_map(content: dict[str, Any]) -> dict[str, Any]:
 def _known(name: Any) -> bool:
     """Returns whether transformers itself has such a class."""
     names = (name, f"{name}Fast")
-    return isinstance(name, str) and any(hasattr(transformers, one) for one in names)
+    return isinstance(name, str) and any(hasattr(tokenizer_library(), one) for one in names)
 
 
 def _read(file: epath.Path, path: str) -> dict[str, Any]:

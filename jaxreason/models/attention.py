@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.attention_gpu import cudnn, cudnn_serves, triton
 from jaxreason.models.attention_mask import AttentionMask
-from jaxreason.models.attention_tpu import splash
 from jaxreason.models.blockwise import (
     LOWEST,
     OnlineSoftmax,
@@ -129,6 +128,10 @@ def fused_on_tpu(
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """Splash attention: one kernel, no scores in memory; see `attention_tpu`."""
+    from jaxreason.models.attention_tpu import (
+        splash,  # Other devices need none of JAX's parts for TPUs.
+    )
+
     return splash(q, k, v, mask.segments, mask.window)
 
 

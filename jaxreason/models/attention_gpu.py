@@ -13,7 +13,6 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.blockwise import lengthen
-from jaxreason.models.packed_attention_gpu import BLOCK, packed_attention
 from jaxreason.sharding import fitting_spec, heads_spec, platform
 
 PADDING = 0  # segment of what rows are padded with, to a multiple of `BLOCK`
@@ -55,6 +54,9 @@ def triton(
     Under a mesh each device runs the kernel on its own rows and heads, the latter whole where the `tensor` axis does
     not divide both kinds. Rows are whole on every device: a `context` axis gathers them.
     """
+    # Other devices need none of JAX's parts for writing kernels.
+    from jaxreason.models.packed_attention_gpu import BLOCK, packed_attention
+
     length = q.shape[1]
     if segments is None:
         segments = jnp.ones(q.shape[:2], jnp.int32)

@@ -17,7 +17,6 @@ import huggingface_hub
 import jax
 import numpy as np
 from etils import epath
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.config import FREE, LEARNED, at_least
@@ -182,6 +181,9 @@ def resolve(path: str, weights: bool = True) -> epath.Path:
 
 
 def _download(path: str, files: tuple[str, ...]) -> epath.Path:
+    # It brings in a client of HTTP, which a folder on the disk does not need.
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise UserError(f"the model {path!r}: no such folder, and not a hub name (owner/model).")
     try:

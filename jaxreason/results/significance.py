@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float, Int
 
 from jaxreason.results.clusters import ROUNDING, Clustered, by_stratum, means
@@ -104,6 +103,8 @@ def _distinct(
 
 def _exact(sizes: np.ndarray, counts: np.ndarray, least: float) -> float:
     """Returns the chance of a sum at least `least` from 0: of n equal sizes, the number with a plus is binomial."""
+    import scipy.stats  # Takes longer than JAX, so only what counts outcomes imports it.
+
     totals, chances = np.zeros(1), np.ones(1)
     for size, count in zip(sizes, counts, strict=True):
         ups = np.arange(count + 1)
@@ -176,5 +177,7 @@ def false_discovery_rates(p_values: Sequence[float]) -> list[float]:
     p = np.array(p_values, float)
     known = np.isfinite(p)
     if known.any():
+        import scipy.stats  # as in `_exact`
+
         p[known] = scipy.stats.false_discovery_control(p[known], method="bh")
     return p.tolist()

@@ -33,7 +33,6 @@ STOP_GRACE_S = 60.0  # The same after a signal, when checkpoints are still being
 LAST_S = 10.0  # Seconds that process 0 waits for the others after that.
 WAIT_MS = 60_000
 STOPPED = 143  # The exit code after a signal.
-USERS_FAULT = 2  # The exit code after an error that a user must fix.
 MAX_REASON = 4000
 
 _watchers: list[threading.Thread] = []

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import log_ndtr
 
 KEPT = 1024  # How many lengths are remembered.
 BINS = 96  # Ranges of length up to the limit; within a range replies end at one constant rate.
@@ -56,6 +55,9 @@ class Lengths:
     """The lengths of the replies so far, from which the lengths of later ones are estimated."""
 
     def __init__(self):
+        # `_value` needs it, for which the first request should not wait. What samples nothing starts without it.
+        import scipy.special  # noqa: F401
+
         self._seen: deque[tuple[int, bool]] = deque(maxlen=KEPT)
 
     def add(self, length: int, cut: bool) -> None:
@@ -165,5 +167,7 @@ def _value(
     The value is `count` times the `CAUTION`-th power of the probability that the pages suffice, at the time when it is
     smallest. The probability is a normal approximation with a continuity correction; 0.25 keeps the variance above 0.
     """
+    from scipy.special import log_ndtr
+
     enough = log_ndtr((free + 0.5 - mean) / np.sqrt(np.maximum(variance, 0) + 0.25))
     return np.log(count) + CAUTION * enough.min(0)

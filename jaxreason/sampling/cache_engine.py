@@ -10,16 +10,27 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import forward, init_cache
 from jaxreason.models.paged_cache import PagedCache, by_parts
-from jaxreason.models.paged_cache_gpu import PagedCacheGPU
-from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.quantization import from_kept, kept_dtype, scale_for
 from jaxreason.sharding import axis_size, constrain, fitting_spec, num_parts, platform
 
 Pages = Num[Array, "L N ..."]
 CacheDtype = Literal["auto", "bfloat16", "int8"]  # "auto": the dtype of the activations.
 
+
+def _of_gpus() -> type[PagedCache]:
+    from jaxreason.models.paged_cache_gpu import PagedCacheGPU  # with JAX's parts for kernels
+
+    return PagedCacheGPU
+
+
+def _of_tpus() -> type[PagedCache]:
+    from jaxreason.models.paged_cache_tpu import PagedCacheTPU  # with JAX's parts for kernels
+
+    return PagedCacheTPU
+
+
 # By platform; every other platform gets the reference implementation.
-KINDS = {"gpu": PagedCacheGPU, "tpu": PagedCacheTPU}
+KINDS = {"gpu": _of_gpus, "tpu": _of_tpus}
 PROBE_SHAPE = (
     8,
     128,
@@ -38,7 +49,7 @@ def init_paged_cache(
 ) -> PagedCache:
     """Makes `number` empty pages of `size` positions and empty tables. int8 takes its scales from the parameters."""
     arch = model.architecture
-    kind = KINDS.get(platform(), PagedCache)
+    kind = KINDS.get(platform(), lambda: PagedCache)()
     channels = 2 * arch.num_key_value_heads
     shape = kind.shape(arch.num_hidden_layers, number, channels, size, arch.head_dim)
     names = kind.axes(channels, axis_size("act_kv_heads"))

@@ -19,19 +19,19 @@ from etils import epath
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.device_state import device_state
-from jaxreason.errors import UserError
+from jaxreason.errors import USERS_FAULT, UserError
 from jaxreason.evaluation import eval_settings, evaluator, transfer
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
-from jaxreason.report import build as report
+from jaxreason.report.report_config import ReportConfig
 from jaxreason.results import locks, run_status
 from jaxreason.results.atomic_files import absolute
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import TRAJECTORY_FOLDER, run_folder
 from jaxreason.rl import loop as rl
 from jaxreason.runtime.distributed import on_process_zero
-from jaxreason.runtime.ending import USERS_FAULT, end_job
+from jaxreason.runtime.ending import end_job
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.studies.arms import (
     StudyConfig,
@@ -129,7 +129,7 @@ def run_study(
             tell(f"stage {number}/{len(plan)} {stage.name}")
             run_status.at_stage(stage.name, number, len(plan))
             _run(stage, f"stage {number} of {len(plan)}")
-        tell(report.format_summary(report.read_summary(workdir)))
+        tell(_summary(workdir))
         tell(f"report: {workdir / 'report' / 'report.html'}")
 
 
@@ -245,5 +245,13 @@ def _transfer(config, workdir) -> None:
 
 
 def _report(config, workdir) -> None:
-    section = parse(report.ReportConfig, config.report, "config.report")
-    on_process_zero(lambda: report.run_report(workdir, section))
+    from jaxreason.report.build import run_report  # The last stage alone needs it, with Matplotlib.
+
+    section = parse(ReportConfig, config.report, "config.report")
+    on_process_zero(lambda: run_report(workdir, section))
+
+
+def _summary(workdir: epath.Path) -> str:
+    from jaxreason.report.build import format_summary, read_summary  # as in `_report`
+
+    return format_summary(read_summary(workdir))

@@ -7,7 +7,8 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.host_memory import keep_freed_memory, no_collection
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.serve.serve_config import ServeConfig
-from jaxreason.verbs.call import Call, on_mesh
+from jaxreason.verbs.call import Call
+from jaxreason.verbs.devices import on_mesh
 from jaxreason.verbs.extras import extra
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from jaxreason.config import ConfigError, nearest
 from jaxreason.host_memory import no_collection
 from jaxreason.recipe_fields import FieldInfo, describe_fields
-from jaxreason.studies.recipe_sections import SECTIONS
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.flags import Flag, flags_of
 
@@ -111,14 +110,14 @@ VERBS = {
         "write evaluations as logs of Inspect, for `inspect view` (needs the extra `inspect`)",
         (),
         "jaxreason export --workdir runs/tiny --target runs/tiny/inspect",
-        _function("stages", "export_verb"),
+        _function("result_verbs", "export_verb"),
         notes="It writes one log for each sample file, with its grades; for a study, one folder for each model.",
     ),
     "transfer": Verb(
         "compute the transferability index from scores in a CSV file, or of a study",
         ("transfer",),
         "jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper",
-        _function("stages", "transfer_verb"),
+        _function("result_verbs", "transfer_verb"),
     ),
     "drift": Verb(
         "compare a tuned model with its base: hidden states, token distributions, weights",
@@ -156,7 +155,7 @@ VERBS = {
         "write report.html, report.md and the figures from a study's files",
         ("report",),
         f"jaxreason report {TINY} --workdir runs/tiny",
-        _function("stages", "report_verb"),
+        _function("result_verbs", "report_verb"),
         takes="[STUDY ...]",
         several=True,
         notes="`jaxreason report A B C --workdir runs/all` writes one report of several finished studies. Without "
@@ -282,6 +281,8 @@ def section_help(words: list[str]) -> str | None:
     Raises:
       ConfigError: the section has no such field.
     """
+    from jaxreason.studies.recipe_sections import SECTIONS  # with JAX
+
     for word in words:
         section, _, part = word.removeprefix("config.").partition(".")
         if section in SECTIONS:

@@ -7,11 +7,9 @@ import errno
 import os
 import re
 
-import jax
 import ml_collections
 
 from jaxreason.errors import UserError
-from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 
 INTERRUPTED = 130  # The exit code that shells use: 128 + SIGINT.
 READER_GONE = 141  # 128 + SIGPIPE
@@ -67,6 +65,16 @@ def explain(
     if told and int(told[2]) in ADVICE:
         number = int(told[2])
         return f"{told[1]}: {os.strerror(number)}; {ADVICE[number]}."
+    return _of_memory(error, config, sections)
+
+
+def _of_memory(
+    error: BaseException, config: ml_collections.ConfigDict | None, sections: tuple[str, ...]
+) -> str | None:
+    import jax  # Here, since verbs that only look at files start without it.
+
+    from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
+
     ended = isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY.search(str(error))
     if ended or isinstance(error, MemoryError):
         return str(error) if config is None else out_of_memory_message(config, sections, str(error))

@@ -11,7 +11,6 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
-from jaxreason.report import build as report
 from jaxreason.results.claims import DONE
 from jaxreason.results.distill_files import YIELD, distill_folder
 from jaxreason.results.drift_files import drift_folder
@@ -77,7 +76,9 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
 
 
 def _summary(folder: epath.Path) -> str:
-    return report.format_summary(report.read_summary(folder))
+    from jaxreason.report.build import format_summary, read_summary  # with Matplotlib
+
+    return format_summary(read_summary(folder))
 
 
 def _training(folder: epath.Path) -> str:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxreason.analysis import drift, surgery, weight_folders
 from jaxreason.config import ConfigError
 from jaxreason.distill import distiller
 from jaxreason.distill.distill_config import DistillConfig
-from jaxreason.errors import UserError
 from jaxreason.evaluation import (
     eval_settings,
     evaluator,
@@ -30,16 +28,14 @@ from jaxreason.plan.search_table import format_search
 from jaxreason.plan.search_table import to_json as search_to_json
 from jaxreason.plan.slices import Slice, find_slice
 from jaxreason.plan.table import format_plan
-from jaxreason.report import build as report
-from jaxreason.results.atomic_files import read_object, write_json
-from jaxreason.results.score_files import EVALUATION, is_finished
-from jaxreason.results.study_files import evaluation_folders, transfer_path
+from jaxreason.results.atomic_files import write_json
+from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.study_files import evaluation_folders
 from jaxreason.rl import loop as rl
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.studies import cross_sample, dry_run, follow, study
 from jaxreason.studies.contamination import decontaminated
 from jaxreason.studies.cross_sample import CrossSampleConfig
-from jaxreason.studies.joined_studies import join_studies
 from jaxreason.studies.question_set import (
     QUESTIONS,
     describe_questions,
@@ -51,8 +47,8 @@ from jaxreason.training import convert, sft
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call, existing_folder, log_messages, on_mesh, without_devices
-from jaxreason.verbs.extras import extra
+from jaxreason.verbs.call import Call
+from jaxreason.verbs.devices import log_messages, on_mesh, without_devices
 
 DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
 
@@ -197,32 +193,6 @@ def _follow(call: Call) -> None:
         call.tell(outcome.trajectory(call.workdir))
 
 
-def export_verb(call: Call) -> None:
-    """Writes finished evaluations as logs of Inspect."""
-    without_devices(call)
-    with extra("inspect", "inspect_ai"):
-        from jaxreason.evaluation.inspect_log import write_logs
-    folders = evaluation_folders(call.workdir)
-    if not any(map(is_finished, folders)):
-        raise UserError(
-            f"{call.workdir}: no evaluation has finished; `jaxreason eval` continues it."
-        )
-    for folder in folders:
-        target = epath.Path(call.flags["target"]) / folder.parent.relative_to(call.workdir)
-        if is_finished(folder):
-            call.tell(f"{len(write_logs(folder, target))} logs: {target}")
-        else:
-            call.tell(f"{folder}: has not finished, so it is left out")
-
-
-def transfer_verb(call: Call) -> None:
-    """Computes the transferability index."""
-    section = call.section("transfer", transfer.TransferConfig)
-    without_devices(call)
-    call.tell(transfer.format_table(transfer.run_transfer(section, call.workdir)))
-    call.tell(f"wrote {transfer_path(call.workdir)}")
-
-
 def drift_verb(call: Call) -> None:
     """Compares a tuned model with its base."""
     call.require("mesh", "model", "drift")
@@ -247,32 +217,6 @@ def cross_sample_verb(call: Call) -> None:
             section, asked, call.model, tuned, mesh, call.workdir, call.config.seed
         )
         call.tell(outcome.cross_sampling(call.workdir))
-
-
-def report_verb(call: Call) -> None:
-    """Writes the report of one study, or of several as one."""
-    folders = [epath.Path(path) for path in call.paths]
-    call = _with_recipe(call, folders[0] if folders else call.workdir)
-    section = call.section("report", report.ReportConfig)
-    without_devices(call)
-    if folders:
-        index = call.section("transfer", transfer.TransferConfig)
-        join_studies(folders, call.workdir)
-        transfer.run_study_transfer(index, call.workdir)
-    report.run_report(call.workdir, section)
-    call.tell(report.format_summary(report.read_summary(call.workdir)))
-    call.tell(f"report: {call.workdir / 'report' / 'report.html'}")
-
-
-def _with_recipe(call: Call, folder: epath.Path) -> Call:
-    """Returns the call with the recipe of a study's folder, if it has no recipe of its own."""
-    if call.config is not None:
-        return call
-    path = folder / "config.json"
-    if not path.exists():
-        existing_folder(folder)
-        raise ConfigError(f"{path}: not found; give the recipe with --config.")
-    return dataclasses.replace(call, config=ConfigDict(read_object(path, {})))
 
 
 def convert_verb(call: Call) -> None:

@@ -92,7 +92,7 @@ def test_two_processes_give_the_replies_of_one(architecture, on_one_device, size
 @pytest.fixture
 def cache_of_gpus(monkeypatch):
     """Programs are made with the cache of a GPU from here on; those that are there already have another."""
-    monkeypatch.setitem(cache_engine.KINDS, "cpu", PagedCacheGPU)
+    monkeypatch.setitem(cache_engine.KINDS, "cpu", lambda: PagedCacheGPU)
     make_device_programs.cache_clear()
     yield
     make_device_programs.cache_clear()
