@@ -103,6 +103,30 @@ def test_what_an_earlier_report_left_is_not_kept(study, tmp_path, one_figure):
     assert (copy / "report/samples/index.js").exists()
 
 
+def test_without_figures_the_numbers_are_the_same_and_nothing_is_drawn_or_pointed_to(
+    study, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    run_report(copy, dataclasses.replace(CONFIG, figures=False))
+    names = ["summary.json", *(f"tables/{p.name}" for p in (study / "report/tables").iterdir())]
+    assert len(names) > 20
+    for name in names:
+        assert (copy / "report" / name).read_bytes() == (study / "report" / name).read_bytes()
+    assert sorted(p.name for p in (copy / "report/tables").iterdir()) == sorted(
+        name.removeprefix("tables/") for name in names[1:]
+    )
+    assert not list((copy / "report/figures").iterdir())  # not those of the earlier report either
+    text, markdown = page(copy), (copy / "report/report.md").read_text()
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL) + markdown
+    assert not re.findall(r"<svg|<img|<figure id|figures/|!\[", shown)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(re.findall(r'id="([^"]+)"', text))
+    assert cells_of_the_page(copy) == cells_of_the_page(study)
+    headings = re.findall(r'<h2 id="part-\d+">([^<]*)', text)
+    assert "Scores" in headings and "What was gained, and what it cost" not in headings
+    assert "What was gained, and what it cost" in page(study)
+
+
 @pytest.mark.slow
 def test_a_page_that_would_be_too_large_has_plainer_figures_and_fewer_samples(
     study, tmp_path, one_figure, monkeypatch
