@@ -37,4 +37,5 @@ def get_config():
     config.drift.batch_size = 4
     config.drift.resamples = config.report.resamples = config.transfer.resamples = 20
     config.eval.resamples = 20
+    config.report.figures = False  # They would take most of the time of a study that is run again.
     return config

@@ -68,6 +68,9 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
     assert "report.html" in out
     for name in ("report.html", "report.md", "summary.json"):
         assert (workdir / "report" / name).stat().length > 1000
+    drawn = {path.name for path in (workdir / "report/figures").iterdir()}
+    assert len(drawn) == 2 * 18 and drawn >= {"scores.png", "kl.svg", "training.png"}
+    config.report.figures = False  # The next reports differ in numbers.
     kl = json.loads((workdir / "same/seed_3/analysis/token_kl.json").read_text())
     assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
     (unit,) = [u for u in kl["details"]["units"] if u["benchmark"] == "training_prompts"]

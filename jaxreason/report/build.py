@@ -49,8 +49,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     }
     study = read_study(reader)
     summary = summarise(reader, study, how, about, config.variant)
-    drawn = {name: render_figure(function, summary) for name, function in FIGURES.items()}
-    drawn = {name: figure for name, figure in drawn.items() if figure is not None}
+    drawn = _draw(summary) if config.figures else {}
     tables = {name: make(summary) for name, make in TABLES.items()}
     folder = epath.Path(study_folder) / FOLDER
     _write_figures(folder / "figures", drawn)
@@ -62,6 +61,12 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     for name, text in pages.items():
         atomic_write_text(folder / name, text)
     atomic_write_text(folder / "summary.json", _json(summary) + "\n")
+
+
+def _draw(summary: dict[str, Any]) -> dict[str, Drawn]:
+    """Returns the figures for which the summary has something to draw."""
+    drawn = {name: render_figure(function, summary) for name, function in FIGURES.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def _json(value: Any) -> str:

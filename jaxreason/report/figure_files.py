@@ -68,11 +68,14 @@ def wrap_titles(figure: Figure) -> None:
     if max(widths, default=0) < SAFE_TITLE * figure.bbox.width / columns:
         return  # Finding the layout takes time.
     figure.get_layout_engine().execute(figure)
+    before = [title.get_text() for title in titles.values()]
     boxes = {axes: axes.get_window_extent() for axes in titles}
     for axes, title in titles.items():
         row = (b for b in boxes.values() if abs(b.y1 - boxes[axes].y1) < 1)
         right = min((b.x0 for b in row if b.x0 > boxes[axes].x0), default=figure.bbox.x1)
         _wrap_title(title, right - boxes[axes].x0 - TITLE_GAP)
+    if before == [title.get_text() for title in titles.values()]:
+        figure.set_layout_engine("none")  # The layout is found: no title became higher.
 
 
 def _title_of(axes: Axes) -> Text | None:

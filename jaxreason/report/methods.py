@@ -278,8 +278,8 @@ def _shift() -> TextSection:
             Formula("Δ_l = mean over texts of (h_tuned − h_base) · (e₁, e₂)"),
             Formula("mean of layers: mean_l |Δ_l|        layers averaged first: |mean_l Δ_l|"),
             "The second is the paper's. Shifts of opposite sign cancel in it, and an axis' sign is arbitrary, so the "
-            "figures show the first. “In spreads” divides |Δ_l| by the standard deviation of the base's texts in the "
-            "plane.",
+            "first is the one to rely on. “In spreads” divides |Δ_l| by the standard deviation of the base's texts in "
+            "the plane.",
         ),
     )
 

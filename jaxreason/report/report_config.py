@@ -27,3 +27,5 @@ class ReportConfig:
     """The variant of the benchmarks whose scores the report is about. If a benchmark was also measured in the other
     one, its scores are given beside them.
     """
+    figures: bool = True
+    """False draws none: the report then has its tables, samples and summary.json only, and takes less time."""

@@ -3,9 +3,13 @@
 import dataclasses
 import html
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -101,6 +105,71 @@ def test_what_an_earlier_report_left_is_not_kept(study, tmp_path, one_figure):
     assert not (copy / "report/tables/old.csv").exists()
     assert not (copy / "report/samples/99.js").exists()
     assert (copy / "report/samples/index.js").exists()
+
+
+KILLED = """
+import os, signal, sys
+from etils import epath
+from synthetic_study import CONFIG
+from jaxreason.report import build
+from jaxreason.report.contents import FIGURES
+build.FIGURES = {"frontier": FIGURES["frontier"]}
+write, name = build.atomic_write_bytes, sys.argv[2]
+def killed(path, data):
+    if path.name != name:
+        return write(path, data)
+    (path.parent / f"{name}.tmp-{os.getpid()}").write_bytes(data[:100])
+    os.kill(os.getpid(), signal.SIGKILL)
+build.atomic_write_bytes = killed
+build.run_report(epath.Path(sys.argv[1]), CONFIG)
+"""
+
+
+def test_a_report_killed_as_it_writes_a_figure_and_made_again_is_the_undisturbed_one(
+    study, tmp_path, one_figure
+):
+    folders = [tmp_path / name / "copy" for name in ("whole", "killed")]
+    for folder in folders:
+        shutil.copytree(study, folder, ignore=shutil.ignore_patterns("report"))
+    run_report(folders[0], CONFIG)
+    paths = os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, folders[1], "frontier.svg"],
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    assert done.returncode == -signal.SIGKILL
+    left = [path.name for path in (folders[1] / "report/figures").iterdir()]
+    assert len(left) == 2 and "frontier.png" in left and "frontier.svg" not in left
+    run_report(folders[1], CONFIG)
+    whole, again = (
+        {p.relative_to(f): p.read_bytes() for p in (f / "report").rglob("*") if p.is_file()}
+        for f in folders
+    )
+    assert again == whole and len(whole) > 20
+
+
+def test_without_figures_the_numbers_are_the_same_and_nothing_is_drawn_or_pointed_to(
+    study, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    run_report(copy, dataclasses.replace(CONFIG, figures=False))
+    names = ["summary.json", *(f"tables/{p.name}" for p in (study / "report/tables").iterdir())]
+    assert len(names) > 20
+    for name in names:
+        assert (copy / "report" / name).read_bytes() == (study / "report" / name).read_bytes()
+    assert sorted(p.name for p in (copy / "report/tables").iterdir()) == sorted(
+        name.removeprefix("tables/") for name in names[1:]
+    )
+    assert not list((copy / "report/figures").iterdir())  # not those of the earlier report either
+    text, markdown = page(copy), (copy / "report/report.md").read_text()
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL) + markdown
+    assert not re.findall(r"<svg|<img|<figure id|figures/|!\[", shown)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(re.findall(r'id="([^"]+)"', text))
+    assert cells_of_the_page(copy) == cells_of_the_page(study)
+    headings = re.findall(r'<h2 id="part-\d+">([^<]*)', text)
+    assert "Scores" in headings and "What was gained, and what it cost" not in headings
+    assert "What was gained, and what it cost" in page(study)
 
 
 @pytest.mark.slow

@@ -200,6 +200,19 @@ def test_titles_of_panels_neither_meet_nor_leave_the_figure(summary, name, narro
         assert not any(box.overlaps(other) for other in titles[number + 1 :])
 
 
+@pytest.mark.parametrize("title", ["a title almost as wide as its panel is", "wide " * 20])
+def test_a_layout_that_was_found_for_titles_is_kept_if_none_became_higher(title):
+    figure, (panel,) = grid(1, 1, 2.0, narrow=True)
+    panel.set_title(title)
+    wrap_titles(figure)
+    wrapped = "\n" in panel.get_title("left")
+    assert wrapped == title.startswith("wide")
+    placed = panel.get_position().bounds
+    panel.set_ylabel("a label\nof three\nlines")
+    figure.draw_without_rendering()
+    assert (panel.get_position().bounds == placed) == (not wrapped)
+
+
 def test_the_report_draws_titles_that_are_too_long_in_two_lines(summary):
     def long(summary, narrow):
         figure, axes = grid(3, 3, 2.0, narrow)
