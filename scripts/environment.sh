@@ -36,3 +36,5 @@ if [ "$(cat "$VENV/jaxreason-stamp" 2>/dev/null || true)" != "$wanted" ]; then
   echo "$wanted" > "$VENV/jaxreason-stamp"
 fi
 export PATH="$PWD/$VENV/bin:$PATH"
+# Where this is set (in many containers it is), every process would compile all modules that it imports.
+unset PYTHONDONTWRITEBYTECODE

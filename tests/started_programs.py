@@ -157,12 +157,25 @@ def _next_job(connection: Any) -> dict | None:
     """Returns a job in the fork that is to do it, and None in this process when nobody asks any more."""
     for line in connection:
         request = json.loads(line)
-        answer = _exit_code(request["poll"]) if "poll" in request else os.fork()
+        answer = _exit_code(request["poll"]) if "poll" in request else _fork()
         if answer == 0 and "poll" not in request:
             return request
         connection.write(json.dumps(answer) + "\n")
         connection.flush()
     return None
+
+
+def _fork() -> int:
+    """Returns 0 in the fork, elsewhere its number, once it has a session of its own."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+    os.close(done)
+    if pid != 0:
+        os.read(ready, 1)  # until the fork has closed its end
+    os.close(ready)
+    return pid
 
 
 def _exit_code(pid: int) -> int | None:
@@ -171,7 +184,7 @@ def _exit_code(pid: int) -> int | None:
 
 
 def _import_all() -> None:
-    from jaxreason.__main__ import hide_torch
+    from jaxreason.data.tokenizer_library import hide_torch
 
     hide_torch()
     from jax._src import xla_bridge
@@ -188,8 +201,7 @@ def _import_all() -> None:
 
 
 def _run(job: dict) -> None:
-    """Becomes the program: session, folder, variables, output, arguments, path."""
-    os.setsid()
+    """Becomes the program: folder, variables, output, arguments, path."""
     log = os.open(job["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)

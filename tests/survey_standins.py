@@ -20,4 +20,5 @@ def get_config(argument):
     config.eval.sampler.update({**sizes, "gather_weights": True})
     config.drift.update({"texts_per_benchmark": 2, "batch_size": 8, "logprob_chunk": 64})
     config.drift.resamples = config.transfer.resamples = config.report.resamples = 20
+    config.report.figures = False
     return config
