@@ -14,6 +14,8 @@ started by hand. `python -m jaxreason` itself is started in tests/test_cli.py, t
 import atexit
 import contextlib
 import functools
+import gc
+import importlib
 import json
 import os
 import signal
@@ -183,19 +185,23 @@ def _exit_code(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def _import_all() -> None:
-    from jaxreason.data.tokenizer_library import hide_torch
+# What the program imports at its start or where it needs it first.
+MODULES = (
+    *("jaxreason.cli", "jaxreason.verbs.stages", "jaxreason.verbs.result_verbs"),
+    *("jaxreason.report.build", "jaxreason.checkpoint_trees", "scipy.stats", "grain"),
+)
 
-    hide_torch()
+
+def _import_all() -> None:
+    from jaxreason.data import tokenizer_library
+
+    tokenizer_library.hide_torch()
+    tokenizer_library.tokenizer_library()
+    for name in MODULES:
+        importlib.import_module(name)
     from jax._src import xla_bridge
 
-    import jaxreason.cli
-    import jaxreason.studies.study
-    import jaxreason.verbs.stages  # noqa: F401
-
     assert not xla_bridge.backends_are_initialized()
-    import gc
-
     gc.collect()
     gc.freeze()  # so that forks share its memory
 
