@@ -40,8 +40,9 @@ READ_AT_IMPORT = (
     "LD_",
     "MPL",
 )
-# But these are read later, or set anew in the fork.
+# But these are read later, or set anew in the fork, or change nothing here and are set by libraries that tests import.
 READ_LATER = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "PYTHONPATH")
+READ_LATER += ("HF_XET_HIGH_PERFORMANCE", "TRANSFORMERS_NO_ADVISORY_WARNINGS")
 POLL_S = 0.02
 
 

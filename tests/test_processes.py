@@ -79,6 +79,8 @@ sys.exit(3)
 
 
 def test_a_started_program_has_its_own_folder_variables_words_output_and_exit_code(tmp_path):
+    import lm_eval  # noqa: F401 (sets variables of its own)
+
     (tmp_path / "neighbour.py").write_text("SAID = 'hello'")
     variables = os.environ | {"OWN": "own", "PYTHONPATH": str(TESTS.parent)}
     with open(tmp_path / "log", "w") as log:
