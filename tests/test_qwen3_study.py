@@ -111,8 +111,8 @@ def make_base(config, folder, mesh):
     return folder / "taught" / "model"
 
 
-def study_twice(folder):
-    """Runs the study in `folder` and once more; returns what the second run said."""
+def run_study(folder):
+    """Runs the study in `folder`; returns what it said, and its arms."""
     folder = Path(folder)
     data = folder / "data"
     data.mkdir()
@@ -124,7 +124,6 @@ def study_twice(folder):
         with config.unlocked(), config.ignore_type():
             after = config.study.arms.rl.to_dict() | {"label": "no-think-SFT, then RL"}
             config.study.arms.rl_after = after | {"base": "sft_no_think"}
-        study.run_study(config, mesh, epath.Path(folder / "study"), lambda line: None)
         study.run_study(config, mesh, epath.Path(folder / "study"), told.append)
     return [told, list(config.study.arms)]
 
@@ -134,7 +133,7 @@ def study_twice(folder):
 def test_the_study_of_a_tiny_qwen3_runs_from_base_to_report(tmp_path, monkeypatch):
     # With 151,936 tokens most of the time goes into computing, which LLVM makes faster.
     monkeypatch.setenv("XLA_FLAGS", "")
-    ((told, arms),) = run_processes(study_twice, 1, str(tmp_path), timeout_s=1800)
+    ((told, arms),) = run_processes(run_study, 1, str(tmp_path), timeout_s=1800)
     workdir = tmp_path / "study"
     summary = json.loads((workdir / "report" / "summary.json").read_text())
     # of two texts a benchmark no plane is spanned and no debiased CKA made, and some prompts leave no room for a reply
