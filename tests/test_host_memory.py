@@ -131,7 +131,9 @@ assert host_memory.keep_freed_memory() and host_memory.keep_freed_memory()
 assert [x.name for x in threading.enumerate()] == ["MainThread", "memory"]
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
+spare, fence = libc.malloc(16 * MIB), libc.malloc(MIB)
 places = [libc.malloc(320 * MIB) for _ in range(2)]
+libc.free(ctypes.c_void_p(spare))  # Small pieces come here, and not behind the last place.
 for place in places:
     ctypes.memset(ctypes.c_void_p(place), 1, 320 * MIB)
 libc.free(ctypes.c_void_p(places[int(sys.argv[2])]))  # a hole before the other one, or the end
