@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from jaxreason.data import file_rows
+from jaxreason.data import parquet_rows
 from jaxreason.data.examples import load_examples
 from jaxreason.data.file_rows import READERS, read_files
 from jaxreason.data.rows import DropLog
@@ -238,7 +238,7 @@ def test_an_error_of_the_system_does_not_call_a_file_damaged(tmp_path, make_conf
     def refused(*_, **__):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(file_rows.parquet, "ParquetFile", refused)
+    monkeypatch.setattr(parquet_rows.parquet, "ParquetFile", refused)
     with pytest.raises(OSError, match="Too many") as caught:
         columns(make_config(tmp_path / "a.parquet"))
     assert not isinstance(caught.value, UserError)
