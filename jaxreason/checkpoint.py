@@ -53,10 +53,8 @@ class Checkpointer:
 
     def __init__(self, folder: epath.PathLike, keep: int | None):
         self._folder = absolute(folder)
-        if str(self._folder).startswith("s3://"):
-            from jaxreason.amazon_checkpoints import teach_orbax  # with Orbax
-
-            teach_orbax()
+        if is_remote(self._folder):
+            _trees().prepare(self._folder)
         if keep is not None and keep < 0:
             raise UserError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."

@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxreason import amazon_checkpoints
 from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
@@ -20,12 +21,20 @@ from jaxreason.results.checksums import (
     write_checksums,
 )
 
-_UNREAD = (
-    "commit_success.txt",
-    "_CHECKPOINT_METADATA",
-)  # Orbax writes these last; restoring reads neither.
+# Orbax writes these last; restoring reads neither.
+_UNREAD = ("commit_success.txt", "_CHECKPOINT_METADATA")
 _PART = CHECKSUMS_FILE + ".{}"  # The checksums of the files of one process.
 _TIMEOUT_S = 3600  # For writing and hashing one checkpoint.
+
+
+def prepare(folder: epath.Path) -> None:
+    """Lets Orbax write to and read from a folder that is on `s3://`.
+
+    Raises:
+      UserError: this version of Orbax cannot.
+    """
+    if str(folder).startswith(amazon_checkpoints.SCHEME):
+        amazon_checkpoints.teach_orbax()
 
 
 class TreeWriter:

@@ -142,9 +142,8 @@ def _parsed(verb: str, arguments: list[str]):
         return flags, None, _checked_paths(verb, paths)
     slice_name = _last_value(own, "--slice") if verb == "plan" else None
     name = on_slice(name, find_slice(slice_name).name) if slice_name else name
-    with (
-        no_collection()
-    ):  # Not above: they need JAX, for whose import `status` or `--help` should not wait.
+    # Not above: they need JAX, for whose import `status` or `--help` should not wait.
+    with no_collection():
         from jaxreason.studies.recipe_sections import check_recipe, section_classes
     config = load_recipe(name)
     rest = apply_overrides(config, section_classes(config), arguments)

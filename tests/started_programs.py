@@ -3,9 +3,9 @@
     from started_programs import start
     process = start(code, ["sft", "--config", ...], folder, environment, log)   # as `python -c code sft ...`
 
-To import JAX, transformers and the project takes a slow machine eight seconds, a study of tests less. One process for
-each worker of pytest imports them once and computes nothing; it forks for every program. The fork has its own session,
-variables, folder and output, and has no device before it asks for one, as a process that was started by hand.
+To import JAX, transformers and the project takes a slow machine longer than many a test computes. One process for each
+worker of pytest imports them once and uses no device; it forks for every program. The fork has its own session,
+variables, folder and output, as a process that was started by hand.
 
 Where that cannot be had (variables that libraries read when they are imported differ, no `os.fork`), the program is
 started by hand. `python -m jaxreason` itself is started in tests/test_cli.py, tests/verbs/test_endings.py and others.
@@ -33,12 +33,12 @@ READ_AT_IMPORT = (
     "JAX_",
     "TF_",
     "HF_",
+    "TRANSFORMERS_",
     "OPENBLAS_",
     "OMP_",
-    "PYTHON",
-    "TRANSFORMERS_",
-    "LD_",
     "MPL",
+    "PYTHON",
+    "LD_",
 )
 # But these are read later, or set anew in the fork, or change nothing here and are set by libraries that tests import.
 READ_LATER = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "PYTHONPATH")
@@ -75,10 +75,6 @@ class Program:
         """Sends a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Sends SIGTERM."""
-        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Sends SIGKILL."""

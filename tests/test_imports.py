@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "procedural": {"config", "data"},
     "models": {"config", "memory", "runtime", "sharding"},
     "amazon_checkpoints": set(),
-    "checkpoint": {"amazon_checkpoints", "checkpoint_trees", "config", "runtime", "sharding"},
-    "checkpoint_trees": set(),
+    "checkpoint": {"checkpoint_trees", "config", "runtime", "sharding"},
+    "checkpoint_trees": {"amazon_checkpoints"},
     "sampling": {"compiling", "config", "memory", "models", "sharding"},
     "validation": {"config", "data", "models", "runtime", "sampling"},
     "training": {

@@ -128,9 +128,8 @@ def fused_on_tpu(
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """Splash attention: one kernel, no scores in memory; see `attention_tpu`."""
-    from jaxreason.models.attention_tpu import (
-        splash,  # Other devices need none of JAX's parts for TPUs.
-    )
+    # Other devices need none of JAX's parts for TPUs.
+    from jaxreason.models.attention_tpu import splash
 
     return splash(q, k, v, mask.segments, mask.window)
 

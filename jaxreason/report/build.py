@@ -25,7 +25,7 @@ from jaxreason.results.atomic_files import (
     remove_others,
 )
 
-__all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
+__all__ = ["ReportConfig", "format_summary", "read_summary", "run_report", "summary_text"]
 
 FOLDER = "report"
 
@@ -102,3 +102,8 @@ def _write_all(folder: epath.Path, files: dict[str, bytes]) -> None:
 def read_summary(study_folder: epath.PathLike) -> dict[str, Any]:
     """Returns the summary.json of a study's report."""
     return read_json(epath.Path(study_folder) / FOLDER / "summary.json")
+
+
+def summary_text(study_folder: epath.PathLike) -> str:
+    """Returns the comparison of a study's report as text for the terminal."""
+    return format_summary(read_summary(study_folder))

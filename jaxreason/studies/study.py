@@ -252,6 +252,6 @@ def _report(config, workdir) -> None:
 
 
 def _summary(workdir: epath.Path) -> str:
-    from jaxreason.report.build import format_summary, read_summary  # as in `_report`
+    from jaxreason.report.build import summary_text  # as in `_report`
 
-    return format_summary(read_summary(workdir))
+    return summary_text(workdir)

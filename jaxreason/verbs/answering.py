@@ -8,7 +8,7 @@ from jaxreason.host_memory import keep_freed_memory, no_collection
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.verbs.call import Call
-from jaxreason.verbs.devices import on_mesh
+from jaxreason.verbs.device_setup import on_mesh
 from jaxreason.verbs.extras import extra
 
 

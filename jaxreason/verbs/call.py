@@ -1,6 +1,6 @@
 """One call of the program: the verb with its recipe, its flags and its log.
 
-Verbs that only look at files start without JAX, so it is imported where a call needs it; `devices` prepares it.
+Verbs that only look at files start without JAX, so it is imported where a call needs it; `device_setup` prepares it.
 """
 
 from dataclasses import dataclass

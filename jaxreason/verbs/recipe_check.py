@@ -35,7 +35,7 @@ from jaxreason.tasks.gold_answers import unmatched
 from jaxreason.training.sft_config import SFTConfig, check_sft
 from jaxreason.training.state import warn_of_rounding
 from jaxreason.verbs.call import Call
-from jaxreason.verbs.devices import without_devices
+from jaxreason.verbs.device_setup import without_devices
 
 MOST_ENCODED = 2000  # At most so many examples of a section are tokenized and counted.
 LEARNED = ("«", "»")

@@ -14,7 +14,7 @@ from jaxreason.results.score_files import is_finished
 from jaxreason.results.study_files import evaluation_folders, transfer_path
 from jaxreason.studies.joined_studies import join_studies
 from jaxreason.verbs.call import Call, existing_folder
-from jaxreason.verbs.devices import without_devices
+from jaxreason.verbs.device_setup import without_devices
 from jaxreason.verbs.extras import extra
 
 
@@ -54,10 +54,10 @@ def report_verb(call: Call) -> None:
         index = call.section("transfer", transfer.TransferConfig)
         join_studies(folders, call.workdir)
         transfer.run_study_transfer(index, call.workdir)
-    from jaxreason.report import build as report  # `transfer` and `export` need no Matplotlib.
+    from jaxreason.report import build  # `transfer` and `export` need no Matplotlib.
 
-    report.run_report(call.workdir, section)
-    call.tell(report.format_summary(report.read_summary(call.workdir)))
+    build.run_report(call.workdir, section)
+    call.tell(build.summary_text(call.workdir))
     call.tell(f"report: {call.workdir / 'report' / 'report.html'}")
 
 

@@ -76,9 +76,9 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
 
 
 def _summary(folder: epath.Path) -> str:
-    from jaxreason.report.build import format_summary, read_summary  # with Matplotlib
+    from jaxreason.report.build import summary_text  # with Matplotlib
 
-    return format_summary(read_summary(folder))
+    return summary_text(folder)
 
 
 def _training(folder: epath.Path) -> str:

@@ -48,7 +48,7 @@ from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
-from jaxreason.verbs.devices import log_messages, on_mesh, without_devices
+from jaxreason.verbs.device_setup import log_messages, on_mesh, without_devices
 
 DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
 

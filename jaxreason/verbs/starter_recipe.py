@@ -20,7 +20,7 @@ from jaxreason.results.atomic_files import atomic_write_text
 from jaxreason.tasks.registry import strict_task
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.column_names import Columns, guess_columns
-from jaxreason.verbs.devices import without_devices
+from jaxreason.verbs.device_setup import without_devices
 
 TEMPLATE = pathlib.Path(__file__).with_name("starter_recipe.txt")
 MOST_MEASURED = 2000  # At most so many examples are tokenized and counted.

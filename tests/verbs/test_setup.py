@@ -5,7 +5,7 @@ import pytest
 from etils import epath
 
 from jaxreason.results import checksums
-from jaxreason.verbs.devices import cache_folder, enable_compilation_cache
+from jaxreason.verbs.device_setup import cache_folder, enable_compilation_cache
 
 SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
