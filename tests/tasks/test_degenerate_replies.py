@@ -9,6 +9,8 @@ from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
 
+# They read a reply as the others do, and then do less: no fraction is computed. So they get the units alone.
+READ_AS_OTHERS = {"gsm8k_strict": "gsm8k", "last_number_strict": "last_number"}
 FAR_TOO_LONG_S = 20.0  # a quadratic grader takes minutes, a linear one well under a second
 
 
@@ -16,13 +18,18 @@ FAR_TOO_LONG_S = 20.0  # a quadratic grader takes minutes, a linear one well und
 @pytest.mark.slow
 def test_a_hundred_thousand_characters_of_anything_are_graded(task):
     costly = task.startswith("ifeval") or TASKS[task].runs_code
-    names = [*UNITS] if costly else [*REPLIES]
+    names = [*UNITS] if costly or task in READ_AS_OTHERS else [*REPLIES]
     example = example_of(task)
     with VerifierPool(2, FAR_TOO_LONG_S) as pool:
         verdicts = pool.score(task, [(example, REPLIES[name]) for name in names])
     errors = {name: v.error for name, v in zip(names, verdicts, strict=True) if v.error}
     assert errors == {}
     assert all(TASKS[task].primary in v.scores for v in verdicts)
+
+
+@pytest.mark.parametrize("task", READ_AS_OTHERS)
+def test_a_strict_grader_of_numbers_extracts_as_the_other_does(task):
+    assert TASKS[task].extract is TASKS[READ_AS_OTHERS[task]].extract
 
 
 SLOW_TO_READ = {
