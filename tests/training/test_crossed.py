@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from tiny_models import make_architecture, make_model, random_params
 from tiny_rl import LOSS
 
@@ -73,6 +74,19 @@ def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BLOCK, "cpu", 8)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_that_no_other_test_has_are_not_kept():
+    """Each is compiled once: to write it into the cache takes a sixth of the time that its compilation does."""
+    before = jax.config.jax_enable_compilation_cache
+    try:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()  # or JAX goes by what it has found before
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def packed_rows(length):
@@ -174,9 +188,14 @@ def mesh_of(sizes):
 
 
 @functools.cache
+def numbers(function, backend, mesh, num, *rows):
+    """Of a cell, of which some are in two tests."""
+    return function(backend, MESHES[mesh], num, *rows)
+
+
 def on_one_device(function, *rows):
     """With plain attention and in one piece."""
-    return function("plain", MESHES["one device"], 1, *rows)
+    return numbers(function, "plain", "one device", 1, *rows)
 
 
 def differences(found, expected):
@@ -191,9 +210,7 @@ def assert_as_on_one_device(cells):
     """Of (function, backend, mesh, micro-batches, what the rows are); two are compiled at a time."""
 
     def compare(cell):
-        function, backend, mesh, num, *rows = cell
-        found = function(backend, MESHES[mesh], num, *rows)
-        return differences(found, on_one_device(function, *rows))
+        return differences(numbers(*cell), on_one_device(cell[0], *cell[4:]))
 
     for function, rows in dict.fromkeys((cell[0], tuple(cell[4:])) for cell in cells):
         on_one_device(function, *rows)
