@@ -4,7 +4,6 @@ import atexit
 import collections
 import contextlib
 import ctypes
-import fcntl
 import gc
 import logging
 import os
@@ -15,6 +14,7 @@ import tempfile
 from importlib import metadata
 
 import pytest
+from made_once import made_once
 
 
 def _folder_until_the_end(name):
@@ -117,18 +117,11 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """The folder of a study that nothing disturbed. One worker makes it, the others wait for it and read it."""
+    """The folder of a study that nothing disturbed."""
     import study_runs
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "undisturbed"
-    with open(shared / "undisturbed.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "made").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            code, output = study_runs.run(folder)
-            assert code == 0, output[-6000:]
-            (folder / "made").touch()
-    return folder
+    def make(folder):
+        code, output = study_runs.run(folder)
+        assert code == 0, output[-6000:]
+
+    return made_once(tmp_path_factory, "undisturbed", make)

@@ -1,6 +1,7 @@
 """The report of one made-up study, which tests of the page and of its files share."""
 
 import pytest
+from made_once import made_once
 from synthetic_study import CONFIG, write_study
 
 from jaxreason.report.build import run_report
@@ -8,7 +9,9 @@ from jaxreason.report.build import run_report
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """Its folder; tests that change files work on a copy."""
-    folder = write_study(tmp_path_factory.mktemp("study"), num_items=40)
-    run_report(folder, CONFIG)
-    return folder
+    """Its folder; tests that change files work on a copy. To draw all its figures takes half a minute."""
+
+    def make(folder):
+        run_report(write_study(folder, num_items=40), CONFIG)
+
+    return made_once(tmp_path_factory, "synthetic_study", make)
