@@ -111,6 +111,7 @@ def _run(verb: str, arguments: list[str]) -> None:
             raise ConfigError(
                 f"no such verb{nearest(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}."
             )
+        _check_texts(arguments)
         if VERBS[verb].on_devices and "--dry-run" not in arguments:
             # This comes first, so that an error on one machine reaches the other processes.
             from jaxreason.runtime import distributed
@@ -126,6 +127,20 @@ def _run(verb: str, arguments: list[str]) -> None:
         _end(verb, config, error)
     finally:
         log.close()
+
+
+def _check_texts(words: list[str]) -> None:
+    """Refuses words that Python could not read as text: they are paths mostly, which are written into files."""
+    folder = ""
+    # A current folder that was removed is no fault where the paths are absolute.
+    with contextlib.suppress(FileNotFoundError):
+        folder = os.getcwd()
+    for word in (*words, folder):
+        if word != word.encode(errors="replace").decode():
+            raise ConfigError(
+                f"{word!a} is not UTF-8, so it could not be written into files. Take another name, or, if the "
+                "terminal has another encoding, set LC_ALL=C.UTF-8."
+            )
 
 
 def _print_hidden(*error) -> None:

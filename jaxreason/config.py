@@ -9,6 +9,7 @@ valid name. `recipe_fields` makes the ConfigDicts of recipes from the same decla
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -136,6 +137,11 @@ def unclaimed(_why: str) -> Callable[[_Class], _Class]:
     return mark
 
 
+def whole_number(text: str) -> int | None:
+    """Returns the number that is written in digits; None for any other text, or for more digits than a count has."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
 def nearest(name: str, valid: typing.Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the closest valid name, or an empty string."""
     close = difflib.get_close_matches(name, list(valid), n=1)
@@ -226,9 +232,8 @@ def laid_over(base: Any, value: Any) -> Any:
 def _items(section: Any, cls: type, path: str) -> Mapping:
     if hasattr(section, "items") and hasattr(section, "keys"):
         return dict(section.items())
-    raise ConfigError(
-        f"{path}: expected a section with the fields of {cls.__name__}, got {section!r}."
-    )
+    inside = "names and their values" if cls is dict else f"the fields of {cls.__name__}"
+    raise ConfigError(f"{path}: expected a section with {inside}, got {section!r}.")
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:

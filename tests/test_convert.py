@@ -94,6 +94,14 @@ def test_a_runs_folder_in_place_of_its_checkpoints_is_refused(run):
     assert not (folder / "out").exists()
 
 
+def test_a_link_that_leads_nowhere_is_refused_as_a_target_before_anything_is_read(run):
+    folder, _, _ = run
+    (folder / "out").symlink_to(folder / "missing")
+    with pytest.raises(UserError, match=r"out: exists already; choose another folder"):
+        convert(folder, "run/checkpoints")
+    assert not (folder / "out.incomplete").exists()
+
+
 def test_a_step_of_a_model_folder_is_refused(run):
     folder, _, _ = run
     with pytest.raises(UserError, match="--step 1: for a run's checkpoints folder"):

@@ -1,5 +1,6 @@
 """The training questions of several sources: usable answers, none twice, made once."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -80,6 +81,21 @@ def test_a_set_without_a_question_is_refused_and_not_written(folder):
     with pytest.raises(UserError, match=r"no question is left.*deepscaler: 2 rows.*prose.*json:1"):
         write_question_set(config, epath.Path(folder) / "out")
     assert not (folder / "out").exists()
+
+
+def test_a_level_that_the_dataset_does_not_keep_is_refused(folder):
+    config = section(folder)
+    config.sources.simplerl.level = "levels"
+    message = "questions.sources.simplerl.level='levels': expected a column of data.metadata"
+    with pytest.raises(UserError, match=f"{message} \\(level\\); did you mean 'level'"):
+        write_question_set(parse(QuestionsConfig, config, "config.questions"), folder / "out")
+    assert not (folder / "out").exists()
+
+
+def test_no_source_at_all_is_refused(folder):
+    config = parse(QuestionsConfig, section(folder), "config.questions")
+    with pytest.raises(UserError, match="sources: expected at least one"):
+        write_question_set(dataclasses.replace(config, sources={}), epath.Path(folder / "out"))
 
 
 def test_the_report_counts_what_was_left_out_by_source_and_reason(folder):

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from processes import run_processes
 
 from jaxreason.errors import UserError
+from jaxreason.results.locks import LOCK, locked
 from jaxreason.studies.question_set import prepare_questions, with_workdir
 
 
@@ -18,6 +19,18 @@ def test_a_relative_working_directory_stands_in_texts_as_an_absolute_one(tmp_pat
     assert found.a.path == f"{tmp_path}/runs/one/questions/x.jsonl"
     assert found.a.more == (f"{tmp_path}/runs/one", 3)
     assert config.a.path == "{workdir}/questions/x.jsonl"
+
+
+def test_a_path_that_climbs_out_of_a_link_is_the_one_that_the_system_opens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/deep")
+    workdir = epath.Path("link/../run")
+    with locked(workdir):
+        found = prepare_questions(recipe(), workdir)
+    assert found.file == f"{tmp_path}/far/run/questions/sums_test.jsonl"
+    assert pathlib.Path(found.file).exists() and (tmp_path / "far/run" / LOCK).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "link"]
 
 
 def test_a_bucket_stays_as_it_is():

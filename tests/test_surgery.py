@@ -180,6 +180,13 @@ def test_two_networks_are_not_mixed_and_what_differs_is_named(pair, tmp_path, ch
     assert not (tmp_path / "out").exists()
 
 
+def test_a_link_that_leads_nowhere_is_no_free_name(pair, tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "missing")
+    with pytest.raises(UserError, match=r"out: exists already; choose another folder"):
+        mixed(pair, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_values_that_are_not_finite_or_do_not_fit_are_named(pair, tmp_path):
     for number, value in enumerate((np.nan, 1e6)):
         weights = {key: x.copy() for key, x in BASE.items()}
@@ -207,6 +214,11 @@ def test_the_program_writes_a_folder_and_refuses_words_that_say_nothing(pair, tm
         (["interpolate", "--amount", "nan"], "--amount=nan: expected a number"),
         (["interpolate", "--layers", "1-x"], "--layers=1-x: expected layers as 0-3,7"),
         (["interpolate", "--layers", "2-1,0"], "--layers=2-1,0: expected layers as 0-3,7"),
+        (
+            ["interpolate", "--layers", "0-99999999999"],
+            "--layers=0-99999999999: expected layers as",
+        ),
+        (["interpolate", "--layers", "9" * 99], "expected layers as 0-3,7"),
         (["interpolate", "--layers", "1-9"], "layer 9, and the models have 3"),
         (["interpolate", "--kinds", "up_prj"], "did you mean 'up_proj'"),
         (["singular_values", "--kinds", "norm"], "nothing would be changed"),

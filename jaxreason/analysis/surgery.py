@@ -5,6 +5,7 @@ It streams from disk to disk, one tensor at a time; no model is built. docs/weig
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -38,6 +39,7 @@ from jaxreason.models.stored_tensors import (
     open_stored,
     shared_places,
 )
+from jaxreason.results.atomic_files import is_taken
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.code_version import code_version
 
@@ -45,6 +47,7 @@ INTERPOLATE, VALUES, VECTORS = "interpolate", "singular_values", "singular_vecto
 CHANGES = (INTERPOLATE, VALUES, VECTORS)
 OUTSIDE = "outside"  # Embeddings, final norm and head.
 SHARD_BYTES = 2**30
+_LAYERS = re.compile("([0-9]{1,4})(?:-([0-9]{1,4}))?")
 # Fields in which two models of one network may differ, since they do not affect how weights are used.
 _FREE = ("tie_word_embeddings", "max_position_embeddings", "initializer_range")
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -115,11 +118,12 @@ def _layers(words: str | None) -> tuple[tuple[int, ...] | None, bool]:
         return None, False
     found, outside = set(), False
     for word in words.split(","):
-        first, dash, last = word.strip().partition("-")
+        ends = _LAYERS.fullmatch(word.strip())
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if word.strip() == OUTSIDE:
             outside = True
-        elif first.isdecimal() and (not dash or (last.isdecimal() and int(first) <= int(last))):
-            found |= set(range(int(first), int(last or first) + 1))
+        elif first <= last:
+            found |= set(range(first, last + 1))
         else:
             raise ConfigError(f"--layers={words}: expected layers as 0-3,7 or `{OUTSIDE}`.")
     return tuple(sorted(found)), outside
@@ -159,7 +163,7 @@ def run_surgery(
       UserError: the two models do not fit together, or a tensor is damaged; the message names it.
     """
     folder = epath.Path(target)
-    if folder.exists():
+    if is_taken(folder):
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     one, other = open_stored(base), open_stored(tuned)
     places = shared_places([one, other])

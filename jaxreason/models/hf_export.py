@@ -28,7 +28,7 @@ from jaxreason.models.families import WEIGHTS, dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_to_hf
 from jaxreason.models.stop_tokens import CONFIG_FILE, json_bytes, with_stop_tokens
 from jaxreason.models.weight_files import INDEX_FILE, SINGLE_FILE
-from jaxreason.results.atomic_files import atomic_write_bytes, is_remote
+from jaxreason.results.atomic_files import atomic_write_bytes, is_remote, is_taken
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, hash_once, write_checksums
 from jaxreason.results.lease import check_held
@@ -247,7 +247,7 @@ def write_folder(
 def _begin(target: epath.Path, folder: epath.Path, new: bool, held: contextlib.ExitStack) -> None:
     if target != folder:
         held.enter_context(writing(target, folder))
-    if new and folder.exists():
+    if new and is_taken(folder):
         if target != folder:
             target.rmtree()  # Made just now, after the other one was renamed.
         raise UserError(f"{folder}: exists already; choose another folder or remove it.")
@@ -297,10 +297,13 @@ def _write_rest(folder: epath.Path, files: Mapping[str, bytes]) -> None:
 def _replace(new: epath.Path, folder: epath.Path) -> None:
     """Puts `new` in the place of `folder`. A reader finds the old folder, none, or the new one, never a mixture."""
     old = folder.parent / f"{folder.name}.replaced"
-    if old.exists():
-        old.rmtree()
-    if folder.exists():
+    _discard(old)
+    if is_taken(folder):
         folder.rename(old)
     new.rename(folder)
-    if old.exists():
-        old.rmtree()
+    _discard(old)
+
+
+def _discard(folder: epath.Path) -> None:
+    """Removes a folder; of a link only the link, since what it leads to may belong to others."""
+    folder.unlink() if os.path.islink(folder) else folder.rmtree(missing_ok=True)

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from jaxreason.config import ConfigError, nearest
+from jaxreason.config import ConfigError, nearest, whole_number
 from jaxreason.models.device_peaks import DEVICE_KINDS
 from jaxreason.models.device_peaks import PEAK_FLOPS as PEAK
 
@@ -202,12 +202,12 @@ def find_slice(name: str) -> Slice:
 
 def _nearest_first(generation: str, size: str) -> list[str]:
     """Returns all names: those of the generation by distance in size, then the others in the table's order."""
-    wanted = int(size) if size.isdigit() else 1
+    wanted = whole_number(size) or 1
 
     def distance(name: str) -> tuple[bool, float]:
         family, number = name.rsplit("-", 1)
         same = family == generation
-        return not same, abs(math.log(int(number) / max(wanted, 1))) if same else 0.0
+        return not same, abs(math.log(int(number) / wanted)) if same else 0.0
 
     return sorted(SLICES, key=distance)
 

@@ -28,13 +28,24 @@ _LEFTOVER = re.compile(r".+\.tmp-(\d+)")
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """Returns the absolute path, which Orbax and sections with their own folder need; `gs://...` is absolute."""
-    return epath.Path(path if is_remote(path) else os.path.abspath(path))
+    """Returns the absolute path, which Orbax and sections with their own folder need; `gs://...` is absolute.
+
+    With a `..` it is the path that the system opens: of `link/../run` the `run` beside the folder that is linked.
+    """
+    if is_remote(path):
+        return epath.Path(path)
+    climbs = os.pardir in os.fspath(path).split(os.sep)
+    return epath.Path(os.path.realpath(path) if climbs else os.path.abspath(path))
 
 
 def is_remote(path: epath.PathLike) -> bool:
     """Returns whether a path is on a bucket, where objects are written whole and cannot be appended to or renamed."""
     return "://" in os.fspath(path)
+
+
+def is_taken(path: epath.PathLike) -> bool:
+    """Returns whether something has this name; a link that leads nowhere does, although it does not `exist`."""
+    return epath.Path(path).exists() or (not is_remote(path) and os.path.islink(path))
 
 
 def size_of(path: epath.PathLike) -> int:

@@ -23,7 +23,7 @@ def rollouts_path(workdir: epath.PathLike, step: int) -> epath.Path:
 def rollout_steps(workdir: epath.PathLike) -> list[int]:
     """Returns the steps whose replies exist, in order."""
     files = glob_in(epath.Path(workdir) / ROLLOUTS, "*.jsonl")
-    return sorted(int(path.stem) for path in files if path.stem.isdigit())
+    return sorted(int(path.stem) for path in files if path.stem.isdecimal())
 
 
 def write_rollouts(workdir: epath.PathLike, step: int, lines: Sequence[dict]) -> None:

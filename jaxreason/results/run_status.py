@@ -14,9 +14,11 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.atomic_files import is_remote, read_object, write_json
+from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import WHAT_TO_DO, is_remote, read_object, write_json
 from jaxreason.results.process_life import life_of
 from jaxreason.results.redaction import hide
+from jaxreason.results.shapes import ANY, From, Maybe, check_shape
 
 NAME = "status.json"
 SECONDS = 15.0  # Between two signs of life.
@@ -38,6 +40,15 @@ SHAPE = {
     "spent": dict,
     "device": dict,
 }
+# What is inside of them. The device is empty until it has answered.
+_COUNTED = {"name": str, "number?": From(0), "done?": From(0), "of": From(0)}
+_INSIDE = {
+    "spent": {ANY: float},
+    "stage?": Maybe(_COUNTED),
+    "progress?": Maybe(_COUNTED | {"seconds_left?": Maybe(float)}),
+    "device": {"devices": From(0), "kind": str, "processes": From(0), ANY: float},
+}
+MOST_SECONDS = 1e11  # Since 1970: the year 5138.
 # A name that the program that starts the run gives to it, so that it can recognise this run's end.
 RUN = "JAXREASON_RUN"
 _current: "_Status | None" = None
@@ -226,7 +237,14 @@ def read_status(workdir: epath.PathLike) -> dict[str, Any] | None:
     path = epath.Path(workdir) / NAME
     if not path.exists():
         return None
-    return read_object(path, SHAPE)
+    value = read_object(path, SHAPE)
+    check_shape(value, _INSIDE if value["device"] else _INSIDE | {"device": {}}, f"{path}: ", {})
+    for name in ("started", "updated"):
+        if not 0 <= value[name] < MOST_SECONDS:
+            raise UserError(
+                f"{path}, {name}: expected seconds since 1970, got {value[name]!r}. {WHAT_TO_DO}"
+            )
+    return value
 
 
 def _shown(error: str) -> str:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import ml_collections
 from etils import epath
 
-from jaxreason.config import FREE, LEARNED, above, at_least, claimed, parse
+from jaxreason.config import FREE, LEARNED, above, at_least, claimed, nearest, parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.decontamination import without_duplicates
 from jaxreason.data.examples import Example, load_examples, question, question_hash
@@ -67,9 +67,10 @@ def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
     """Writes both files if they do not exist yet. Called on one process only.
 
     Raises:
-      UserError: the files exist and hold other questions or were changed, a source cannot be read, or no gold answer
-        of any source can be used.
+      UserError: there is no source, the level of one is no column that its dataset keeps, the files exist and hold
+        other questions or were changed, a source cannot be read, or no gold answer of any source can be used.
     """
+    _check_sources(config)
     if _is_there(config, folder):
         return
     examples, sources = _usable(config)
@@ -91,6 +92,18 @@ def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
     atomic_write_text(folder / QUESTIONS, text)
     write_json(folder / REPORT, report)
     _LOG.info("%s: %d questions of %d sources", folder / QUESTIONS, len(kept), len(sources))
+
+
+def _check_sources(config: QuestionsConfig) -> None:
+    if not config.sources:
+        raise UserError("questions.sources: expected at least one source, got none.")
+    for name, source in config.sources.items():
+        kept = source.data.metadata
+        if source.level and source.level not in kept:
+            raise UserError(
+                f"questions.sources.{name}.level={source.level!r}: expected a column of data.metadata "
+                f"({', '.join(kept) or 'now empty'}){nearest(source.level, kept) or '.'}"
+            )
 
 
 def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:

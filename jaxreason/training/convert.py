@@ -15,6 +15,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
 from jaxreason.models.model_card import converted_card, run_card
+from jaxreason.results.atomic_files import is_taken
 from jaxreason.results.code_version import code_version
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.run_reader import (
@@ -43,7 +44,7 @@ def run_convert(
       UserError: the checkpoint is damaged.
     """
     folder, checkpoints = epath.Path(target), epath.Path(source)
-    if on_process_zero(folder.exists):  # process 0 makes it later
+    if on_process_zero(lambda: is_taken(folder)):  # process 0 makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     own = checkpoints.name == CHECKPOINTS
     if not own and on_process_zero((checkpoints / CHECKPOINTS).is_dir):

@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, whole_number
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
 from jaxreason.results.claims import DONE
@@ -41,10 +41,11 @@ def show_verb(call: Call) -> None:
     Raises:
       ConfigError: the folder does not exist, or has no files of this program.
     """
-    folder, replies = existing_folder(call.paths[0]), call.flags["replies"]
-    if not replies.isdigit():
-        raise ConfigError(f"--replies={replies}: expected a number, 0 or more.")
-    parts = list(_parts(folder, int(replies)))
+    folder, word = existing_folder(call.paths[0]), call.flags["replies"]
+    replies = whole_number(word)
+    if replies is None:
+        raise ConfigError(f"--replies={word}: expected a number, 0 or more.")
+    parts = list(_parts(folder, replies))
     if not parts:
         there = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
         raise ConfigError(f"{folder}: no run, evaluation or study is here (there is {there}).")

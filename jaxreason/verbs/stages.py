@@ -9,7 +9,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.analysis import drift, surgery, weight_folders
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, whole_number
 from jaxreason.distill import distiller
 from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.evaluation import (
@@ -221,10 +221,10 @@ def cross_sample_verb(call: Call) -> None:
 
 def convert_verb(call: Call) -> None:
     """Writes a checkpoint as a Hugging Face folder."""
-    step = call.flags["step"]
-    if step is not None and not step.isdecimal():
-        raise ConfigError(f"--step={step}: expected the number of a step.")
-    step = None if step is None else int(step)
+    word = call.flags["step"]
+    step = None if word is None else whole_number(word)
+    if word is not None and step is None:
+        raise ConfigError(f"--step={word}: expected the number of a step.")
     with on_mesh(call) as mesh:
         convert.run_convert(call.model, mesh, call.flags["source"], call.flags["target"], step)
 

@@ -16,7 +16,7 @@ from jaxreason.evaluation.benchmarks import check_all_used
 from jaxreason.models.architecture import Architecture
 from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture
 from jaxreason.plan.on_paper import cache_bytes
-from jaxreason.results.atomic_files import atomic_write_text
+from jaxreason.results.atomic_files import atomic_write_text, is_taken
 from jaxreason.tasks.registry import strict_task
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.column_names import Columns, guess_columns
@@ -85,7 +85,7 @@ def init_verb(call: Call) -> None:
     on_cpu = _has_no_accelerator()
     without_devices(call)
     target = epath.Path(call.flags["target"])
-    if target.exists():
+    if is_taken(target):
         raise ConfigError(f"--target {target}: exists already; choose another name or remove it.")
     model, data = _absolute(call.flags["model"]), _absolute(call.flags["data"])
     columns = guess_columns(data)

@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, whole_number
 from jaxreason.errors import UserError
 from jaxreason.results.claims import DONE
 from jaxreason.results.jsonl import grown_exists, read_jsonl
@@ -31,15 +31,16 @@ def status_verb(call: Call) -> None:
       ConfigError: the folder does not exist, or no run has begun there.
       SystemExit: with code 1, if the run is dead or has failed.
     """
-    folder, steps = existing_folder(call.paths[0]), call.flags["steps"]
-    if not steps.isdigit() or int(steps) < 1:
-        raise ConfigError(f"--steps={steps}: expected a number, 1 or more.")
+    folder, word = existing_folder(call.paths[0]), call.flags["steps"]
+    steps = whole_number(word)
+    if not steps:
+        raise ConfigError(f"--steps={word}: expected a number, 1 or more.")
     status = read_status(folder)
     if status is None:
-        print("\n".join(_without_status(folder, int(steps))))
+        print("\n".join(_without_status(folder, steps)))
         return
     state = state_of(status, time.time())
-    print("\n".join(lines_of(folder, status, state, int(steps))))
+    print("\n".join(lines_of(folder, status, state, steps)))
     if state in BAD:
         raise SystemExit(1)
 

@@ -554,6 +554,22 @@ def test_of_two_that_write_one_folder_at_once_the_second_is_told_so(folder, mode
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_the_models_place_is_replaced_and_what_it_leads_to_stays(
+    model, params, tmp_path, there
+):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "m"
+    if there:
+        elsewhere.mkdir()
+        (elsewhere / "theirs").write_text("kept")
+    folder.symlink_to(elsewhere)
+    save_model(folder, model, params, tokenizer_from=None, max_shard_bytes=10**9)
+    _assert_same(load_params(folder, model, None), params)
+    assert not folder.is_symlink() and elsewhere.exists() == there
+    assert not there or (elsewhere / "theirs").read_text() == "kept"
+    assert {path.name for path in tmp_path.iterdir()} <= {"elsewhere", "m"}
+
+
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_a_saved_model_has_the_rights_that_the_users_mask_gives(
     model, params, tmp_path, mask, mode

@@ -153,6 +153,25 @@ def test_a_status_that_lacks_what_every_status_has_is_refused_by_its_name(tmp_pa
         read_status(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"updated": 1e300}, "updated: expected seconds since 1970, got 1e\\+300"),
+        ({"started": float("nan")}, "started: expected seconds since 1970, got nan"),
+        ({"spent": {"working": "a"}}, "working: expected a number, got 'a'"),
+        ({"stage": {"name": "rl", "number": "x", "of": 9}}, "number: expected a whole number"),
+        ({"device": {"kind": "cpu"}}, "devices: expected"),
+    ],
+)
+def test_a_status_that_was_edited_is_refused_with_the_place(tmp_path, changes, said):
+    with keep_status(epath.Path(tmp_path), "rl"):
+        pass
+    path = tmp_path / "status.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=f"status.json.*{said}"):
+        read_status(tmp_path)
+
+
 def test_on_a_bucket_it_is_one_object_written_rarely(monkeypatch):
     store = bucket.use(monkeypatch)
     with keep_status(epath.Path("gs://bucket/run"), "rl"):

@@ -71,6 +71,33 @@ def test_a_folder_in_place_of_a_recipe_and_a_number_without_bounds_are_refused_b
     assert "config.sft.epochs: expected a finite number, got inf" in message
 
 
+@pytest.mark.parametrize("text", ["\u00b2", "9" * 5000, "1e3", "-1"])
+def test_a_flag_that_takes_a_number_says_so_of_any_other_text(text, capsys):
+    Path("folder").mkdir()
+    for words in (
+        ("convert", *TINY, "--source", "folder", "--target", "y", f"--step={text}"),
+        ("show", "folder", f"--replies={text}"),
+        ("status", "folder", f"--steps={text}"),
+    ):
+        message = refused(capsys, *words)
+        assert message.startswith(f"jaxreason {words[0]}: {words[-1]}: expected ")
+
+
+@pytest.mark.parametrize("verb", ["sft", "surgery", "show"])
+def test_a_word_that_is_no_text_is_refused_before_anything_is_written(verb, capsys):
+    more = {"sft": words(*("sft", *TINY)), "show": ("show",)}
+    pair = ("surgery", "--base", "x", "--tuned", "y", "--change", "interpolate", "--target", "z")
+    message = refused(capsys, *more.get(verb, pair), os.fsdecode(b"bad\xff"))
+    assert "'bad\\udcff' is not UTF-8" in message and "LC_ALL=C.UTF-8" in message
+    assert not list(Path().iterdir())
+
+
+def test_a_current_folder_that_is_no_text_is_refused(capsys, monkeypatch):
+    os.mkdir(b"bad\xff")
+    monkeypatch.chdir(os.fsdecode(b"bad\xff"))
+    assert "bad\\udcff' is not UTF-8" in refused(capsys, *words(*("sft", *TINY)))
+
+
 @pytest.mark.parametrize("section", ["model", "mesh", "eval", "drift", "transfer", "report"])
 def test_a_study_names_the_section_that_its_recipe_lacks(section, capsys):
     Path("mine.py").write_text(
