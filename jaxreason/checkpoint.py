@@ -23,6 +23,7 @@ from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import absolute, is_remote
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
+    COMMITTED,
     find_changed_files,
     read_checksums,
 )
@@ -32,7 +33,6 @@ from jaxreason.sharding import gather_texts, leaves_by_path
 
 _LOG = logging.getLogger(__name__)
 _HALF_WRITTEN = ".orbax-checkpoint-tmp"  # In the name of a checkpoint that Orbax has not finished.
-_COMMITTED = "commit_success.txt"  # On a store that cannot rename, Orbax writes this file last.
 _STEP = re.compile("0|[1-9][0-9]{0,17}")
 
 
@@ -262,7 +262,7 @@ def _unreadable(path: epath.Path) -> str | None:
         return str(error).removeprefix(f"{path}/").rstrip(".")
     except OSError:
         in_place = is_remote(path)
-        begun = (path / _COMMITTED).exists() if in_place else path.is_dir() and any(path.iterdir())
+        begun = (path / COMMITTED).exists() if in_place else path.is_dir() and any(path.iterdir())
         return f"{CHECKSUMS_FILE} is missing" if begun else ""
     return None
 

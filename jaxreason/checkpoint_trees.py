@@ -15,6 +15,7 @@ from jaxreason import amazon_checkpoints
 from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
+    COMMITTED,
     files_in,
     hash_files,
     read_checksums,
@@ -22,7 +23,7 @@ from jaxreason.results.checksums import (
 )
 
 # Orbax writes these last; restoring reads neither.
-_UNREAD = ("commit_success.txt", "_CHECKPOINT_METADATA")
+_UNREAD = (COMMITTED, "_CHECKPOINT_METADATA")
 _PART = CHECKSUMS_FILE + ".{}"  # The checksums of the files of one process.
 _TIMEOUT_S = 3600  # For writing and hashing one checkpoint.
 

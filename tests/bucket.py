@@ -44,7 +44,8 @@ class Bucket(Backend):
     Attributes:
       objects: what is there.
       generations, times: of what is there, those of the last change.
-      refused: requests over HTTP for what a bucket has not.
+      requests: all requests over HTTP, as "GET /path?query", in order.
+      refused: those for what a bucket has not.
       changes: names of objects as they were written and removed (`-name`), in order.
       dies: told the name of each change before it is made; from the first True on every change raises `Killed`.
     """
@@ -54,6 +55,7 @@ class Bucket(Backend):
         self.generations: dict[str, int] = {}
         self.times: dict[str, float] = {}
         self.pieces: dict[str, bytearray] = {}
+        self.requests: list[str] = []
         self.refused: list[str] = []
         self.changes: list[str] = []
         self.dies: Callable[[str], bool] = lambda _: False

@@ -45,6 +45,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 if "JAXREASON_CACHE" not in os.environ:
     os.environ["JAXREASON_CACHE"] = _folder_until_the_end("hashes")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Read when gcsfs is first imported: it would ask a service outside of the tests for the kind of bucket, each time.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,10 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 import bucket
+import pytest
+from etils import epath
+
+from jaxreason.results import buckets
 
 EARLIEST = 1  # generation of an object that was put here without one
 
@@ -59,6 +63,24 @@ def amazon(address: str) -> dict[str, str]:
     }
 
 
+CLIENTS = {"gs": "gcsfs", "s3": "s3fs"}
+
+
+@contextlib.contextmanager
+def opened(monkeypatch: pytest.MonkeyPatch, scheme: str) -> Iterator["bucket.Bucket"]:
+    """A new bucket that paths of this scheme open until the test ends, with the client that is used on a real one."""
+    pytest.importorskip(CLIENTS[scheme])
+    held, path = bucket.Bucket(), epath.Path(f"{scheme}://bucket")
+    with served(held) as address:
+        found = google(address) if scheme == "gs" else amazon(address)
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        buckets.check_path(path)
+        epath.backend.fsspec_backend._get_filesystem.cache_clear()
+        buckets._store(path).clear_instance_cache()  # the server of another test was elsewhere
+        yield held
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or an answer of two pieces takes 40 ms
@@ -90,6 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         self._data = self._body()
+        self.store.requests.append(f"{self.command} {self.path}")
         parts = urllib.parse.urlsplit(self.path)
         self._query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
         interface = (

@@ -32,7 +32,7 @@ def cross_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
     """
     found: dict[tuple, list[dict]] = {}
     for arm, seed in study.runs():
-        for value in read_cross_results(reader.folder / arm.folder(seed), reader.read):
+        for value in read_cross_results(reader.folder / arm.folder(seed), reader):
             for row in value["rows"]:
                 key = arm.name, value["benchmark"], row["leads"], row["budget"]
                 about = {name: value.get(name) for name in ABOUT}

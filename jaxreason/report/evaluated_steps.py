@@ -52,11 +52,11 @@ def read_runs(reader: Reader, study: Study) -> list[EvaluatedRun]:
 
 def _run(reader: Reader, arm: Arm, seed: int) -> EvaluatedRun:
     inside = arm.trajectory_folder(seed)
-    if not trajectory_path(reader.folder / inside).exists():
+    if not reader.exists(trajectory_path(reader.folder / inside)):
         done = reader.object(f"{arm.folder(seed)}/{DONE}", {"num_steps": int})
         last = max(done["num_steps"], 1) if done else 1
         return EvaluatedRun(arm, seed, {0: arm.base, last: arm.folder(seed)}, None)
-    found = read_trajectory(reader.folder / inside, reader.read)
+    found = read_trajectory(reader.folder / inside, reader)
     elsewhere = {int(step): folder for step, folder in found["elsewhere"].items()}
     places = {0: arm.base}
     for step in (row["step"] for row in found["steps"] if row["step"]):
@@ -155,7 +155,7 @@ def _steps_as_arms(runs: Sequence[EvaluatedRun]) -> tuple[Arm, ...]:
 def _decoding(reader: Reader, study: Study, runs: Sequence[EvaluatedRun]) -> str:
     """Returns the decoding of the texts on which drift was measured, else the study's first."""
     for run in runs:
-        found = read_drift(reader.folder / list(run.places.values())[-1], "token_kl", reader.read)
+        found = read_drift(reader.folder / list(run.places.values())[-1], "token_kl", reader)
         if found is not None and found.get("decoding") in study.decodings:
             return found["decoding"]
     return study.decodings[0]
@@ -231,7 +231,7 @@ def drift_of(reader: Reader, run: EvaluatedRun, step: int) -> Values:
 def _file_rows(reader: Reader, folder: str) -> list[dict]:
     rows = []
     for metric in dict.fromkeys(measure.quantity.metric for measure in MEASURES):
-        found = read_drift(reader.folder / folder, metric, reader.read)
+        found = read_drift(reader.folder / folder, metric, reader)
         rows += (
             []
             if found is None
@@ -252,7 +252,7 @@ def kl_of(
 ) -> ResampledKL | None:
     """Returns a KL of a step, from its own files; None if it was not measured there."""
     quantity = measure.quantity
-    found = read_drift(reader.folder / run.places[step], quantity.metric, reader.read)
+    found = read_drift(reader.folder / run.places[step], quantity.metric, reader)
     wanted = groups if measure.where == ALL else (measure.where,)
     rows = {
         row["group"]: row

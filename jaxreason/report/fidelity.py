@@ -196,7 +196,7 @@ def _drift_rows(reader: Reader, arm: Arm) -> Iterator[dict]:
         for seed in arm.seeds:
             if (seed, metric) not in files:
                 folder = reader.folder / arm.folder(seed)
-                files[seed, metric] = read_drift(folder, metric, reader.read)
+                files[seed, metric] = read_drift(folder, metric, reader)
             held = files[seed, metric] or {"rows": [], "groups": []}
             rows, key = (held["groups"], "group") if of_group else (held["rows"], "benchmark")
             wanted = (one.where, name, source)

@@ -87,7 +87,7 @@ def read_metric_files(reader: Reader, study: Study, names: Iterable[str]) -> Met
         (arm.name, seed, name): value
         for arm, seed in study.runs()
         for name in names
-        if (value := read_drift(reader.folder / arm.folder(seed), name, reader.read)) is not None
+        if (value := read_drift(reader.folder / arm.folder(seed), name, reader)) is not None
     }
 
 
@@ -107,7 +107,9 @@ def read_drift_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
 
 def _added_names(reader: Reader, study: Study) -> tuple[str, ...]:
     folders = [reader.folder / arm.folder(seed) for arm, seed in study.runs()]
-    return tuple(sorted({name for folder in folders for name in metric_names(folder)} - SHOWN))
+    return tuple(
+        sorted({name for folder in folders for name in metric_names(folder, reader)} - SHOWN)
+    )
 
 
 def added_quantities(rows: Iterable[dict]) -> list[Quantity]:

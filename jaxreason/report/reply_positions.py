@@ -43,7 +43,7 @@ def position_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
 
 
 def _units(reader: Reader, arm: Arm, seed: int) -> list[dict]:
-    found = read_drift(reader.folder / arm.folder(seed), METRIC, reader.read)
+    found = read_drift(reader.folder / arm.folder(seed), METRIC, reader)
     units = [] if found is None else found["details"].get("units", ())
     return [unit for unit in units if unit.get("by_position")]
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from jaxreason.report.study_reader import Reader, Study
 from jaxreason.report.wording import VARIANT_LABELS
 from jaxreason.results.grade_files import grades_path
-from jaxreason.results.jsonl import iter_jsonl
 from jaxreason.results.sample_files import SampleKey, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES, parse_score_rows, sample_key_of
 
@@ -155,7 +154,7 @@ def sample_verdicts(reader: Reader, model: EvaluatedModel, found: SampleSet, pla
 
 def _grades(reader: Reader, model: EvaluatedModel, found: SampleSet, grader: str) -> Iterator[dict]:
     folder = reader.folder / model.folder / EVALUATION
-    return iter_jsonl(grades_path(folder, found.key, grader))
+    return reader.lines(grades_path(folder, found.key, grader))
 
 
 def sample_replies(
@@ -163,8 +162,8 @@ def sample_replies(
 ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
     """Yields place, question and reply of every sample of a model, in the order of its files, one at a time."""
     folder = reader.folder / model.folder / EVALUATION
-    samples = iter_jsonl(samples_path(folder, found.key))
-    there = [g for g in found.gradings if grades_path(folder, found.key, g.grader).exists()]
+    samples = reader.lines(samples_path(folder, found.key))
+    there = [g for g in found.gradings if reader.exists(grades_path(folder, found.key, g.grader))]
     graded = zip(*(_grades(reader, model, found, g.grader) for g in there), strict=True)
     for sample, grades in zip(samples, graded, strict=True):
         place = places.get((sample["id"], sample["sample"]))

@@ -1,7 +1,7 @@
 """Reads the files of a study for the report. Every file is hashed; a missing one is None."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from jaxreason.results.grade_files import (
     grades_path,
 )
 from jaxreason.results.groups import groups_in_order
-from jaxreason.results.jsonl import grown_exists, iter_jsonl, read_grown
+from jaxreason.results.jsonl import iter_jsonl
 from jaxreason.results.sample_files import (
     SampleKey,
     finished_samples,
@@ -33,6 +33,7 @@ from jaxreason.results.score_files import (
     rows_of_variant,
     sample_key_of,
 )
+from jaxreason.results.snapshots import Snapshot
 from jaxreason.results.study_files import (
     BASE,
     STEPS,
@@ -136,18 +137,19 @@ class Evaluation(NamedTuple):
 
 
 class Reader:
-    """Reads files below a study's folder and remembers their hashes."""
+    """Reads files below a study's folder, as one `Snapshot` has them, and remembers their hashes."""
 
     def __init__(self, folder: epath.PathLike):
         self.folder = epath.Path(folder)
+        self._files = Snapshot(folder)
         self.hashes: dict[str, str] = {}
         self.evaluations: dict[tuple[str, str], Evaluation | None] = {}
 
     def _bytes(self, name: str) -> bytes | None:
         path = self.folder / name
-        if not grown_exists(path):
+        if not self._files.grown_exists(path):
             return None
-        data = read_grown(path)
+        data = self._files.read_grown(path)
         self.hashes[name] = hashlib.sha256(data).hexdigest()
         return data
 
@@ -175,6 +177,20 @@ class Reader:
         """Returns the `object` of an existing file, given its path, as the readers in `results` call it."""
         return self.object(str(path.relative_to(self.folder)), dict(types))
 
+    def exists(self, path: epath.Path) -> bool:
+        """Returns whether there is a file or a folder at this path."""
+        return self._files.exists(path)
+
+    def matching(self, folder: epath.Path, pattern: str) -> list[epath.Path]:
+        """Returns the paths in a folder that match a pattern, by name."""
+        return self._files.matching(folder, pattern)
+
+    def lines(
+        self, path: epath.Path, seen: Callable[[bytes], Any] = lambda _: None
+    ) -> Iterator[dict]:
+        """Yields the rows of an existing jsonl file, as `iter_jsonl` does; its hash is not remembered."""
+        return iter_jsonl(path, seen, self._files.read_grown)
+
     def jsonl(
         self, name: str, kept: Callable[[dict, str], dict] = lambda row, where: row
     ) -> list[dict] | None:
@@ -185,9 +201,9 @@ class Reader:
           kept: returns what is kept of a line; its second argument names the line. The file is read line by line.
         """
         path, digest = self.folder / name, hashlib.sha256()
-        if not grown_exists(path):
+        if not self._files.grown_exists(path):
             return None
-        rows = enumerate(iter_jsonl(path, digest.update), start=1)
+        rows = enumerate(self.lines(path, digest.update), start=1)
         found = [kept(row, f"{path}, line {number}") for number, row in rows]
         self.hashes[name] = digest.hexdigest()
         return found
@@ -199,9 +215,9 @@ def read_study(reader: Reader) -> Study:
     Raises:
       ValueError: there is no study.json, or a key is missing.
     """
-    if not is_study(reader.folder) and trajectory_path(reader.folder).exists():
-        return _study_of_trajectory(read_trajectory(reader.folder, reader.read))
-    found = read_manifest(reader.folder, reader.read)
+    if not is_study(reader.folder, reader) and reader.exists(trajectory_path(reader.folder)):
+        return _study_of_trajectory(read_trajectory(reader.folder, reader))
+    found = read_manifest(reader.folder, reader)
     bases = bases_of(found)
     names = [base["name"] for base in bases]
     arms = sorted(map(_arm, found["arms"]), key=lambda arm: names.index(arm.base))

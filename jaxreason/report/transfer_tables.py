@@ -43,7 +43,7 @@ def transfer_rows(
     Raises:
       UserError: the file is broken.
     """
-    found = read_transfer(reader.folder, reader.read)
+    found = read_transfer(reader.folder, reader)
     held = found or {"rows": [], "sensitivity": [], "config": {}}
     names = {arm.name for arm in study.arms}
     kept = {key: [r for r in held[key] if r["arm"] in names] for key in ("rows", "sensitivity")}

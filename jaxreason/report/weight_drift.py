@@ -43,7 +43,7 @@ def weight_space_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
 def _row(reader: Reader, arm: Arm) -> dict[str, Any] | None:
     found = {}
     for seed in arm.seeds:
-        value = read_drift(reader.folder / arm.folder(seed), "weights", reader.read)
+        value = read_drift(reader.folder / arm.folder(seed), "weights", reader)
         # Models on devices have fewer values.
         if value is not None and "whole" in value["details"]:
             found[seed] = value["details"]
@@ -91,7 +91,7 @@ def overlap_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
     Raises:
       UserError: the file is broken.
     """
-    value = read_overlap(reader.folder, reader.read)
+    value = read_overlap(reader.folder, reader)
     known = {arm.name for arm in study.arms}
     if value is None:
         return []

@@ -6,16 +6,16 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.buckets import read_whole
 from jaxreason.results.lease import check_held
 from jaxreason.results.process_life import lives
 
-ReadObject = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
 _NAMES = {
     dict: "an object",
@@ -191,7 +191,7 @@ def read_json(path: epath.PathLike, advice: str = WHAT_TO_DO) -> Any:
     Raises:
       UserError: the file is empty, cut off, not UTF-8 or not JSON; the message names it.
     """
-    return parse_json(epath.Path(path).read_bytes(), str(path), advice)
+    return parse_json(read_whole(epath.Path(path)), str(path), advice)
 
 
 def parse_json(data: bytes, source: str, advice: str = WHAT_TO_DO) -> Any:

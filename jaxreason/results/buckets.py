@@ -1,7 +1,9 @@
 """Paths on a bucket: the libraries for reading and writing them, messages if these are missing, what epath lacks."""
 
 import datetime
+import errno
 import importlib.util
+import inspect
 import os
 import time
 from typing import Any
@@ -72,6 +74,37 @@ def create_object(path: epath.Path, data: bytes) -> bool:
                 raise
             # The object may be ours in any case: if an answer was lost, the client's own second try found the first.
     return path.read_bytes() == data
+
+
+def read_whole(path: epath.Path) -> bytes:
+    """Returns the bytes of a file; of an object with one request, where `epath` first asks for its size.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    store = _store(path)
+    if store is None:
+        return path.read_bytes()
+    # Without this, s3fs first asks for the size too, to read a large object in pieces.
+    known = inspect.signature(store.cat_file).parameters
+    options = {"max_concurrency": 1} if "max_concurrency" in known else {}
+    try:
+        return store.cat_file(os.fspath(path), **options)
+    except FileNotFoundError as error:  # s3fs does not name it.
+        raise FileNotFoundError(errno.ENOENT, "No such file", os.fspath(path)) from error
+
+
+def sizes_below(folder: epath.Path) -> dict[str, int] | None:
+    """Returns the bytes of every object below a folder, by its name relative to the folder, from one listing.
+
+    None if `epath` opens the folder with a library that cannot list it so.
+    """
+    store = _store(folder)
+    if store is None:
+        return None
+    start = os.fspath(folder).partition("://")[2] + "/"
+    found = store.find(os.fspath(folder), detail=True).items()
+    return {name[len(start) :]: about["size"] for name, about in found if name.startswith(start)}
 
 
 def _info(path: epath.Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from jaxreason.results.buckets import version_in_store
 from jaxreason.results.lease import check_held
 
 CHECKSUMS_FILE = "checksums.json"
+COMMITTED = "commit_success.txt"  # On a store that cannot rename, Orbax writes this file last.
 _CHUNK = 1 << 22  # Bytes in memory at a time, per thread.
 _THREADS = 4
 _TICK_NS = 20_000_000  # Files get their times from a clock that advances in steps of up to 10 ms.

@@ -13,7 +13,6 @@ from etils import epath
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import (
     WHAT_TO_DO,
-    ReadObject,
     glob_in,
     is_remote,
     read_object,
@@ -23,6 +22,7 @@ from jaxreason.results.atomic_files import (
 )
 from jaxreason.results.drift_shapes import check_drift_shape
 from jaxreason.results.jsonl import read_jsonl, write_jsonl
+from jaxreason.results.snapshots import CURRENT, Files
 
 ANALYSIS = "analysis"
 MADE_WITH = "made_with"
@@ -60,20 +60,22 @@ def write_drift_part(workdir: epath.PathLike, unit: str, value: dict[str, Any]) 
 
 
 def read_drift(
-    workdir: epath.PathLike, metric: str, read: ReadObject = read_object
+    workdir: epath.PathLike, metric: str, files: Files = CURRENT
 ) -> dict[str, Any] | None:
     """Returns the measurements of a metric; None if it was not measured.
 
     Args:
       workdir: of the run.
       metric: its name.
-      read: reads the object in the file.
+      files: those among which it is looked for.
 
     Raises:
       UserError: the file is broken or has a different content.
     """
     path = drift_path(workdir, metric)
-    return _checked(read(path, DRIFT_SHAPE), metric, str(path)) if path.exists() else None
+    return (
+        _checked(files.read(path, DRIFT_SHAPE), metric, str(path)) if files.exists(path) else None
+    )
 
 
 def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None:
@@ -109,9 +111,9 @@ def undefined_in(value: dict[str, Any]) -> dict[str, str]:
     return {f"{unit['benchmark']}.{unit.get('source', '')}": unit["undefined"] for unit in units}
 
 
-def metric_names(workdir: epath.PathLike) -> list[str]:
+def metric_names(workdir: epath.PathLike, files: Files = CURRENT) -> list[str]:
     """Returns the names of the metrics that were measured of a run."""
-    return [path.stem for path in glob_in(drift_folder(workdir), "*.json")]
+    return [path.stem for path in files.matching(drift_folder(workdir), "*.json")]
 
 
 def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
@@ -187,18 +189,18 @@ def write_cross_result(workdir: epath.PathLike, value: dict[str, Any]) -> None:
     write_json(cross_result_path(workdir, value["benchmark"]), value)
 
 
-def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list[dict[str, Any]]:
+def read_cross_results(workdir: epath.PathLike, files: Files = CURRENT) -> list[dict[str, Any]]:
     """Returns the scores of every benchmark that was cross-sampled, by name.
 
     Args:
       workdir: of the run.
-      read: reads the object in a file.
+      files: those among which they are looked for.
 
     Raises:
       UserError: a file is broken.
     """
     folder = epath.Path(workdir) / "cross_sampling"
-    return [read(path, CROSS_SHAPE) for path in glob_in(folder, "*.json")]
+    return [files.read(path, CROSS_SHAPE) for path in files.matching(folder, "*.json")]
 
 
 def overlap_path(workdir: epath.PathLike) -> epath.Path:
@@ -211,15 +213,15 @@ def write_overlap(workdir: epath.PathLike, value: dict[str, Any]) -> None:
     write_json(overlap_path(workdir), value)
 
 
-def read_overlap(workdir: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any] | None:
+def read_overlap(workdir: epath.PathLike, files: Files = CURRENT) -> dict[str, Any] | None:
     """Returns the measured overlaps; None if there are none.
 
     Args:
       workdir: of the study.
-      read: reads the object in the file.
+      files: those among which it is looked for.
 
     Raises:
       UserError: the file is broken or has a different content.
     """
     path = overlap_path(workdir)
-    return read(path, OVERLAP_SHAPE) if path.exists() else None
+    return files.read(path, OVERLAP_SHAPE) if files.exists(path) else None

@@ -6,6 +6,7 @@ one begins. So the number of parts depends on the size of the file, and not on t
 one state to the next writes or removes one object, and a reader gets the same lines before and after it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import about, atomic_write_bytes, is_remote, remove
+from jaxreason.results.buckets import read_whole
 
 PART_BYTES = 4 << 20  # After a part of this size, a new one begins.
 _PART = re.compile(r"(\d{5,})\.jsonl")
@@ -56,14 +58,16 @@ def read_grown(path: epath.PathLike) -> bytes:
 
 
 def _read_objects(path: epath.Path) -> bytes:
-    if path.exists():
-        return path.read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        return read_whole(path)
     parts = _parts(path)
     if not parts:
         raise FileNotFoundError(2, "No such file", str(path))
-    data = b"".join(part.read_bytes() for part in parts)
+    data = b"".join(map(read_whole, parts))
     # If the file was joined meanwhile, its last parts may have been removed before they were listed.
-    return path.read_bytes() if path.exists() else data
+    with contextlib.suppress(FileNotFoundError):
+        return read_whole(path)
+    return data
 
 
 def write_grown(path: epath.PathLike, data: bytes) -> None:
@@ -131,13 +135,13 @@ class PartsWriter:
         if path.exists():
             self._take_apart()
         parts = _parts(path)
-        self._number, self._last = max(len(parts), 1), parts[-1].read_bytes() if parts else b""
+        self._number, self._last = max(len(parts), 1), read_whole(parts[-1]) if parts else b""
         self._new: list[bytes] = []
 
     def _take_apart(self) -> None:
         """Turns a whole file into parts again. Parts that lie beside a whole file are older and are ignored."""
         _remove_parts(self._path)
-        data = self._path.read_bytes()
+        data = read_whole(self._path)
         if data:
             atomic_write_bytes(parts_folder(self._path) / _name(1), data)
         remove(self._path)
@@ -171,20 +175,23 @@ def read_jsonl(path: epath.PathLike) -> list[dict]:
 
 
 def iter_jsonl(
-    path: epath.PathLike, seen: Callable[[bytes], Any] = lambda _: None
+    path: epath.PathLike,
+    seen: Callable[[bytes], Any] = lambda _: None,
+    read: Callable[[epath.Path], bytes] = read_grown,
 ) -> Iterator[dict]:
     """Does what `read_jsonl` does, row by row: only one line of a file on a disk is in memory at a time.
 
     Args:
       path: of the file.
       seen: called with all bytes of the file, piece by piece.
+      read: returns all bytes of a file on a bucket.
 
     Raises:
       UserError: as `read_jsonl`.
     """
     path = epath.Path(path)
     if is_remote(path):
-        data = read_grown(path)
+        data = read(path)
         seen(data)
         yield from parse_jsonl(data, str(path))
         return

@@ -10,14 +10,13 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import (
-    ReadObject,
     check_object,
     glob_in,
-    read_object,
     write_json,
 )
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.snapshots import CURRENT, Files
 
 MANIFEST = "study.json"  # A folder with this file is the folder of a study.
 BASE = "base"  # The base's folder, and its name where models are named.
@@ -58,9 +57,9 @@ def manifest_path(folder: epath.PathLike) -> epath.Path:
     return epath.Path(folder) / MANIFEST
 
 
-def is_study(folder: epath.PathLike) -> bool:
+def is_study(folder: epath.PathLike, files: Files = CURRENT) -> bool:
     """Returns whether a folder is the folder of a study."""
-    return manifest_path(folder).exists()
+    return files.exists(manifest_path(folder))
 
 
 def run_folder(arm: str, seed: int) -> str:
@@ -101,20 +100,20 @@ def write_manifest(folder: epath.PathLike, manifest: dict[str, Any]) -> None:
     write_json(manifest_path(folder), manifest)
 
 
-def read_manifest(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
+def read_manifest(folder: epath.PathLike, files: Files = CURRENT) -> dict[str, Any]:
     """Returns the content of study.json.
 
     Args:
       folder: of the study.
-      read: reads the object in the file.
+      files: those among which it is looked for.
 
     Raises:
       UserError: it is missing or broken, or lacks what SHAPE and ARM require.
     """
     path = manifest_path(folder)
-    if not path.exists():
+    if not files.exists(path):
         raise UserError(f"{path}: not found; this is no study's folder.")
-    found = read(path, STUDY_SHAPE)
+    found = files.read(path, STUDY_SHAPE)
     bases = [base["name"] for base in bases_of(found)]
     for arm in found["arms"]:
         check_object(arm, ARM_SHAPE, f"{path}, arms")
@@ -150,18 +149,18 @@ def write_transfer(
     write_json(transfer_path(folder), value)
 
 
-def read_transfer(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any] | None:
+def read_transfer(folder: epath.PathLike, files: Files = CURRENT) -> dict[str, Any] | None:
     """Returns the content of transfer.json; None if it does not exist.
 
     Args:
       folder: of the study.
-      read: reads the object in the file.
+      files: those among which it is looked for.
 
     Raises:
       UserError: the file is broken or has a different content.
     """
     path = transfer_path(folder)
-    return read(path, TRANSFER_SHAPE) if path.exists() else None
+    return files.read(path, TRANSFER_SHAPE) if files.exists(path) else None
 
 
 def trajectory_path(folder: epath.PathLike) -> epath.Path:
@@ -186,18 +185,18 @@ def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
     write_json(trajectory_path(folder), value)
 
 
-def read_trajectory(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
+def read_trajectory(folder: epath.PathLike, files: Files = CURRENT) -> dict[str, Any]:
     """Returns the content of trajectory.json.
 
     Args:
       folder: of the trajectory.
-      read: reads the object in the file.
+      files: those among which it is looked for.
 
     Raises:
       UserError: the file is broken or has a different content; the message names it.
     """
     path = trajectory_path(folder)
-    value = read(path, TRAJECTORY_SHAPE)
+    value = files.read(path, TRAJECTORY_SHAPE)
     steps = [_step(row, number, path) for number, row in enumerate(value["steps"], start=1)]
     return {**TRAJECTORY_DEFAULTS, **value, "steps": steps}
 

@@ -169,23 +169,13 @@ def test_of_runs_that_begin_together_one_gets_the_directory(store):
     assert len(begin_together(4)) == 1
 
 
-@pytest.fixture(params=[("gs", "gcsfs"), ("s3", "s3fs")], ids=["gs", "s3"])
+@pytest.fixture(params=object_store.CLIENTS)
 def served(request, monkeypatch):
     """A bucket behind the client that is used on a real one, and a working directory in it."""
-    scheme, library = request.param
-    pytest.importorskip(library)
     monkeypatch.setattr(lease, "RENEW_SECONDS", PERIOD)
     monkeypatch.setattr(lease, "STALE_PERIODS", LATE)
-    held = bucket.Bucket()
-    run = epath.Path(f"{scheme}://bucket/run")
-    with object_store.served(held) as address:
-        found = object_store.google(address) if scheme == "gs" else object_store.amazon(address)
-        for name, value in found.items():
-            monkeypatch.setenv(name, value)
-        buckets.check_path(run)
-        epath.backend.fsspec_backend._get_filesystem.cache_clear()
-        buckets._store(run).clear_instance_cache()  # the server of another test was elsewhere
-        monkeypatch.setattr(f"{__name__}.RUN", run)
+    with object_store.opened(monkeypatch, request.param) as held:
+        monkeypatch.setattr(f"{__name__}.RUN", epath.Path(f"{request.param}://bucket/run"))
         yield held
 
 
