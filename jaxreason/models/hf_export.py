@@ -306,4 +306,7 @@ def _replace(new: epath.Path, folder: epath.Path) -> None:
 
 def _discard(folder: epath.Path) -> None:
     """Removes a folder; of a link only the link, since what it leads to may belong to others."""
-    folder.unlink() if os.path.islink(folder) else folder.rmtree(missing_ok=True)
+    if os.path.islink(folder):
+        folder.unlink()
+    else:
+        folder.rmtree(missing_ok=True)

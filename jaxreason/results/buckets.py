@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import inspect
 import os
+import re
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxreason.errors import UserError
 
 # Scheme -> the library with which `etils.epath` opens it, and the extra of this package that installs the library.
 BUCKETS = {"gs": ("gcsfs", "gs"), "s3": ("s3fs", "s3")}
+_PATTERN = re.compile(r"[*?\[\]]")
 # Within this time, another writer's object replaces one of the same name.
 SETTLE_SECONDS = 1.0
 
@@ -24,7 +26,7 @@ def check_path(path: epath.PathLike | None) -> None:
 
     Raises:
       UserError: it begins with a scheme that BUCKETS lacks (a path such as `gcs://...` would become a local folder of
-        that name), or the library for it is not installed.
+        that name), it has a character of patterns, or the library for it is not installed.
     """
     scheme, mark, _ = os.fspath(path or "").partition("://")
     if not mark:
@@ -32,6 +34,11 @@ def check_path(path: epath.PathLike | None) -> None:
     if scheme not in BUCKETS:
         known = ", ".join(f"{name}://" for name in BUCKETS)
         raise UserError(f"{path}: expected a folder, or a path that begins with {known}.")
+    if odd := _PATTERN.search(os.fspath(path or "")):
+        raise UserError(
+            f"{path}: expected a path without `{odd[0]}`, which the libraries of buckets take for a pattern when they "
+            "remove files, so that files of other folders could be lost. Choose another name."
+        )
     _keep_no_listings()
     library, extra = BUCKETS[scheme]
     # If tensorflow is installed, epath opens buckets with it.

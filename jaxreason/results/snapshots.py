@@ -127,9 +127,8 @@ class Snapshot:
 
 
 def _read_if_there(path: epath.Path) -> bytes | None:
-    with contextlib.suppress(
-        FileNotFoundError
-    ):  # It may have been taken apart since it was listed.
+    # It may have been taken apart since it was listed.
+    with contextlib.suppress(FileNotFoundError):
         return read_whole(path)
     return None
 

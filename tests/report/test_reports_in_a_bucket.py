@@ -66,7 +66,6 @@ def test_it_is_that_of_a_disk_and_asks_the_bucket_for_each_file_once_and_for_har
     assert len(reads(store)) > 0.9 * inputs and set(reads(store).values()) == {1}
 
 
-@pytest.mark.parametrize("both", ["gs"], indirect=True)
 def test_the_next_report_sees_what_was_written_changed_and_removed_since(both):
     local, there, store = both
     run_report(there, SHORT)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import tomllib
 
 import pytest
@@ -51,6 +52,15 @@ def test_any_verb_says_in_one_line_which_extra_a_bucket_needs(
 def test_a_scheme_that_nothing_opens_is_no_local_folder():
     with pytest.raises(UserError, match=r"gcs://b/x: expected a folder, or .* gs://, s3://"):
         check_path("gcs://b/x")
+
+
+@pytest.mark.parametrize("character", "*?[]")
+def test_a_bucket_s_path_with_a_character_of_patterns_is_refused(character):
+    path = f"gs://bucket/run{character}1"
+    with pytest.raises(
+        UserError, match=re.escape(f"{path}: expected a path without `{character}`")
+    ):
+        check_path(path)
 
 
 def test_the_extras_ask_for_what_etils_opens_a_bucket_with():

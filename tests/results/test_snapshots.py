@@ -20,9 +20,9 @@ def run(request, monkeypatch):
     """A folder in a bucket that has NAMES."""
     with object_store.opened(monkeypatch, request.param) as store:
         for name in NAMES:
-            store.put(f"bucket/run[1]/{name}", name.encode())
-        store.put("bucket/run[1]x/other.json", b"of another folder")
-        path = epath.Path(f"{request.param}://bucket/run[1]")
+            store.put(f"bucket/run(1)/{name}", name.encode())
+        store.put("bucket/run(1)x/other.json", b"of another folder")
+        path = epath.Path(f"{request.param}://bucket/run(1)")
         yield path, store
 
 
@@ -50,7 +50,7 @@ def test_a_folder_that_is_not_there_has_nothing(run):
 
 def test_what_is_outside_is_asked_for(run):
     folder, _ = run
-    outside = folder.parent / "run[1]x" / "other.json"
+    outside = folder.parent / "run(1)x" / "other.json"
     found = Snapshot(folder)
     assert found.exists(outside) and found.grown_exists(outside)
     assert found.read_grown(outside) == b"of another folder"
@@ -60,7 +60,7 @@ def test_small_files_are_read_once_and_large_ones_when_they_are_wanted(run, monk
     folder, store = run
     monkeypatch.setattr(snapshots, "KEPT_FILE", 100)
     for name, size in (("large.json", 101), ("small.json", 100), ("empty.jsonl", 0)):
-        store.put(f"bucket/run[1]/{name}", b"x" * size)
+        store.put(f"bucket/run(1)/{name}", b"x" * size)
     found = Snapshot(folder)
     store.requests.clear()
     sizes = {"small.json": 100, "large.json": 101, "empty.jsonl": 0, "study.json": 10}
@@ -75,7 +75,7 @@ def test_no_more_is_kept_than_its_share_of_memory(run, monkeypatch):
     folder, store = run
     monkeypatch.setattr(snapshots, "KEPT_BYTES", 150)
     for name in "abc":
-        store.put(f"bucket/run[1]/{name}.json", name.encode() * 70)
+        store.put(f"bucket/run(1)/{name}.json", name.encode() * 70)
     found = Snapshot(folder)
     for _ in range(2):
         assert [found.read_grown(folder / f"{n}.json") for n in "abc"] == [n.encode() * 70 for n in "abc"]  # fmt: skip
@@ -86,9 +86,9 @@ def test_no_more_is_kept_than_its_share_of_memory(run, monkeypatch):
 def test_what_is_written_later_is_seen_by_the_next_one_and_without_one(run):
     folder, store = run
     old = Snapshot(folder)
-    store.put("bucket/run[1]/new.json", b"1")
-    store.put("bucket/run[1]/study.json", b"{}")
-    store.delete("bucket/run[1]/rl/seed_0/analysis/kl.json")
+    store.put("bucket/run(1)/new.json", b"1")
+    store.put("bucket/run(1)/study.json", b"{}")
+    store.delete("bucket/run(1)/rl/seed_0/analysis/kl.json")
     new = Snapshot(folder)
     assert not old.exists(folder / "new.json") and new.read_grown(folder / "new.json") == b"1"
     assert new.read_grown(folder / "study.json") == b"{}"
@@ -129,7 +129,7 @@ def test_a_file_in_parts_is_read_and_one_that_is_joined_or_taken_apart_after_the
 def test_a_file_is_read_with_one_request_and_one_that_is_missing_is_named(run):
     folder, store = run
     write_json(folder / "a.json", [1])
-    store.put("bucket/run[1]/empty.json", b"")
+    store.put("bucket/run(1)/empty.json", b"")
     store.requests.clear()
     assert read_json(folder / "a.json") == [1] and len(store.requests) == 1
     with pytest.raises(FileNotFoundError, match=r"no\.json"):
