@@ -6,6 +6,7 @@ import os
 import select
 import sys
 import traceback
+import types
 
 # Shows XLA's errors but not its warnings, such as "Can't reduce memory use below ... by rematerialization" for programs
 # that fit. 1 shows warnings too, 0 everything. XLA reads this when JAX is first imported.
@@ -143,9 +144,21 @@ def _check_texts(words: list[str]) -> None:
             )
 
 
-def _print_hidden(*error) -> None:
-    """Prints the traceback that ends the program as Python does, but without secrets."""
-    print(redaction.hide("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
+def _print_hidden(kind, error, trace) -> None:
+    """Prints the traceback that ends the program or a library's thread as Python does, but without secrets."""
+    if not _is_too_late(error, trace):
+        text = "".join(traceback.format_exception(kind, error, trace))
+        print(redaction.hide(text), end="", file=sys.stderr)
+
+
+def _is_too_late(error: BaseException, trace: types.TracebackType | None) -> bool:
+    """Returns whether a thread of TensorStore found that Orbax waits no longer.
+
+    When one write of a checkpoint fails, Orbax ends its event loop. The other writes then each print a traceback of
+    their own, which says nothing of the failure.
+    """
+    first = trace.tb_frame.f_code.co_name if trace else ""
+    return first == "call_soon_threadsafe" and str(error) == "Event loop is closed"
 
 
 def _parsed(verb: str, arguments: list[str]):

@@ -3,17 +3,22 @@
 Whole files, lines, weights and checkpoints, each by the writer that all stages share.
 """
 
+import dataclasses
+import sys
+
 import jax
 import pytest
 from full_disks import files_of_at_most
 from tiny_models import make_architecture, make_model, random_params
 
+from jaxreason import cli
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_export import save_model
 from jaxreason.results.atomic_files import write_json
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
+from jaxreason.verbs.catalogue import VERBS
 from jaxreason.verbs.endings import ADVICE, explain
 
 
@@ -84,3 +89,21 @@ def test_a_checkpoint_that_finds_no_room_is_one_message_and_the_one_before_is_us
     save(2)
     with Checkpointer(folder, keep=0) as checkpoints:
         assert checkpoints.latest_step() == 2
+
+
+def test_of_many_writes_that_find_no_room_the_program_tells_once(tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "checkpoints"
+    state = {
+        f"w{number}": jax.random.normal(jax.random.key(number), (90, 90)) for number in range(40)
+    }
+
+    def saves(_):
+        with Checkpointer(folder, keep=0) as checkpoints:
+            checkpoints.save(1, state)
+
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the program sets its own
+    monkeypatch.setitem(VERBS, "status", dataclasses.replace(VERBS["status"], run=saves))
+    with files_of_at_most(10_000), pytest.raises(SystemExit):
+        cli.main(["jaxreason", "status", str(tmp_path)])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"jaxreason status: {folder}/1")
