@@ -112,6 +112,14 @@ def test_a_recipe_without_benchmarks_trains_on_everything(recipe, tmp_path):
     assert kept(section) == TRAIN and not (tmp_path / "run").exists()
 
 
+def test_a_benchmark_is_not_named_where_nothing_says_how_to_read_it(recipe, tmp_path):
+    with recipe.unlocked():
+        del recipe["eval"]
+        recipe.decontamination = {"also": ("gsm8k",)}
+    with pytest.raises(ConfigError, match=r"decontamination\.also=.'gsm8k',.: .*a section `eval`"):
+        run(recipe, tmp_path / "run")
+
+
 def test_a_second_start_finds_and_writes_the_same(recipe, tmp_path):
     path = tmp_path / "run/decontamination.json"
     first = run(recipe, tmp_path / "run")

@@ -13,7 +13,7 @@ from jaxreason.config import parse
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import BENCHMARKS, SIZES
-from jaxreason.evaluation.eval_settings import EvalConfig
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.models import huggingface
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
@@ -175,6 +175,17 @@ def test_replies_are_questions_times_samples_and_likelihoods_are_read():
     assert found.written == 500 * 4 + 2 * 50 * 2
     assert (found.tokens, found.read, found.prompt) == (30, 9442 * workload.CHOICES, 160 / 8)
     assert workload.expected_replies(evaluation(asked), 0).tokens == 40  # half of 80
+
+
+def test_a_benchmark_of_ones_own_is_counted_where_the_evaluation_finds_it(tmp_path):
+    (tmp_path / "trivia.jsonl").write_text('{"q": "1", "a": "A"}\n' * 3)
+    data = DatasetConfig(path="trivia.jsonl", fields={"prompt": "q", "answer": "a"})
+    own = {"trivia": OwnBenchmark("Trivia", "other", dataclasses.replace(data, task="math"))}
+    asked = {"math500": {"limit": 1, "samples": {"greedy": 1}}}
+    config = dataclasses.replace(evaluation(asked), own=own, data_folder=str(tmp_path))
+    runs = {"trivia": BenchmarkRun(limit=0, samples={"greedy": 2})}
+    found = workload.expected_replies(dataclasses.replace(config, benchmarks=runs), 30)
+    assert found.written == 3 * 2
 
 
 def test_the_number_of_questions_of_every_benchmark_is_that_of_the_documents():

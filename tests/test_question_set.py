@@ -73,6 +73,19 @@ def test_each_question_is_there_once_with_an_answer_that_can_be_graded(folder):
     assert len({row["id"] for row in rows}) == 3 and rows[2]["id"].startswith("simplerl-")
 
 
+def test_of_equal_questions_that_of_the_source_whose_name_comes_first_stays(folder):
+    config = section(folder)
+    with config.unlocked():
+        config.sources.zz = config.sources.deepscaler
+        del config.sources["deepscaler"]
+    write_question_set(parse(QuestionsConfig, config, "questions"), epath.Path(folder) / "out")
+    rows = [json.loads(line) for line in (folder / "out/questions.jsonl").read_text().splitlines()]
+    assert [(r["question"], r["answer"]) for r in rows if r["data_source"] == "simplerl"] == [
+        ("What is 1/2 + 3?", "7/2"),
+        ("What is $3^5$?", "243"),
+    ]
+
+
 def test_a_set_without_a_question_is_refused_and_not_written(folder):
     (folder / "deepscaler.json").write_text(json.dumps(DEEP[2:4]))
     config = section(folder)

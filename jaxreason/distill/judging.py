@@ -75,8 +75,10 @@ def split_reply(content: str, reasoning: str | None) -> ReplyParts:
     """Splits thoughts from text. Thoughts come in a field of their own or before the first `</think>` of the content.
 
     The opening mark may be missing, since some chat templates put it into the prompt. If a thought is not closed,
-    everything is thought. If a mark is left over, no chat template can write the reply as it was.
+    everything after its mark is thought. If a mark is left over, or a text stands before a thought that is not closed,
+    no chat template can write the reply as it was.
     """
+    left_over = False
     if reasoning and reasoning.strip():
         thoughts, text = reasoning, content
     else:
@@ -84,9 +86,10 @@ def split_reply(content: str, reasoning: str | None) -> ReplyParts:
         if closed:
             thoughts, text = before.strip().removeprefix(OPEN), after
         else:
-            text, _, thoughts = content.partition(OPEN)
+            text, opened, thoughts = content.partition(OPEN)
+            left_over = bool(opened and text.strip())
     marked = any(mark in part for mark in (OPEN, CLOSE) for part in (thoughts, text))
-    return ReplyParts(thoughts.strip(), text.strip(), not marked)
+    return ReplyParts(thoughts.strip(), text.strip(), not (marked or left_over))
 
 
 def needs_verdict(reply: dict[str, Any]) -> bool:

@@ -74,10 +74,15 @@ def load_items(
         if limit and not share:
             continue
         changes: dict[str, str | int] = {"limit": share, "seed": seed} if limit else {}
-        if dataset.source == "file" and "://" not in dataset.path:
-            changes["path"] = str(epath.Path(folder) / dataset.path)
-        items += _items(dataclasses.replace(dataset, **changes), subset)
+        items += _items(dataclasses.replace(in_folder(dataset, folder), **changes), subset)
     return items
+
+
+def in_folder(dataset: DatasetConfig, folder: str) -> DatasetConfig:
+    """Returns the dataset with the path of its file below the data folder; an absolute path and a URL stay."""
+    if dataset.source != "file" or "://" in dataset.path:
+        return dataset
+    return dataclasses.replace(dataset, path=str(epath.Path(folder) / dataset.path))
 
 
 def _items(dataset: DatasetConfig, subset: str) -> list[EvalItem]:

@@ -20,7 +20,7 @@ from jaxreason.data.flat_rows import records, unfold
 from jaxreason.data.reading_rows import stories
 from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig
 from jaxreason.evaluation.benchmark_spec import Benchmark
-from jaxreason.evaluation.benchmarks import load_items
+from jaxreason.evaluation.benchmarks import in_folder, load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.results.sample_files import question_path, write_questions
 
@@ -141,9 +141,7 @@ def _unconverted(dataset: DatasetConfig, folder: str) -> DatasetConfig:
     """Returns the dataset with its columns as they were published."""
     made = ("rows", *CONVERSION_OPTIONS)
     options = {name: value for name, value in dataset.options.items() if name not in made}
-    is_file = dataset.source == "file" and "://" not in dataset.path
-    path = str(epath.Path(folder) / dataset.path) if is_file else dataset.path
-    return dataclasses.replace(dataset, options=options, path=path)
+    return dataclasses.replace(in_folder(dataset, folder), options=options)
 
 
 def _asked(config: EvalConfig, name: str, benchmark: Benchmark) -> Iterator[Columns]:

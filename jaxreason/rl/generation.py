@@ -141,7 +141,7 @@ class Collector:
                 break
         # Train on the first useful groups in the order of asking, so that the choice depends on nothing else.
         trained = useful & (np.cumsum(useful) <= self._config.prompts_per_step)
-        _report_errors(step, groups, self._config.rewards.max_ungraded)
+        report_errors(step, groups, self._config.rewards.max_ungraded)
         if not trained.any():
             _LOG.warning("step %d: nothing to learn: %s", step + 1, _why_nothing(groups))
         waited = self._host_seconds() - waited
@@ -272,7 +272,13 @@ def _why_nothing(groups: Sequence[RolloutGroup]) -> str:
     )
 
 
-def _report_errors(step: int, groups: Sequence[RolloutGroup], most: float) -> None:
+def report_errors(step: int, groups: Sequence[RolloutGroup], most: float) -> None:
+    """Logs how many replies of a step (counted from 0) could not be graded, and whether most have no readable answer.
+
+    Raises:
+      UserError: the share of replies without a reward is above `most`.
+      RuntimeError: grading failed for every reply.
+    """
     rewards = [sample.reward for group in groups for sample in group.samples]
     errors = [reward.error for reward in rewards if reward.error is not None]
     if len(errors) == len(rewards):

@@ -61,13 +61,18 @@ def decontaminated(
       folder: folder of the run.
 
     Raises:
-      UserError: the section's data cannot be read, or a name in `decontamination.also` is not a benchmark, or the run
-        there began with another value of `decontamination.enabled`.
+      UserError: the section's data cannot be read, a name in `decontamination.also` is not a benchmark or there is no
+        `eval` section beside it, or the run there began with another value of `decontamination.enabled`.
     """
+    settings = decontamination_settings(config)
     if "eval" not in config:
+        if settings.enabled and settings.also:
+            raise ConfigError(
+                f"config.decontamination.also={settings.also}: expected a section `eval` in the recipe, which says "
+                "where benchmarks are."
+            )
         return section
     evaluation = parse(EvalConfig, config.eval, "config.eval")
-    settings = decontamination_settings(config)
     benchmarks = compared_benchmarks(evaluation, settings)
     folder = absolute(folder)
     if not settings.enabled:

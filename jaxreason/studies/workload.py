@@ -11,7 +11,7 @@ from etils import epath
 
 from jaxreason.data.conversions import read_rows
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.benchmarks import SIZES
+from jaxreason.evaluation.benchmarks import SIZES, in_folder
 from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.architecture import Model
 from jaxreason.plan import on_paper
@@ -212,7 +212,9 @@ def expected_replies(config: EvalConfig, tokens: int) -> ExpectedReplies | None:
 
 def _questions(config: EvalConfig, name: str, limit: int) -> int | None:
     own = config.own.get(name)
-    there = SIZES.get(name) if own is None else count_rows(own.data)
+    there = SIZES.get(name)
+    if own is not None:
+        there = count_rows(in_folder(own.data, config.data_folder))
     if there is None:
         return limit or None
     return min(limit, there) if limit else there

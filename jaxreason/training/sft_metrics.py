@@ -71,8 +71,8 @@ class Recorder:
         self._since += seconds
 
     def due(self, step: int) -> bool:
-        """Whether to flush now. After the first step always: its time is mostly compilation
-        and must not be averaged in.
+        """Whether to flush now. After the first step always: the user sees at once that the run learns, and what only
+        the first step waits for is not averaged in.
         """
         return step == self._first or step % self._every == 0 or step == self._num_steps
 

@@ -30,6 +30,7 @@ def verdict(correct=1.0, extracted="4", error=None):
         ("4", " \n", "", "4", True),
         ("", "2+2", "2+2", "", True),
         ("<think>2+2", None, "2+2", "", True),  # never closed: all of it is thought
+        ("4 <think>2+2", None, "2+2", "4", False),  # the thought would come before the text
         ("<think>a</think>b</think>4", None, "a", "b</think>4", False),
         ("<think>a<think>b</think>4", None, "a<think>b", "4", False),
         ("Well. <think>a</think>4", None, "Well. <think>a", "4", False),
@@ -55,6 +56,7 @@ def test_a_reply_is_split_at_its_think_block_and_marks_that_are_left_over_are_se
         (reply("4", finish_reason="length"), verdict(), "unfinished"),
         (reply("4", finish_reason="content_filter"), verdict(), "unfinished"),
         (reply("<think>a</think>b</think>4"), verdict(), "malformed"),
+        (reply("4 <think>a"), verdict(), "malformed"),
         (reply("4"), verdict(None, None, "timeout: no verdict"), "not_gradable"),
         (reply("4"), None, "not_gradable"),
         (reply("", finish_reason="error: 400 Bad Request"), None, "not_gradable"),

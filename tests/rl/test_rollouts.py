@@ -7,7 +7,7 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import first_fit, make_layout
-from jaxreason.rl.generation import METRICS, Collected
+from jaxreason.rl.generation import METRICS, Collected, report_errors
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import RolloutGroup, Sample, group_rewards, pack, rollout_lines
 from jaxreason.rl.step_metrics import trained_lengths
@@ -108,6 +108,17 @@ def test_an_ungraded_reply_is_in_no_array():
     (batch,) = packed([group], np.ones((1, 3)), 1, make_layout(3, 4, 16, 1))
     assert sorted(s[1] for s in read_back(batch)) == [(3, 4), (7,)]
     assert np.isnan(group_rewards([group])).tolist() == [[False, True, False]]
+
+
+def test_a_step_in_which_hardly_any_reply_has_an_answer_is_told(caplog):
+    group = make_group("q", [1], [[2]] * 10)
+    report_errors(2, [group], 0.5)
+    assert "step 3: no answer was found in 10 of 10 replies" in caplog.text
+    caplog.clear()
+    sample = group.samples[0]
+    read = dataclasses.replace(sample, reward=dataclasses.replace(sample.reward, extracted="7"))
+    report_errors(2, [dataclasses.replace(group, samples=(read, *group.samples[1:]))], 0.5)
+    assert caplog.text == ""
 
 
 def test_a_metric_of_dynamic_sampling_reads_the_value_that_it_names():
