@@ -282,6 +282,13 @@ def test_the_document_names_every_kind_of_file_that_the_report_reads(study):
     assert kinds - set(said) == set()
 
 
+def test_the_page_of_forgetting_names_the_fields_of_points_and_fits(study):
+    found = read_summary(study)["over_training"]["forgetting"]
+    kept = {*found["points"][0], *found["fits"][0], *found["fits"][0]["linear"]}
+    codes = re.findall(r"`([^`]+)`", DOCUMENT.with_name("forgetting.md").read_text())
+    assert kept - {word for code in codes for word in code.split(".")} == set()
+
+
 def test_a_second_report_of_the_same_files_is_the_same(study, tmp_path, one_figure):
     pages = []
     for name in ("one", "two"):
