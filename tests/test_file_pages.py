@@ -16,6 +16,7 @@ from jaxreason.analysis.weight_stream import update_directions
 from jaxreason.evaluation.grading import OPENED
 from jaxreason.evaluation.index_rows import index_rows, sensitivity_rows
 from jaxreason.evaluation.transfer_inputs import Comparison, GroupScores
+from jaxreason.recipes import load_recipe
 from jaxreason.report.forgetting import DEGREES
 from jaxreason.results import drift_shapes, study_files
 from jaxreason.results.fits import Fit
@@ -23,6 +24,7 @@ from jaxreason.results.grade_files import GRADE_FIELDS
 from jaxreason.results.run_status import at_hosts, at_progress, at_stage, keep_status, read_status
 from jaxreason.results.sample_files import QUESTIONS_SHAPE, SAMPLE_FIELDS
 from jaxreason.results.shapes import ANY
+from jaxreason.studies.manifest import write_study
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
@@ -125,6 +127,17 @@ def test_the_page_of_the_working_directory_names_the_fields_of_a_trajectory():
         - {word for code in re.findall(r"`([^`]+)`", part) for word in re.findall(r"\w+", code)}
         == set()
     )
+
+
+def test_the_page_of_the_report_names_the_fields_of_a_study(tmp_path):
+    recipe = load_recipe("configs/study_tiny.py")
+    write_study(recipe, recipe, epath.Path(tmp_path))
+    study = study_files.read_manifest(tmp_path)
+    page = (DOCS / "report_files.md").read_text()
+    said = set(re.findall(r"`(\w+)`", page[page.index("`study.json`:") : page.index("## Written")]))
+    found = {*study, *study["arms"][0], *study["bases"][0]}
+    assert {"config", "asked", "traits", "published"} < found
+    assert found - said == set()
 
 
 def test_the_page_of_forgetting_names_the_fields_of_a_fit():
