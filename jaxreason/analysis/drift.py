@@ -81,7 +81,7 @@ class DriftConfig:
     confidence: Annotated[float, between(0, 1), LEARNED] = 0.95
     """The confidence level of the intervals."""
     seed: Annotated[int, at_least(0), LEARNED] = 0
-    """The seed for the choice of texts and for the bootstrap."""
+    """The seed of the bootstrap, and of the replies to training prompts. The choice of texts does not depend on it."""
     variant: Annotated[Literal["robust", "paper"], LEARNED] = "robust"
     """Which variant of the benchmarks is read, that is, how the questions were put."""
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768

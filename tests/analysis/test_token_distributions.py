@@ -41,6 +41,13 @@ def test_per_reply_names_weigh_replies_alike():
     assert found["kl_forward.per_reply"] == pytest.approx((0.3 + 0.5) / 2)
 
 
+def test_the_mean_over_tokens_times_the_mean_length_is_the_divergence_of_whole_replies():
+    found = token_kl(measured())
+    mean_length = found.details["num_tokens"] / 2
+    whole = (0.1 + 0.2 + 0.6 + 0.5) / 2  # A reply's is the sum over its tokens.
+    assert found.statistic(np.arange(2))["kl_forward"] * mean_length == pytest.approx(whole)
+
+
 def test_the_papers_numbers_are_of_the_tokens_that_its_scripts_score():
     found = token_kl(measured()).statistic(np.arange(2))
     assert found["log_ratio.per_reply"] == pytest.approx((0.0 - 2.0) / 2)

@@ -164,6 +164,18 @@ def test_a_studys_runs_are_compared_and_what_they_changed_alike(folders, tmp_pat
     assert len(pairs) == 6 and pairs[1, 2] == 1  # seed 1 is a copy of `two`
 
 
+def test_arms_that_are_compared_by_their_scores_alone_have_no_weights_and_one_run_has_no_pairs(
+    folders, tmp_path
+):
+    study = write_study(tmp_path, folders)
+    manifest = json.loads((study / "study.json").read_text())
+    for arm in manifest["arms"]:
+        arm["drift"] = arm["name"] == "three"
+    (study / "study.json").write_text(json.dumps(manifest))
+    assert compare_study(study, nothing) == [study / "three" / "seed_0"]
+    assert read_drift(study / "two" / "seed_0", "weights") is None and read_overlap(study) is None
+
+
 def test_a_run_that_does_not_fit_its_base_is_left_out_of_a_study_with_the_reason(
     folders, tmp_path, caplog
 ):

@@ -1,5 +1,8 @@
 """Rows of scores.json against the tasks' own definitions and hand numbers."""
 
+import pathlib
+import re
+
 import pytest
 
 from jaxreason.data.examples import Example
@@ -153,6 +156,18 @@ def test_group_means_are_over_benchmarks_of_a_decoding():
         ("other", ["z"], pytest.approx(0.5)),
     ]
     assert [r["benchmarks"] for r in rows if r["variant"] == "paper"] == [["b"]]
+
+
+def test_the_document_names_every_field_of_rows_groups_and_replies():
+    page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "evaluation_files.md"
+    text = page.read_text()
+    of_scores = text[text.index("## `scores.json`") : text.index("## `transfer.json`")]
+    said = set(re.findall(r"`(\w+)`", of_scores))
+    one = item("a", "1")
+    rows, replies, primary = summary(own("hash_answer"), [one], [line("hash_answer", one, "#1")])
+    (group,) = group_rows([("robust", "math", KEY, primary)], 0.95, 100)
+    fields = {*rows["accuracy"], *replies, *group}
+    assert {"formula", "mean_tokens", "benchmarks"} < fields and fields - said == set()
 
 
 def test_group_means_stand_in_the_order_of_groups_that_everything_else_has():

@@ -22,9 +22,11 @@ from jaxreason.evaluation.transfer_inputs import (
     Comparison,
     GroupScores,
     TableConfig,
+    resample,
     table_comparisons,
 )
 from jaxreason.results.atomic_files import read_json
+from jaxreason.results.clusters import SampleScores, cluster
 from jaxreason.results.study_files import read_transfer
 
 PAPER = pathlib.Path(__file__).parents[2] / "jaxreason" / "results" / "paper"
@@ -258,6 +260,22 @@ def test_study_gives_a_row_for_each_seed_and_one_for_all_seeds(tmp_path):
     assert rows[0]["ti"] == pytest.approx(expected)
     assert rows[2]["ti"] == pytest.approx(-100 * (20 / 70 * 3) / (60 / 110 * np.sqrt(25)))
     assert all(row["low"] < row["ti"] < row["high"] < 0 for row in rows)
+
+
+def test_the_seeds_of_an_index_are_resampled_and_stretched_as_those_of_a_score_are():
+    each = [values(share) * 100 for share in (0.4, 0.2, 0.6)]  # 10,000 questions: they vary little
+    names = tuple(map(str, range(10_000)))
+    scored = [SampleScores(np.array(x), np.ones(10_000), names, ("",) * 10_000) for x in each]
+    points = np.array([40.0])
+    group = GroupScores(("add",), points, points, None, (cluster(scored),))
+    study = Comparison("rl", "rl", "base", "all", "greedy", {"math": group}, {})
+    base, tuned = resample(study, 400, np.random.default_rng(0))["math"]
+    assert base.std() < 1
+    # Both seeds of a resample may be the same one, 20 points from the mean of 40.
+    ends = 40 - 20 * np.sqrt(2), 40 + 20 * np.sqrt(2)
+    assert (np.median(tuned[tuned < 30]), np.median(tuned[tuned > 50])) == pytest.approx(
+        ends, abs=0.5
+    )
 
 
 def test_study_is_read_even_where_the_recipe_has_a_table(tmp_path):

@@ -26,6 +26,7 @@ from jaxreason.report.training_runs import training_figure
 from jaxreason.report.transfer_tables import gain_tables, sensitivity_tables
 from jaxreason.report.wording import plain_number
 
+DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "report_files.md"
 # What the made-up study holds nothing for: models of the paper, and four arms whose index is defined.
 FOLLOWED = {"trajectories", "matched"}  # the figures of runs that were followed, as these were not
 
@@ -260,6 +261,32 @@ def test_the_summary_says_what_it_was_made_from(study):
     assert len(summary["inputs"]["study.json"]) == 64
     assert "base/evaluation/scores.json" in summary["inputs"]
     assert "sft_hi/seed_1/analysis/token_kl.json" in summary["inputs"]
+
+
+def rows_of_document(head: str) -> str:
+    """The first cells of a table of docs/report_files.md."""
+    table = DOCUMENT.read_text().split(head)[1].split("\n\n")[0]
+    return " ".join(re.findall(r"^\| (.*?) \|", table, re.M))
+
+
+def test_the_document_names_just_the_keys_that_the_summary_has(study):
+    said = re.findall(r"`(\w+)`", rows_of_document("| key of `summary.json` | meaning |"))
+    assert sorted(said) == sorted(read_summary(study))
+
+
+def test_the_document_names_every_kind_of_file_that_the_report_reads(study):
+    run = re.compile(r"\w+/seed_\d+/|base/")
+    kinds = {run.sub("", name).partition("/")[0] for name in read_summary(study)["inputs"]}
+    assert {"study.json", "evaluation", "metrics.jsonl", "cross_sampling"} < kinds
+    said = re.findall(r"[\w.]+", rows_of_document("| file | for |"))
+    assert kinds - set(said) == set()
+
+
+def test_the_page_of_forgetting_names_the_fields_of_points_and_fits(study):
+    found = read_summary(study)["over_training"]["forgetting"]
+    kept = {*found["points"][0], *found["fits"][0], *found["fits"][0]["linear"]}
+    codes = re.findall(r"`([^`]+)`", DOCUMENT.with_name("forgetting.md").read_text())
+    assert kept - {word for code in codes for word in code.split(".")} == set()
 
 
 def test_a_second_report_of_the_same_files_is_the_same(study, tmp_path, one_figure):
