@@ -6,7 +6,6 @@ import os
 import select
 import sys
 import traceback
-import types
 
 # Shows XLA's errors but not its warnings, such as "Can't reduce memory use below ... by rematerialization" for programs
 # that fit. 1 shows warnings too, 0 everything. XLA reads this when JAX is first imported.
@@ -21,6 +20,7 @@ from jaxreason.host_memory import no_collection
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import redaction
+from jaxreason.verbs import late_writes
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, section_help, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
@@ -105,6 +105,7 @@ def _help(words: list[str]) -> str:
 def _run(verb: str, arguments: list[str]) -> None:
     redaction.begin(arguments)
     sys.excepthook = _print_hidden
+    late_writes.silence()
     log = LogFile(None)
     config = None
     try:
@@ -144,21 +145,9 @@ def _check_texts(words: list[str]) -> None:
             )
 
 
-def _print_hidden(kind, error, trace) -> None:
-    """Prints the traceback that ends the program or a library's thread as Python does, but without secrets."""
-    if not _is_too_late(error, trace):
-        text = "".join(traceback.format_exception(kind, error, trace))
-        print(redaction.hide(text), end="", file=sys.stderr)
-
-
-def _is_too_late(error: BaseException, trace: types.TracebackType | None) -> bool:
-    """Returns whether a thread of TensorStore found that Orbax waits no longer.
-
-    When one write of a checkpoint fails, Orbax ends its event loop. The other writes then each print a traceback of
-    their own, which says nothing of the failure.
-    """
-    first = trace.tb_frame.f_code.co_name if trace else ""
-    return first == "call_soon_threadsafe" and str(error) == "Event loop is closed"
+def _print_hidden(*error) -> None:
+    """Prints the traceback that ends the program as Python does, but without secrets."""
+    print(redaction.hide("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
 
 
 def _parsed(verb: str, arguments: list[str]):

@@ -4,6 +4,7 @@ Whole files, lines, weights and checkpoints, each by the writer that all stages 
 """
 
 import dataclasses
+import gc
 import sys
 
 import jax
@@ -18,6 +19,7 @@ from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_export import save_model
 from jaxreason.results.atomic_files import write_json
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
+from jaxreason.verbs import late_writes
 from jaxreason.verbs.catalogue import VERBS
 from jaxreason.verbs.endings import ADVICE, explain
 
@@ -102,8 +104,13 @@ def test_of_many_writes_that_find_no_room_the_program_tells_once(tmp_path, monke
             checkpoints.save(1, state)
 
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the program sets its own
+    monkeypatch.setattr(
+        sys, "unraisablehook", sys.__unraisablehook__
+    )  # not pytest's, which keeps what is said
+    late_writes.silence.cache_clear()
     monkeypatch.setitem(VERBS, "status", dataclasses.replace(VERBS["status"], run=saves))
     with files_of_at_most(10_000), pytest.raises(SystemExit):
         cli.main(["jaxreason", "status", str(tmp_path)])
+    gc.collect()  # asyncio tells of errors when nothing holds them any longer
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"jaxreason status: {folder}/1")
