@@ -29,13 +29,15 @@ from jaxreason.studies.manifest import write_study
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
-def named(*pages: str) -> set[str]:
-    """The words that stand as code on the pages, but for blocks of it."""
-    texts = (
-        re.sub(r"```.*?```", "", (DOCS / f"{page}.md").read_text(), flags=re.S) for page in pages
-    )
-    codes = (code for text in texts for code in re.findall(r"`([^`]+)`", text))
+def words_of_code(text: str) -> set[str]:
+    """The words that stand as code in a text, but for blocks of it."""
+    codes = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
     return {word for code in codes for word in re.findall(r"\w+", code)}
+
+
+def named(*pages: str) -> set[str]:
+    """The words that stand as code on the pages."""
+    return set().union(*(words_of_code((DOCS / f"{page}.md").read_text()) for page in pages))
 
 
 def keys(shape: object) -> Iterator[str]:
@@ -122,11 +124,7 @@ def test_the_page_of_the_working_directory_names_the_fields_of_a_trajectory():
     found = {name for shape in shapes for name in shape} - {"step"}
     page = (DOCS / "working_directory.md").read_text()
     part = page[page.index("`trajectory.json` has") :]
-    assert (
-        found
-        - {word for code in re.findall(r"`([^`]+)`", part) for word in re.findall(r"\w+", code)}
-        == set()
-    )
+    assert found - words_of_code(part) == set()
 
 
 def test_the_page_of_the_report_names_the_fields_of_a_study(tmp_path):

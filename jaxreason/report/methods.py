@@ -222,8 +222,7 @@ def _transfer() -> TextSection:
             "text reads; “pooled” takes one constant per group over all compared models, as its published numbers "
             "were made; “paper's scales” the constants of those numbers, 1 : 1.1344 : 1.2753. The index is undefined "
             "if math did not gain. It is a ratio: if math gained little, its interval is wide or has no end, and the "
-            "changes themselves are more informative. Its intervals resample questions and seeds "
-            "as above.",
+            "changes themselves are more informative. Its intervals resample questions and seeds as above.",
         ),
     )
 
