@@ -4,6 +4,7 @@ A batch has one shape, large enough for the longest replies. All programs skip m
 batch costs only what it holds, and nothing is compiled twice.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -166,6 +167,7 @@ def make_logprob_pass(
 ) -> Callable[[Any, Rollouts], Float[Array, "R T"]]:
     """Makes the jitted `(params, batch) -> log-probs`, in the training step's micro-batches."""
 
+    @functools.partial(jax.jit, inline=True)  # traced once for both branches
     def micro(params, rows: Rollouts):
         states = _states(model, params, rows)
         where = {"chunk": chunk, "segment_ids": rows.segment_ids}

@@ -8,6 +8,7 @@ A batch has room for the largest possible step. It is split into micro-batches, 
 the devices. So a step costs only what it holds, and nothing is compiled twice.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -156,6 +157,9 @@ def skip_empty(loss_fn: Callable[..., tuple], shardings: Any) -> Callable[..., t
     # Under differentiation, `lax.cond` saves the residuals of both branches, so an empty micro-batch would still fill
     # the activations of a whole forward pass with zeros. Here the branch that runs computes the gradient at once. Only
     # that gradient is saved for the backward pass: one tree as large as the parameters.
+    # JAX asks for it more than once while it traces a step: for shapes and for the loop over micro-batches. As a jitted
+    # function it is traced once. Inlined, it leaves the program as it was.
+    @functools.partial(jax.jit, inline=True)
     def value_and_grad(params, batch, frozen):
         def value(params):
             sums = loss_fn(params, batch, *frozen)

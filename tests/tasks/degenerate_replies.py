@@ -5,7 +5,7 @@ import json
 from jaxreason.data.examples import Example
 from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
 
-LENGTH = 100_000
+LENGTH = 40_000
 UNITS = {
     "newlines": "\n", "spaces": " ", "tabs and newlines": "\t\n", "dots": ".", "marks": "?!.",
     "dots and spaces": ". ", "digits": "7", "commas": "1,", "thousands": ",111", "minus": "-",

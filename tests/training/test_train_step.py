@@ -311,3 +311,21 @@ def test_frozen_parameters_reach_the_loss_and_are_neither_trained_nor_given_away
     )
     for kept, other in zip(frozen, others, strict=True):
         np.testing.assert_array_equal(kept["w"], other)
+
+
+@pytest.mark.parametrize("num", [1, 4])
+def test_a_loss_that_skips_what_is_empty_is_traced_once_for_a_step(num):
+    traced = []
+
+    def loss(params, batch):
+        traced.append(batch.tokens.shape)
+        return loss_with_frozen(params, batch, params)
+
+    mesh = mesh_of(1, 1, 1, 1)
+    with jax.set_mesh(mesh):
+        params = jax.device_put({"w": np.ones((24, 3), np.float32)}, _whole(mesh))
+        state = init_state(optax.sgd(1.0), params, mesh)
+        shardings = state_shardings(state)
+        skips = skip_empty(loss, shardings.params)
+        make_train_step(skips, optax.sgd(1.0), num, shardings).lower(state, make_batch())
+    assert traced == [(16 // num, 12)]
