@@ -1,8 +1,10 @@
 """KL(base || policy) on training prompts: numbers by hand, the base's replies, and what a resumed run measures on."""
 
+import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_evaluation import make_folder
@@ -10,9 +12,17 @@ from tiny_qwen3 import model_config
 
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import forward
+from jaxreason.models.decoder import abstract_params, forward
+from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.base_kl import BaseKL, BaseKLConfig, choose_prompts, open_base
+from jaxreason.training.base_kl import (
+    BaseKL,
+    BaseKLConfig,
+    ReplyRows,
+    choose_prompts,
+    open_base,
+    row_sums,
+)
 
 CONFIG = BaseKLConfig(every=2, prompts=3, max_tokens=6)
 PROMPTS = [(5, 6, 7), (8, 9), (5, 6, 7), (11, 12, 13, 14), (15,)]
@@ -119,3 +129,23 @@ def test_prompts_are_drawn_by_the_seed_each_once_and_with_room(base):
     assert choose_prompts(PROMPTS, everything, 0, 8) == [(8, 9), (15,)]
     with pytest.raises(UserError, match=r"base_kl\.max_tokens=6: no training prompt leaves room"):
         choose_prompts(PROMPTS, CONFIG, 0, 6)
+
+
+def test_casts_of_a_wider_policy_stay_in_the_loop_over_its_layers(base):
+    """Or the compiler would keep all of its weights in the dtype of the products as well."""
+    config = dataclasses.replace(model_config(base), dtype="bfloat16", attention="plain")
+    policy = static_model(dataclasses.replace(config, param_dtype="float32"))
+    params, narrow = (
+        abstract_params(dataclasses.replace(policy, param_dtype=dtype))
+        for dtype in ("float32", "bfloat16")
+    )
+    whole = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    rows = ReplyRows(whole, whole, whole, jax.ShapeDtypeStruct((1, 8), jnp.float32))
+
+    def barriers(one):
+        return str(jax.make_jaxpr(lambda *x: row_sums(held, *x, chunk=4))(one, narrow, rows)).count(
+            "optimization_barrier"
+        )
+
+    held = dataclasses.replace(policy, param_dtype="bfloat16")  # as `open_base` opens the base
+    assert barriers(params) == barriers(narrow) + 1

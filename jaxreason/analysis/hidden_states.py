@@ -151,4 +151,4 @@ def extract_states(
         return walk(*given, lambda x: (), keep=tuple(layers)).kept[0].swapaxes(0, 1)
     mask = pooling_masks(batch.segment_ids, batch.reply_mask)[pool]
     pooled = walk(*given, lambda x: _pool_states(x[None], mask)[:, 0]).reduced
-    return pooled.swapaxes(0, 1)[:, jax.numpy.array(tuple(layers), int)]
+    return pooled.swapaxes(0, 1)[:, jnp.array(tuple(layers), int)]

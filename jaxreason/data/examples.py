@@ -86,7 +86,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     """
     _check_source(config)
     parts = list(_good_rows(config, drops))
-    _check_ids(config, parts)
+    _check_ids(parts)
     parts = _distinct(config, parts, drops)
     parts = _part(config, parts, drops)
     parts = _without(config, parts, drops)
@@ -138,7 +138,7 @@ def _good_rows(config: DatasetConfig, drops: DropLog) -> Iterator[dict[str, Any]
     drops.report_unread(config.label)
 
 
-def _check_ids(config: DatasetConfig, parts: list[dict[str, Any]]) -> None:
+def _check_ids(parts: list[dict[str, Any]]) -> None:
     seen: dict[str, str] = {}
     for part in parts:
         where = part["metadata"]["where"]

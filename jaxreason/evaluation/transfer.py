@@ -124,10 +124,10 @@ def check_transfer(config: TransferConfig) -> None:
             )
     check_ranges(config, "transfer")
     if config.table is not None:
-        _check_table(config, config.table)
+        _check_table(config.table)
 
 
-def _check_table(config: TransferConfig, table: TableConfig) -> None:
+def _check_table(table: TableConfig) -> None:
     if MATH not in table.groups:
         raise ConfigError(
             f"transfer.table.groups: expected a group {MATH!r}, got {', '.join(table.groups)}."

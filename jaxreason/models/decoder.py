@@ -4,6 +4,7 @@ Outside this package parameters are a nested dict of arrays; layers are stacked 
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -198,7 +199,13 @@ class Decoder(nnx.Module):
         x, cache, hidden = self._run_layers(layers, embedded, step, cache)
         return embedded, self.norm(x), hidden, cache
 
-    def begin(self, tokens, positions, segment_ids, cache):
+    def begin(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"] | None,
+        cache: AnyCache | None,
+    ) -> tuple[Float[Array, "B T D"], Callable]:
         """The first layer's input, and the step `((x, cache), (weights, index)) -> (x, cache)` through one layer."""
         arch = self.model.architecture
         x = self.embed_tokens.embedding[...][tokens].astype(self.model.dtype)

@@ -57,8 +57,9 @@ def walk(
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     networks = [network(*pair) for pair in zip(models, params, strict=True)]
     begun = [one.begin(tokens, positions, segment_ids, None) for one in networks]
-    # [K, B, T, D] with the layers in order; what is at no place of it is dropped
-    places = jnp.full(depth + 1, len(keep)).at[jnp.array(keep, int)].set(jnp.arange(len(keep)))
+    # [K, B, T, D] with each layer once; what is at no place of it is dropped
+    once = tuple(dict.fromkeys(keep))
+    places = jnp.full(depth + 1, len(once)).at[jnp.array(once, int)].set(jnp.arange(len(once)))
 
     def put(kept, index, states):
         if not keep:
@@ -78,7 +79,7 @@ def walk(
         return (states, put(kept, index + 1, states)), reduce(*states)
 
     first = tuple(embedded for embedded, _ in begun)
-    kept = tuple(jnp.zeros((len(keep), *x.shape), x.dtype) for x in first)
+    kept = tuple(jnp.zeros((len(once), *x.shape), x.dtype) for x in first)
     layers = tuple(own["layers"] for own in params), jnp.arange(depth)
     (states, kept), reduced = jax.lax.scan(step, (first, put(kept, 0, first)), layers)
     finals = tuple(one.norm(x) for one, x in zip(networks, states, strict=True))
@@ -86,4 +87,7 @@ def walk(
         lambda a, b, c: jnp.concatenate([a[None], b[:-1], c[None]]),
         *(reduce(*first), reduced, reduce(*finals)),
     )
-    return Walked(finals, whole, put(kept, depth, finals))
+    kept = put(kept, depth, finals)
+    if len(once) < len(keep):
+        kept = tuple(x[jnp.array([once.index(layer) for layer in keep])] for x in kept)
+    return Walked(finals, whole, kept)

@@ -96,7 +96,9 @@ class PagedCache(NamedTuple):
         return write(self.pages, self.tables, positions, new, layer)
 
     @staticmethod
-    def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
+    def take_page(
+        pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]
+    ) -> tuple[Num[Array, "B K S H"], Num[Array, "B K S H"]]:
         """Keys and values `[B, K, S, H]` of one page of each row."""
         number, channels, size, head_dim = pages.shape[1:]
         if platform() == "cpu" and axis_size("act_kv_heads") == 1:

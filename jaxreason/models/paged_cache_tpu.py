@@ -48,7 +48,9 @@ class PagedCacheTPU(PagedCache):
         return on_devices(_write, self, 0)(self.pages, self.tables, positions, new, layer)
 
     @staticmethod
-    def take_page(pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
+    def take_page(
+        pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]
+    ) -> tuple[Num[Array, "B K S H"], Num[Array, "B K S H"]]:
         """Keys and values `[B, K, S, H]` of one page of each row."""
         number, size, channels, head_dim = pages.shape[1:]
         block = pages.reshape(-1, size, channels, head_dim)[layer * number + page]

@@ -13,6 +13,7 @@ token.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -152,7 +153,9 @@ def pick(tree: Any, names: tuple[str, ...]) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def copy_program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()):
+def copy_program(
+    model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()
+) -> Callable[[dict[str, Any], dict[str, Any] | None], dict[str, Any]]:
     """The program that copies all parts that change, or only the parameter of these names."""
 
     def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
@@ -165,7 +168,9 @@ def copy_program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[s
 
 
 @functools.lru_cache(maxsize=32)
-def layer_program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...]):
+def layer_program(
+    model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The program that makes one parameter of a layer of the sampler from that layer of the trainer's."""
     wanted = sampling_model(model, mesh, weights.dtype)
 

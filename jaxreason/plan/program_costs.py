@@ -1,7 +1,6 @@
 """The costs of one program: from its compiled form if it can be compiled for its devices, else estimated."""
 
 import logging
-import math
 import re
 import time
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from jax.sharding import Mesh
 
 from jaxreason.compiling import beside_arguments
 from jaxreason.models.architecture import Model
-from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.collectives import CollectiveBytes, read_collectives
 from jaxreason.plan.flops import ProductFlops, count_work
+from jaxreason.plan.on_paper import num_parameters
 from jaxreason.plan.programs import Program
 from jaxreason.sharding import bytes_on_device
 
@@ -150,7 +149,7 @@ def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> fl
     """
     arch, shards = model.architecture, dict(mesh.shape)
     tensor, devices = shards["tensor"], mesh.size
-    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
+    size = num_parameters(model)
     width = 2 if model.dtype != "float32" else 4
     rows = program.rows / (shards["data"] * shards["fsdp"])
     positions = rows * program.new_tokens / shards["context"]

@@ -4,23 +4,21 @@ the largest sizes that fit.
 
 import dataclasses
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.architecture import Model
-from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, static_model
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.fit import STEP, Line, length_of, next_slice, other_slots, shorter
+from jaxreason.plan.on_paper import num_parameters
 from jaxreason.plan.plan_settings import PlanConfig, with_local_examples
 from jaxreason.plan.program_costs import ProgramCost, measure_program
 from jaxreason.plan.programs import Program, micro_batches, rl_programs, sft_programs
@@ -135,7 +133,7 @@ def plan_recipe(
     target = open_target(config, slice_)
     model, mesh, where = target.model, target.mesh, (slice_, target.can_compile)
     stages = [_stage(*stage, model, mesh, *where, fit, remat) for stage in target.stages]
-    return Plan(slice_, dict(mesh.shape), model, _parameters(model), tuple(stages))
+    return Plan(slice_, dict(mesh.shape), model, num_parameters(model), tuple(stages))
 
 
 class Target(NamedTuple):
@@ -191,10 +189,6 @@ def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
     if here or plan is None or not plan.architecture:
         return static_model(config)
     return make_model(config, architecture_from_hf(plan.architecture))
-
-
-def _parameters(model: Model) -> int:
-    return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
 
 
 def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) -> StagePlan:

@@ -119,7 +119,7 @@ def _score_rows(
     more = [MODEL_CAUSES[model]] if model in MODEL_CAUSES else []
     found = {b: ours for b in study.groups if b in values and (ours := _ours(summary, here, b))}
     for benchmark, ours in found.items():
-        why = about + more + _of_benchmark(summary, benchmark, ours)
+        why = about + more + _of_benchmark(benchmark, ours)
         table = published_benchmarks()[benchmark].source
         row = _row(SCORE, name, benchmark, values[benchmark], ours, why)
         yield row | {"decoding": decoding, "source": table, "num_items": ours["num_items"]}
@@ -147,7 +147,7 @@ def _ours(summary: dict, here: dict, benchmark: str) -> dict | None:
     return {**ours, **counts, "faithful": faithful}
 
 
-def _of_benchmark(summary: dict, benchmark: str, ours: dict) -> list[str]:
+def _of_benchmark(benchmark: str, ours: dict) -> list[str]:
     known = published_benchmarks()[benchmark]
     asked = ours["num_questions"]
     why = [fewer(asked, known.questions)] if asked < known.questions else []

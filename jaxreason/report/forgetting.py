@@ -5,9 +5,11 @@ runs share it.
 """
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -36,6 +38,7 @@ LEAST_RUNS = 3  # With fewer runs, a resample says little.
 CURVE = 25  # Places at which a fitted curve is kept.
 MARGIN = 0.2  # Of the axis of losses, beyond the points.
 MOST_FITTED = 2  # Measures that are drawn.
+TIE = 1e-9  # R² that differ by less are equal.
 
 
 def forgetting_rows(
@@ -136,9 +139,22 @@ def _say_first(rows: list[dict], num_points: int) -> None:
     members = [row for row in rows if row["draws"] is not None and row["num_points"] == num_points]
     if len(members) < 2 or members[0]["num_runs"] < LEAST_RUNS:
         return
-    draws = np.nan_to_num(np.stack([row["draws"] for row in members]), nan=-np.inf)
-    for row, share in zip(members, np.eye(len(members))[draws.argmax(0)].mean(0), strict=True):
-        row["first"] = float(share)
+    for row, share in zip(members, shares_first([row["draws"] for row in members]), strict=True):
+        row["first"] = _finite(float(share))
+
+
+def shares_first(draws: Sequence[Float[np.ndarray, " R"]]) -> Float[np.ndarray, " m"]:
+    """Returns the share of resamples in which each of m measures has the highest R²; NaN if none has a fit of all.
+
+    Measures with an equal R² share a resample, since a line through two points is perfect for all of them. Resamples in
+    which a measure has no fit are left out.
+    """
+    found = np.stack(draws)
+    found = found[:, ~np.isnan(found).any(0)]
+    if not found.size:
+        return np.full(len(found), np.nan)
+    first = found >= found.max(0) - TIE
+    return (first / first.sum(0)).mean(1)
 
 
 def forgetting_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:

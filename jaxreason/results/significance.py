@@ -151,20 +151,15 @@ def difference_error(scores: Clustered, plus: Sequence[int], minus: Sequence[int
 
 
 def smallest_detectable(
-    scores: Clustered,
-    plus: Sequence[int],
-    minus: Sequence[int],
-    confidence: float,
-    power: float = POWER,
+    scores: Clustered, plus: Sequence[int], minus: Sequence[int], confidence: float
 ) -> float:
-    """Returns the smallest true difference whose interval would exclude 0 with chance `power`, on equally many
-    questions.
+    """Returns the smallest true difference whose interval would exclude 0 with chance POWER, on equally many questions.
 
     It is (z of the confidence + z of the power) times the observed paired error.
     """
     if not np.isfinite(means(scores)[[*plus, *minus]]).all():
         return float("nan")
-    z = quantile(confidence) + statistics.NormalDist().inv_cdf(power)
+    z = quantile(confidence) + statistics.NormalDist().inv_cdf(POWER)
     return z * difference_error(scores, plus, minus)
 
 

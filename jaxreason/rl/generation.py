@@ -246,11 +246,11 @@ class Collector:
         sampling = self._config.dynamic_sampling
         if not sampling.drop_equal:
             return np.ones(len(groups), bool)
-        return mixed_groups(METRICS[sampling.metric](groups))
+        return mixed_groups(MUST_DIFFER[sampling.metric](groups))
 
 
 # Metric -> the values that must differ between a group's replies, so that the group teaches something.
-METRICS = {"correct": group_scores, "reward": group_rewards}
+MUST_DIFFER = {"correct": group_scores, "reward": group_rewards}
 
 
 def weigh(

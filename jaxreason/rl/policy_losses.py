@@ -74,7 +74,11 @@ class Surrogate(NamedTuple):
 
 
 def clipped(
-    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+    log_ratio: Float[Array, "B T"],
+    logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    sequences: Sequences,
+    config: PolicyLossConfig,
 ) -> Surrogate:
     """PPO's surrogate, as in GRPO and DAPO: `min(r A, clip(r, 1 - low, 1 + high) A)`, dual-clipped.
 
@@ -90,14 +94,22 @@ def clipped(
 
 
 def reinforce(
-    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+    log_ratio: Float[Array, "B T"],
+    logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    sequences: Sequences,
+    config: PolicyLossConfig,
 ) -> Surrogate:
     """`A log p`: no ratio, no clip; on-policy only with one update per batch of rollouts."""
     return Surrogate(logprobs * advantages, jnp.zeros_like(logprobs))
 
 
 def gspo(
-    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+    log_ratio: Float[Array, "B T"],
+    logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    sequences: Sequences,
+    config: PolicyLossConfig,
 ) -> Surrogate:
     """Clips the sequence's length-normalised ratio; the gradient is spread over the tokens.
 
@@ -115,7 +127,11 @@ def gspo(
 
 
 def cispo(
-    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+    log_ratio: Float[Array, "B T"],
+    logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"],
+    sequences: Sequences,
+    config: PolicyLossConfig,
 ) -> Surrogate:
     """`stop_gradient(clip(r)) A log p`: the clip limits the weight but never removes a token's gradient.
 
@@ -333,6 +349,7 @@ def _measure(
     return jax.lax.stop_gradient(terms)
 
 
+# Each takes log(p / p_old), log p and the advantage at every token; outside the mask only the first one is surely 0.
 POLICY_LOSSES: dict[str, Callable[..., Surrogate]] = {
     "clipped": clipped,
     "reinforce": reinforce,

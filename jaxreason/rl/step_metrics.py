@@ -153,10 +153,12 @@ def sampler_mismatch(
         gap[name] for name in ("sampler_weight", "sampler_weight_squared", "sampled")
     )
     # The training step divided maximum and counts by the tokens, as if they were sums over tokens. Undo that.
+    largest = float(max(x["max_sampler_gap"].max() * x["tokens"] for x in measured))
     return {
         "sampler_gap": float(gap["sampler_gap"] / share),
-        "max_sampler_gap": float(max(x["max_sampler_gap"].max() * x["tokens"] for x in measured)),
-        "p99_sampler_gap": gap_quantile(counts, 0.99),
+        "max_sampler_gap": largest,
+        # The last edge is infinite.
+        "p99_sampler_gap": min(gap_quantile(counts, 0.99), largest),
         "sampler_effective_share": float(weight**2 / squared / share),
     }
 

@@ -297,6 +297,7 @@ def step(
         temperature=jnp.where(running, state.rule.temperature, 0.0),
         top_k=jnp.where(running, state.rule.top_k, 0),
         top_p=jnp.where(running, state.rule.top_p, 1.0),
+        min_p=jnp.where(running, state.rule.min_p, 0.0),
         penalty=jnp.where(running, state.rule.penalty, 1.0),
     )
     forced = _closing(state, close_think)
@@ -308,7 +309,9 @@ def step(
             cache=out.cache,
             token=jnp.where(running, choice.token, state.token),
             position=state.position + running,
-            close_at=_still_open(state, choice.token, close_think),
+            close_at=jnp.where(
+                running, _still_open(state, choice.token, close_think), state.close_at
+            ),
             seen=sampler.add_token_bit(state.seen, choice.token, running),
         ),
         choice,

@@ -262,7 +262,7 @@ def row_sums(
     The KL of a token is that of the distributions that predict it; the first token of a prompt has none.
     """
     place = rows.tokens, rows.positions, rows.segment_ids
-    finals = [forward(model, one, *place).final for one in (base, params)]
+    finals = [forward(_held(model, one), one, *place).final for one in (base, params)]
     kl = full_kl(
         finals[0],
         head(model, base),
@@ -279,3 +279,8 @@ def row_sums(
         "prompt": jnp.sum(kl * in_prompt, axis=1),
         "prompt_tokens": jnp.sum(in_prompt, axis=1),
     }
+
+
+def _held(model: Model, params: Any) -> Model:
+    """The model as these parameters are held: `forward` keeps the casts of wider ones in its loop over the layers."""
+    return dataclasses.replace(model, param_dtype=str(jax.tree.leaves(params)[0].dtype))

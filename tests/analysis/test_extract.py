@@ -75,6 +75,13 @@ def test_layers_that_are_asked_for_are_those_of_all():
     np.testing.assert_array_equal(extracted("last", layers=(1,)), extracted("last")[:, [1]])
 
 
+@pytest.mark.parametrize("pool", ["last", "none"])
+def test_a_layer_that_is_asked_for_twice_is_there_twice(pool):
+    found = extracted(pool, layers=(2, 0, 2))
+    np.testing.assert_array_equal(found[:, [0, 1]], extracted(pool, layers=(2, 0)))
+    np.testing.assert_array_equal(found[:, 2], found[:, 0])
+
+
 def test_pools_and_layers_that_there_are_not_are_refused():
     with pytest.raises(UserError, match="pool='mean': expected one of reply, all, last, none"):
         extract_states(params_of(0), batch_of(), "mean", model=tiny_model())

@@ -24,7 +24,7 @@ from jaxreason.data.examples import Example
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
-from jaxreason.rl.generation import METRICS
+from jaxreason.rl.generation import MUST_DIFFER
 from jaxreason.rl.prompts import PromptFeed, TrainingPrompt
 from jaxreason.rl.references import AVERAGE, check_teacher, next_copies
 from jaxreason.rl.rewards import Reward, RewardConfig
@@ -81,8 +81,8 @@ def test_a_group_of_wrong_replies_is_dropped_by_accuracy_though_one_is_punished_
     wrong = Reward(-1.0, {"answer": -1.0, "overlong": 0.0}, {}, None, None, 0.0)
     long = Reward(-2.0, {"answer": -1.0, "overlong": -1.0}, {}, None, None, 0.0)
     group = group_of([wrong] * 15 + [long])
-    assert mixed_groups(METRICS["correct"]([group])).tolist() == [False]
-    assert mixed_groups(METRICS["reward"]([group])).tolist() == [True]
+    assert mixed_groups(MUST_DIFFER["correct"]([group])).tolist() == [False]
+    assert mixed_groups(MUST_DIFFER["reward"]([group])).tolist() == [True]
 
 
 def test_rewards_are_on_the_scale_of_the_recipe_and_accuracy_is_not(base, questions, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import first_fit, make_layout
-from jaxreason.rl.generation import METRICS, Collected, report_errors
+from jaxreason.rl.generation import MUST_DIFFER, Collected, report_errors
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import RolloutGroup, Sample, group_rewards, pack, rollout_lines
 from jaxreason.rl.step_metrics import trained_lengths
@@ -126,7 +126,7 @@ def test_a_metric_of_dynamic_sampling_reads_the_value_that_it_names():
     reward = dataclasses.replace(sample.reward, total=0.25, correct=1.0)
     group = make_group("q", [1, 2], [[3]])
     group = dataclasses.replace(group, samples=(dataclasses.replace(sample, reward=reward),))
-    found = {name: metric([group]).tolist() for name, metric in METRICS.items()}
+    found = {name: metric([group]).tolist() for name, metric in MUST_DIFFER.items()}
     assert found == {"correct": [[1.0]], "reward": [[0.25]]}
 
 

@@ -1,11 +1,12 @@
-"""pass@k within groups, groups that teach nothing, and lengths by outcome, on numbers by hand."""
+"""pass@k within groups, groups that teach nothing, lengths by outcome, gaps to the sampler, on numbers by hand."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from jaxreason.rl.step_metrics import group_measures
+from jaxreason.rl.step_metrics import GAP_MEANS, group_measures, sampler_mismatch
+from jaxreason.rl.update import GAP_EDGES
 
 NAN = float("nan")
 
@@ -53,3 +54,12 @@ def test_what_there_is_no_reply_for_is_left_out():
     assert not [name for name in found if name.endswith("right") and name != "groups_all_right"]
     assert np.isfinite(list(found.values())).all()
     assert set(measures([[NAN, NAN]])) == {"response_tokens_max"}
+
+
+def test_gaps_beyond_the_last_edge_are_reported_as_their_largest_and_not_as_infinite():
+    counts = np.zeros(len(GAP_EDGES))
+    counts[-1] = 1.0  # Divided by the tokens, as the training step does.
+    one = {"tokens": np.float64(8), "max_sampler_gap": np.array([150.0 / 8])}
+    gap = {"sampled": 1.0, "sampler_gap": 120.0} | dict.fromkeys(GAP_MEANS[2:], 1.0)
+    found = sampler_mismatch([one | {"sampler_gap_counts": counts}], gap)
+    assert found["p99_sampler_gap"] == found["max_sampler_gap"] == 150.0

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from jaxreason.models.decoder import init_params
-from jaxreason.sampling.device_programs import make_device_programs
+from jaxreason.sampling.device_programs import make_device_programs, step
 from jaxreason.sampling.engine_config import EngineSizes
-from jaxreason.sampling.sequences import Admission
+from jaxreason.sampling.sequences import NEVER, Admission
 from jaxreason.sharding import MeshConfig, make_mesh
 
 SLOTS, ROWS, LENGTH, STEPS, PAGE = 64, 8, 128, 4, 16
@@ -130,3 +130,22 @@ def test_admission_clears_copies_and_starts_only_what_it_names(model, params, pl
         np.broadcast_to(expected[None, :, None, None, None], numbered.shape),
     )
     np.testing.assert_array_equal(after.position, np.where(new.starts, 9, 0))
+
+
+def test_a_slot_that_waits_for_a_page_keeps_its_think_budget(model, params, mesh):
+    """A slot that does not run is computed too, but what it would have chosen closes no think block."""
+    programs = make_device_programs(model, mesh, sizes(), ())
+    start = admission(sizes())._replace(
+        starts=np.ones(4, bool),
+        token=np.array([5, 6, 7, 8], np.int32),
+        close_at=np.full(4, 30, np.int32),
+    )
+    state = programs.admit(programs.make_state(params), start)
+    state = state._replace(cache=state.cache._replace(tables=own_pages(4, sizes())))
+    running = np.array([False, True, True, True])
+    chosen = int(step(model, params, state, running)[1].token[0])
+    after, choice = step(model, params, state, running, (chosen, 11))
+    assert choice.token[0] == chosen
+    expected = np.where(running & (choice.token == chosen), NEVER, 30)
+    np.testing.assert_array_equal(after.close_at, expected)
+    assert after.close_at[0] == 30
