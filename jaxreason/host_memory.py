@@ -16,6 +16,7 @@ import ctypes
 import functools
 import gc
 import importlib.util
+import math
 import os
 import threading
 import time
@@ -142,15 +143,16 @@ def available_memory() -> int:
     return min([_numbers(MEMINFO)["MemAvailable:"] << 10, *_left_to_groups()])
 
 
-def room_left() -> int | None:
+def room_left(enough: float = math.inf) -> int | None:
     """Bytes that this process can still fill: what it holds unused, what the host has left, and free swap.
 
-    None where the system does not tell, as outside Linux.
+    None where the system does not tell, as outside Linux. If the host and swap have `enough`, what the process holds
+    unused is not added, since the heap's sizes take long to add up.
     """
     libc = ctypes.CDLL(None)
     try:
         left = available_memory() + (_numbers(MEMINFO).get("SwapFree:", 0) << 10)
-        if not hasattr(libc, "mallinfo2"):
+        if left >= enough or not hasattr(libc, "mallinfo2"):
             return left
         libc.mallinfo2.restype = _HeapSizes
         heap = libc.mallinfo2()

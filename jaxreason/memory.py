@@ -30,7 +30,7 @@ def check_room(needed: int, what: str) -> None:
     Raises:
       MemoryError: the host has fewer bytes left, swap included.
     """
-    left = room_left() if jax.default_backend() == "cpu" else None
+    left = room_left(needed) if jax.default_backend() == "cpu" else None
     if left is not None and needed > left:
         raise MemoryError(
             f"{what} needs {needed / GIB:.1f} GiB, and this host has {left / GIB:.1f} GiB left."

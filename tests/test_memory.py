@@ -98,7 +98,7 @@ def test_a_program_whose_run_the_host_cannot_hold_is_refused_before_it_runs():
 def test_what_the_host_cannot_hold_is_refused_with_advice(
     verb, recipe, change, message, advice, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(memory, "room_left", lambda: 1 << 30)
+    monkeypatch.setattr(memory, "room_left", lambda enough: 1 << 30)
     given = ["--config", str(ROOT / f"configs/{recipe}.py"), "--workdir", str(tmp_path)]
     more = "--config.mesh.fsdp=1", "--config.mesh.data=-1"
     assert call(verb, *given, *more, *(f"--config.{x}" for x in change.split())) == 2
