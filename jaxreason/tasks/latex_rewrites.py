@@ -5,6 +5,7 @@ import re
 from jaxreason.tasks.answer_units import UNIT_REWRITES
 from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
 from jaxreason.tasks.foreign_notations import FOREIGN_ANNOUNCED, FOREIGN_REWRITES
+from jaxreason.tasks.function_names import FUNCTION_REWRITES
 from jaxreason.tasks.number_words import SIZES
 
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
@@ -139,6 +140,7 @@ REWRITES = [
         (rf"(?<=\d)\s*(?:{THIN}\s*|(?<!\\)\\text\s*\{{\s+\}}\s*)+(?=\d)", " "),
         (rf"(?<!\\)\\!\s*|{THIN}", ""),
         (r"\\(?:mathbf|mathrm|mathit|mathsf|boldsymbol|bm)\s+(?=\d+\s*$|[A-Za-z]\s*$)", ""),
+        *FUNCTION_REWRITES,
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![\\A-Za-z])[Ii]nfinity(?![A-Za-z])", r"\\infty "),
         (r"(?<![\\A-Za-z])sqrt\s*(?=[({\d])", r"\\sqrt"),
@@ -187,8 +189,8 @@ REWRITES = [
             r"_{\\text{\1}}",
         ),
         (
-            r"\\(?:bf|it|rm|(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|checkmark|blacksquare)"
-            r"(?![A-Za-z])",
+            r"\\(?:bf|it|rm|(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|checkmark|blacksquare"
+            r"|qed(?:symbol)?|qedhere)(?![A-Za-z])|\s*\\(?:square|Box)\s*$",
             "",
         ),
         (r"^\s*\\(?:therefore|implies|(?:Long)?[Rr]ightarrow)(?![A-Za-z])\s*|\s*\\q?quad\s*$", ""),
@@ -210,7 +212,16 @@ REWRITES = [
         ),
         *UNIT_REWRITES,
         (r"\\varnothing", r"\\emptyset"),
-        (rf"^\s*(?:{TEXT}\{{\s*)?[Nn]o\s+(?:real\s+)?solutions?\s*\}}?\.?\s*$", r"\\emptyset"),
+        (
+            rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]here\s+(?:is|are)\s+)?[Nn]o\s+(?:real\s+|such\s+)?solutions?"
+            r"(?:\s+exists?)?[\s.]*\}?[\s.]*$",
+            r"\\emptyset",
+        ),
+        (
+            rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]he\s+)?(?:[Ee]mpty|[Nn]ull)\s+set[\s.]*\}}?[\s.]*$",
+            r"\\emptyset",
+        ),
+        (rf"(?<=\d)\s*(?:{TEXT}\{{\s*)?\band\s+a\s+half\s*\}}?", r"\\frac{1}{2}"),
         (
             rf"^\s*(?:{TEXT}\{{\s*)?[Aa]ll\s+(?:reals|real\s+numbers)\s*\}}?\.?\s*$",
             r"(-\\infty,\\infty)",
@@ -229,6 +240,7 @@ REWRITES = [
         (r"\\sqrt\s*(\[[^\[\]]*\])?\s*\(((?:[^()]|\([^()]*\))*)\)", r"\\sqrt\1{\2}"),
         (rf"\\frac\s*(?!\{{)({PART})\s*({PART})", half_braced),
         (rf"\\frac\s*(?=\{{)({INSIDE})\s*(?!\{{)({PART})", half_braced),
+        (rf"\^\s*(\\frac{INSIDE}{INSIDE})", r"^{\1}"),
         (r"(?<![\d./^])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
         (r"(\w|\))!\^", r"{\1!}^"),
         # Otherwise it would be a mixed number.
