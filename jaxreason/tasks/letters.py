@@ -47,7 +47,7 @@ from jaxreason.tasks.letter_texts import (
     opening_text,
     text_in_line,
 )
-from jaxreason.tasks.reply_text import last_boxed
+from jaxreason.tasks.reply_text import boxed_answer, last_boxed
 
 # Words around an "I" that is a label and no pronoun.
 I_NAMED = re.compile(
@@ -157,7 +157,13 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
         opened = text.rfind("\\boxed", 0, start)
         refuted = REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
         if opened <= 0 or not refuted:
-            return letter_in_box(box, start, labels, texts)
+            listed = boxed_answer(text) not in (box, None)
+            end = start + len(box)
+            return (
+                Statement(start, end, SEVERAL)
+                if listed
+                else letter_in_box(box, start, labels, texts)
+            )
         text = text[:opened]
     return None
 
@@ -167,7 +173,7 @@ def letter_in_box(box: str, start: int, labels: Labels, texts: Sequence[str]) ->
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
     match = re.fullmatch(rf"\(?({labels.any_case})\)?[.:]?", bare)
-    match = match or re.match(rf"\(?({labels.capital})(?:\)|[.:](?=\s))", bare)
+    match = match or re.match(rf"\(?({labels.any_case})(?:\)|[.:](?=\s))", bare)
     if match:
         return Statement(start, start + len(box), match[1].upper())
     if re.fullmatch(rf"(?:\W|and|or|{labels.capital}(?![A-Za-z0-9]))+", bare):
