@@ -184,6 +184,8 @@ def test_a_fraction_or_a_group_of_digits_is_not_read_in_part(reply, gold, right)
 
 AFTERWARDS = [  # reply, the number that it gives although others follow
     ("The answer is 36, since there are 3 groups of 12.", "36"),
+    ("The answer is $18$, which is 2 times 9.", "18"),
+    ("The answer is 18, which comes from 9 and 9. Wait, it is 20.", "20"),
     ("So the answer is 36 hours because he works 3 days of 12 hours.", "36"),
     ("The answer is 37 because 36 is too few.", "37"),
     ("The answer is 36 because 3 * 12 = 36. So with 1 more it is 37.", "37"),
