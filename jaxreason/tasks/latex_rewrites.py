@@ -196,6 +196,17 @@ REWRITES = [
         (r"^\s*\\(?:therefore|implies|(?:Long)?[Rr]ightarrow)(?![A-Za-z])\s*|\s*\\q?quad\s*$", ""),
         (r"^\s*(?:\([a-z](?:,\s*[a-z])+\)\s*(?:\\in|=)\s*)?\\\{\s*(\([^()]*\))\s*\\\}\s*$", r"\1"),
         (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
+        (
+            rf"(?<=[\d}}])(?:\s|\\[,;: ])*\(\s*{TEXT}\{{\s*([A-Za-z -]+)\}}\s*\)\s*$",
+            r"\\text{ (\1)}",
+        ),
+        (r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}\s*$", r"\\text{ \1}"),
+        (rf"^\s*{TEXT}\{{\s*[Aa]ll\s*\}}\s*(?=[A-Za-z]\s*(?:[<>]|\\[lgn]))", ""),
+        (
+            rf"^\s*{TEXT}\{{\s*[Aa]ll\s+real(?:s|\s+numbers)\s+except(?:\s+for)?\s*(?:\}}\s*(-?[^\s{{}}]+)|(-?\d+)\s*\}})[\s.]*$",
+            r"\\mathbb{R}\\setminus\\{\1\2\\}",
+        ),
+        (r"(\\mathbb\s*\{?R\}?)\s*-\s*(?=\\\{)", r"\1\\setminus "),
         (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
         (r"\\mathbb\s+(?=[A-Z](?![A-Za-z]))", r"\\mathbb"),
         (r"\\mathbb(?=[A-Z](?![A-Za-z]))([A-Z])", r"\\mathbb{\1}"),
@@ -247,7 +258,8 @@ REWRITES = [
         (r"(?<![A-Za-z_^])(\d+|\))\s*\((?=-?[\d.]+\))", r"\1\\cdot ("),
         (
             rf"^\s*{TEXT}\{{(?:[^{{}}\d]*(?:\b(?:is|are|equals)|[:=])"
-            r"|\s*(?i:so|thus|hence|therefore|exactly|approximately|about)\s*,?)\s*\}\s*(?=\S)",
+            r"|\s*(?i:so|thus|hence|therefore|exactly|approximately|about|only|just|(?:a\s+)?total\s+of"
+            r"|(?:(?:so|thus|hence|therefore),?\s+)?we\s+(?:get|have|find|obtain))\s*,?)\s*\}\s*(?=\S)",
             "",
         ),
         (r"^\s*[a-z](\([^()]*\])\s*$", r"\1"),
