@@ -13,8 +13,11 @@ ANNOUNCED = (
     r"(?i:(?:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])"
     rf"|{FOREIGN_ANNOUNCED})\s*)"
 )
-ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
-THIN = r"(?<!\\)(?:\\(?:[,;: ]|(?:enspace|thinspace)(?![A-Za-z]))|~)"
+ENVIRONMENTS = (
+    r"aligned|align\*?|gathered|gather\*?|split|equation\*?|multline\*?|flalign\*?|eqnarray\*?|(?:display)?math"
+    r"|center|flush(?:left|right)|align(?:ed)?at\*?"
+)
+THIN = r"(?<!\\)(?:\\(?:[,;:> ]|(?:enspace|thinspace)(?![A-Za-z]))|~)"
 # 1 000 is a number, 1 7 is not.
 THOUSANDS = re.compile(
     r"(?<![\w.,^}])(?<![\w}] )\d{1,3}(?: \d{3})+(?! ?\d)|\.\d{3}(?: \d{3})* \d{1,3}(?! ?\d)"
@@ -44,8 +47,9 @@ def bracket(match: re.Match) -> str:
 
 # Commands that only change how their argument looks.
 DRESSED = (
-    r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm|ensuremath|smash|(?:text)?color\s*\{\w+\}"
-    r"|colorbox\s*\{\w+\}|bbox(?:\s*\[[^\[\]]*\])?)"
+    r"\\(?:underline|underbrace|overbrace|boxed|fbox|boldsymbol|bm|ensuremath|smash|math(?:ord|op|bin|rel)"
+    r"|(?:text)?color(?:\s*\[\w+\])?\s*\{[\w,. ]+\}|f?colorbox\s*(?:\{\w+\}\s*)?\{\w+\}"
+    r"|raisebox\s*\{[^{}]*\}|bbox(?:\s*\[[^\[\]]*\])?)"
     r"\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 )
 # Words before the only number of a text. Others ("more than", "not") may change what it says.
@@ -124,7 +128,11 @@ REWRITES = [
         (r"\\([lr])(brace|brack|paren)(?![A-Za-z])\s*", bracket),
         (r"(?<!\\)\\cr(?![A-Za-z])", r"\\\\"),
         (r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|ex|em|[cm]m|in)\s*\]", r"\1"),  # \\[4pt]
-        (r"\\begin\s*\{cases\}((?:(?!\\begin|\\end)[^&,<>])*)\\end\s*\{cases\}", equations),
+        (
+            r"\\begin\s*\{(?:cases\}|array\}\s*\{[lcr| ]*\})((?:(?!\\begin|\\end)[^&,<>])*)\\end\s*\{(?:cases|array)\}",
+            equations,
+        ),
+        (r"(\\begin\s*\{align(?:ed)?at\*?\})\s*\{\d+\}", r"\1"),
         (rf"\\begin\s*\{{(?:{ENVIRONMENTS})\}}(.*?)\\end\s*\{{(?:{ENVIRONMENTS})\}}", joined_lines),
         (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
         (r"\\(?:tag\*?|label)\s*\{[^{}]*\}|\\(?:left|right)\s*\.", ""),
@@ -134,7 +142,7 @@ REWRITES = [
         (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
         (DRESSED, r"\1"),
         (DRESSED, r"\1"),
-        (r"\\(?:text)?color\s*\{\w+\}", ""),
+        (r"\\(?:text)?color(?:\s*\[\w+\])?\s*\{[\w,. ]+\}", ""),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         # A thin space stays between two digits: 1\,7 is not 17.
         (rf"(?<=\d)\s*(?:{THIN}\s*|(?<!\\)\\text\s*\{{\s+\}}\s*)+(?=\d)", " "),

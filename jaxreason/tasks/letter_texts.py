@@ -81,6 +81,16 @@ def announced_text(
     return match.end(), label
 
 
+def begins_with_text(
+    text: str, place: int, label: str, letters: Sequence[str], texts: Sequence[str]
+) -> bool:
+    """Returns whether the text of this label's choice begins behind the spaces at a place, and ends its line there."""
+    own = tuple(one for x, one in zip(letters, texts) if x.upper() == label)
+    pattern = pattern_of(own)
+    found = pattern.match(text, SPACES.match(text, place).end()) if pattern else None
+    return found is not None and ITEM_END.match(text, found.end()) is not None
+
+
 def joined(text: str, end: int, pattern: re.Pattern[str]) -> list[re.Match[str]]:
     """Returns the texts of choices that are named together with the one that ends at a place."""
     found: list[re.Match[str]] = []

@@ -43,11 +43,12 @@ from jaxreason.tasks.letter_statements import (
 from jaxreason.tasks.letter_texts import (
     SEVERAL,
     announced_text,
+    begins_with_text,
     line_of_text,
     opening_text,
     text_in_line,
 )
-from jaxreason.tasks.reply_text import boxed_answer, last_boxed
+from jaxreason.tasks.reply_text import DENIED_BOX, boxed_answer, last_boxed
 
 # Words around an "I" that is a label and no pronoun.
 I_NAMED = re.compile(
@@ -155,7 +156,8 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
             return None
         start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
         opened = text.rfind("\\boxed", 0, start)
-        refuted = REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
+        denied = DENIED_BOX.search(text, max(0, opened - 20), max(0, opened))
+        refuted = denied or REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
         if opened <= 0 or not refuted:
             listed = boxed_answer(text) not in (box, None)
             end = start + len(box)
@@ -197,6 +199,10 @@ def led(
         spoken = announced_text(text, match.end(), labels.letters, texts)
         if spoken is not None and not (letter and letter[1].isupper() and letter[1] != "A"):
             yield Statement(match.start(), *spoken)
+        elif letter and begins_with_text(
+            text, letter.end(), letter[1].upper(), labels.letters, texts
+        ):
+            yield Statement(match.start(), letter.end(), letter[1].upper())
         elif letter and (statement := settled(text, match, letter, labels)):
             yield statement
 

@@ -44,6 +44,7 @@ BOXES = [
     (r"\boxed{A}, no: \boxed{B}", "B"),
     (r"\boxed{A} and again \boxed{A}", "A"),
     (r"not \boxed{A} but \boxed{B}", "B"),
+    (r"\boxed{A} rather than \boxed{B}", "A"),
     (r"\boxed{a) red}", "A"),
     (r"\boxed{b. 4}", "B"),
     (r"\boxed{(b) 4}", "B"),
@@ -61,6 +62,9 @@ TEXTS = [
     ("It is dark blue, not blue", "D"),
     ("It is green", "B"),
     ("a red one", None),
+    ("Answer: A red", "A"),
+    ("Answer: b green.", "B"),
+    ("Answer: A green", "B"),
 ]
 
 
@@ -72,3 +76,17 @@ def test_the_letter_of_a_reply_is_the_one_that_it_chooses(reply, letter):
 @pytest.mark.parametrize(("reply", "letter"), TEXTS)
 def test_two_choices_that_are_named_together_by_their_texts_are_no_answer(reply, letter):
     assert find_letter(reply, "ABCD", COLOURS) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        (r"\frac{1}{2}", "A"),
+        (r"$\frac14$", "B"),
+        ("H₂O", "C"),
+        ("CO₂.", "D"),
+        (r"\frac{1}{3}", None),
+    ],
+)
+def test_fractions_and_lowered_digits_are_those_of_the_choices(reply, letter):
+    assert find_letter(reply, "ABCD", ["1/2", r"\frac{1}{4}", "H2O", "CO_2"]) == letter

@@ -1,4 +1,4 @@
-"""Units that differ, words before and behind a number, and sets of numbers in words."""
+"""Units that differ, words and commands around a number, and sets of numbers in words."""
 
 import pytest
 from answer_tables import wrong_rows
@@ -35,6 +35,24 @@ TOPICS["numbers with words"] = r"""
 5 != 5 (\text{or } 6)
 5 != \text{a total of }6
 """
+TOPICS["environments and looks"] = r"""
+5 == \begin{multline}5\end{multline}
+5 == \begin{alignedat}{1}5\end{alignedat}
+5 == \begin{eqnarray}5\end{eqnarray}
+5 == \begin{displaymath}5\end{displaymath}
+5 == \begin{center}5\end{center}
+(1,2) == \begin{array}{l}x=1\\y=2\end{array}
+(1,2) != \begin{array}{l}x=2\\y=1\end{array}
+5 == \> 5
+5 == \textcolor[HTML]{FF0000}{5}
+5 == \color[rgb]{1,0,0}5
+5 == \fcolorbox{red}{white}{5}
+5 == \mathord{5}
+5 == 5} \boxed{\checkmark
+5 == 5} instead of \boxed{6
+6 != 5} rather than \boxed{6
+5 != \begin{multline}6\end{multline}
+"""
 TOPICS["sets"] = r"""
 (1,2)\cup(3,4) == (1,2)\text{ or }(3,4)
 (1,2)\cup(3,4) != (1,2)\text{ or }(3,5)
@@ -50,5 +68,5 @@ TOPICS["sets"] = r"""
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_units_words_and_sets_count_for_what_they_say(topic, pool):
+def test_units_words_commands_and_sets_count_for_what_they_say(topic, pool):
     assert wrong_rows(pool, TOPICS[topic]) == []
