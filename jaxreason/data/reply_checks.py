@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jaxreason.data.chat_template import BREAK
 from jaxreason.data.thoughts import CLOSE as _CLOSE
 from jaxreason.data.thoughts import OPEN as _OPEN
+from jaxreason.data.thoughts import text_of
 from jaxreason.errors import UserError
 
 
@@ -24,7 +25,7 @@ def check_reply(
       UserError: the content is blank, the reasoning or a part of the content is lost, content is taken for a thought,
         or thinking is requested and an empty think block would be learned.
     """
-    if not reply["content"].strip():
+    if not text_of(reply):
         raise UserError("the reply has no text; expected some after its thoughts.")
     reasoning = "" if thinking is False else _squeezed(reply.get("reasoning_content"))
     if reasoning not in _squeezed(rendered):

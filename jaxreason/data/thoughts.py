@@ -51,6 +51,12 @@ def has_thoughts(reply: dict[str, str]) -> bool:
     return content.startswith(OPEN) and bool(_cut(content)[0].strip())
 
 
+def text_of(reply: dict[str, str]) -> str:
+    """Returns what a reply says, without a block of thoughts at its beginning; it has passed `check_thoughts`."""
+    content = reply["content"].strip()
+    return _cut(content)[1].strip() if content.startswith(OPEN) else content
+
+
 def without_thoughts(reply: dict[str, str]) -> dict[str, str]:
     """Returns the reply without reasoning, and without a block of thoughts before its text.
 

@@ -29,6 +29,11 @@ _HOLDING = """
     _experts_implementation_internal _output_attentions
     chunk_size_feed_forward tf_legacy_loss fp16 bf16 fp32 use_flash_attn use_flash_attention_2
     logits_to_keep num_logits_to_keep trust_remote_code model_name revision license language onnx
+    output_past xla_device base_model_tp_plan base_model_pp_plan base_model_ep_plan
+    base_model_fsdp_plan tp_size tensor_parallel tensor_parallel_size pipeline_parallel_size
+    model_parallel keys_to_ignore_at_inference transformers_weights library_name pipeline_tag tags
+    datasets base_model use_flash_attention use_liger_kernel loss_type initializer_factor
+    neftune_noise_alpha seed n_positions max_seq_len max_seq_length
 """
 _TOKENIZER = """
     tokenizer_class prefix model_max_length max_sequence_length seq_length padding_side

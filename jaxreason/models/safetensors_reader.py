@@ -28,10 +28,12 @@ from jaxreason.results.atomic_files import is_remote, size_of
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
 ROWS = 4096  # of a tensor, looked at together
 _MOST_HEADER_BYTES = 100_000_000  # as the safetensors library bounds it
-# Buffers that checkpoints hold beside the weights: what follows from config.json, masks and counters.
+# What checkpoints hold beside the weights: buffers that follow from config.json, masks and counters, the state of
+# other libraries, and the heads of value and reward models. No logit depends on these.
 _IGNORED = re.compile(
     r"(.+\.)?(rotary_emb\.((original_)?inv_freq|(cos|sin)_cached)"
-    r"|(self_attn|attn)\.(bias|masked_bias)|position_ids|causal_mask)"
+    r"|(self_attn|attn)\.(bias|masked_bias)|position_ids|causal_mask|_extra_state)"
+    r"|(v_head|value_head|score|reward_head)(\.\w+)*\.(weight|bias)"
 )
 _PREFIX = "model."  # of the base model's names
 _EMBEDDING, _HEAD = WEIGHTS["embed_tokens.embedding"][0], WEIGHTS["lm_head.kernel"][0]

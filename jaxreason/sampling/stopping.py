@@ -75,8 +75,10 @@ def special_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -
     # The string begins in token `first`. The text shown from there on belongs to the string, except what precedes it in
     # that token.
     first = max(i for i in range(len(tail)) if len(decode.with_special(tail[:i])) <= min(begins))
-    shown = len(decode(tail)) - len(decode(tail[:first]))
-    return max(0, shown - (min(begins) - len(decode.with_special(tail[:first]))))
+    before, own = len(decode(tail[:first])), len(decode(tail[: first + 1]))
+    inside = min(begins) - len(decode.with_special(tail[:first]))
+    # A special token shows nothing, so what precedes the string inside it is not shown either.
+    return max(0, len(decode(tail)) - before - min(inside, own - before))
 
 
 def closed_by_prompt(

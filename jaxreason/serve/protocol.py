@@ -184,6 +184,13 @@ def _stop_strings(value: str | list[str]) -> tuple[str, ...]:
     return strings
 
 
+def _no_bias(value: Any) -> Any:
+    """Refuses biases of logits, except those of 0."""
+    if not isinstance(value, dict) or any(type(b) not in (int, float) or b for b in value.values()):
+        raise PydanticCustomError("unsupported", "this server does not support it")
+    return value
+
+
 class GenerationRequest(ClientObject):
     """The fields that both kinds of completions share; None means the server's default.
 
@@ -214,6 +221,9 @@ class GenerationRequest(ClientObject):
     ) = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
+    # A text that the reply may have, which would only be faster with it, and a wish for models that know it.
+    prediction: Any = None
+    verbosity: Literal["low", "medium", "high"] | None = None
     # Not supported.
     add_generation_prompt: _only(True) = None
     add_special_tokens: _only(True) = None
@@ -229,10 +239,9 @@ class GenerationRequest(ClientObject):
     include_reasoning: _only(True) = None
     include_stop_str_in_output: _only(False) = None
     length_penalty: _only(1) = None
-    logit_bias: _only({}) = None
+    logit_bias: Annotated[Any, AfterValidator(_no_bias)] = None
     min_tokens: _only(0) = None
     modalities: _only(["text"]) = None
-    prediction: _only() = None
     presence_penalty: _only(0) = None
     priority: _only(0) = None
     response_format: _only({"type": "text"}) = None
@@ -244,7 +253,6 @@ class GenerationRequest(ClientObject):
     tools: _only([]) = None
     truncate_prompt_tokens: _only(-1) = None
     use_beam_search: _only(False) = None
-    verbosity: _only("medium") = None
     web_search_options: _only() = None
 
     @property

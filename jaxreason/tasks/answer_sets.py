@@ -15,6 +15,7 @@ DISTANCE = re.compile(
     r"\s*(?:\||\\lvert)\s*([A-Za-z])\s*([-+][^|<>=\\]*)?(?:\||\\rvert)\s*"
     rf"((?!\\ne){RELATION.pattern[1:-1]})([^<>|=A-Za-z\\]+)"
 )
+POINT = re.compile(r"\s*([A-Za-z])\s*=([^<>=A-Za-z]+)")
 NAMED = {"or": "or", "cup": "or", "lor": "or", "vee": "or"}
 
 
@@ -87,8 +88,12 @@ def _each_excluded(match: re.Match) -> str:
 
 def _chain(text: str):
     """Returns the name and the set of one chain of inequalities, `0 < x \\le 5`, or None."""
-    from sympy import Intersection, Interval, Union, oo
+    from sympy import FiniteSet, Intersection, Interval, Union, oo
 
+    if point := POINT.fullmatch(text):
+        value = read_value(point[2])
+        found = FiniteSet(value) if getattr(value, "is_number", False) else None
+        return None if found is None else (point[1], found)
     parts = RELATION.split(text)
     sides, signs = [part.strip() for part in parts[::2]], parts[1::2]
     names = [side for side in sides if VARIABLE.fullmatch(side) or re.fullmatch(NAME, side)]

@@ -56,7 +56,14 @@ SIZES: dict[str, dict[str, str]] = {
     },
     "ton": {"ton tonne": "1"},  # Metric, short or long.
     "volume": {"ml milliliter millilitre": "1/1000", "l liter litre": "1"},
-    "us volume": {"gallon": "16", "quart": "4", "pint": "2", "cup": "1"},
+    "us volume": {
+        "gallon": "16",
+        "quart": "4",
+        "pint": "2",
+        "cup": "1",
+        "tablespoon tbsp": "1/16",
+        "teaspoon tsp": "1/48",
+    },
     "calendar": {"month": "1", "year yr": "12", "decade": "120", "century centurie": "1200"},
     "angle": {"degree deg \u00b0 \u5ea6": "1"},
     "radian": {"radian rad": "1"},
@@ -66,8 +73,11 @@ SIZES: dict[str, dict[str, str]] = {
     "voltage": {"volt": "1", "kv kilovolt": "1000"},
     "current": {"amp ampere": "1", "ma milliamp milliampere": "1/1000"},
     "force": {"newton": "1", "kn kilonewton": "1000"},
-    "energy": {"joule": "1", "kj kilojoule": "1000"},
-    "pressure": {"pascal": "1", "kpa kilopascal": "1000"},
+    "energy": {"joule": "1", "kj kilojoule": "1000", "kwh kilowatt-hour": "3600000"},
+    "calorie": {"cal calorie": "1", "kcal kilocalorie": "1000"},
+    "amount": {"mol": "1"},
+    "temperature": {"kelvin": "1"},
+    "pressure": {"pascal": "1", "kpa kilopascal": "1000", "atm atmosphere": "101325"},
     "frequency": {
         "hz hertz": "1",
         "khz kilohertz": "1000",
@@ -98,7 +108,7 @@ UNIT_REWRITES = [
 CURRENCIES = {r"\$": "dollar", r"\euro": "euro", r"\pounds": "gbp"}
 # Names whose capitals count: 5 mW is not 5 MW.
 CAPITALS = {"W": "watt", "V": "volt", "A": "amp", "N": "newton", "J": "joule", "Pa": "pascal"}
-CAPITALS |= {"MW": "megawatt", "mW": "milliwatt", "M": "", "mHz": ""}
+CAPITALS |= {"K": "kelvin", "MW": "megawatt", "mW": "milliwatt", "M": "", "mHz": ""}
 FILLERS = (
     "(?i:units?|squared?|cubed?|cubic|total|each|more|less|fewer|altogether|only|exactly|about|away|left|long|tall|wide"
     "|high|deep|old|apart|per|in|of|the|all|respectively|clockwise|counterclockwise|north|south|east|west|th|st|nd|rd)"

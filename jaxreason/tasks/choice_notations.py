@@ -2,7 +2,7 @@ r"""One notation for texts of choices and replies that name them: `6\,\text{m/s}
 
 import re
 
-from jaxreason.tasks.foreign_notations import RAISED
+from jaxreason.tasks.foreign_notations import LOWERED, RAISED
 
 SIGNS = {"times": "×", "cdot": "·", "pi": "π", "mu": "μ", "lambda": "λ", "Omega": "Ω", "Delta": "Δ"}
 SIGNS |= {"alpha": "α", "beta": "β", "gamma": "γ", "theta": "θ", "sigma": "σ", "infty": "∞"}
@@ -12,6 +12,8 @@ REWRITES = [
         (r"(?<!\\)\\[,;: ]|(?<=\d)~(?=[\\A-Za-z])", " "),
         (r"(?<!\\)\\([%$&#])", r"\1"),
         (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\frac\s*(?:\{(\w{1,9})\}|(\d))\s*(?:\{(\w{1,9})\}|(\d))", r"\1\2/\3\4"),
+        (r"[₀₁₂₃₄₅₆₇₈₉]+", lambda match: match[0].translate(LOWERED)),
         (r"(?<=\d)[ \t]*\\(?:text|mathrm|mbox)\{[ \t]*+([^{}]{1,99})\}", r" \1"),
         (r"\^[ \t]*(?:\{[ \t]*\\circ[ \t]*\}|\\circ(?![A-Za-z]))[ \t]*", "°"),
         (
@@ -24,7 +26,7 @@ REWRITES = [
         (r"(?<=\d)[ \t]*×[ \t]*(?=\d)", " × "),
     ]
 ]
-MARKED = re.compile(r"[\\~^_×⁰¹²³⁴⁵⁶⁷⁸⁹]")
+MARKED = re.compile(r"[\\~^_×⁰¹²³⁴⁵⁶⁷⁸⁹₀-₉]")
 
 
 def plain_formulas(text: str) -> str:

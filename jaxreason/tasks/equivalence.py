@@ -51,7 +51,14 @@ def numeral(text: str) -> Fraction | None:
 
 RATIO = re.compile(r"\d+(?::\d+){2,}")
 CLOCK_OF_THREE = re.compile(r"\d{1,2}:\d\d:\d\d")
-TEMPERATURE = re.compile(r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])")
+TEMPERATURE = re.compile(
+    r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])"
+    r"|\\(?:text|mathrm)\s*\{\s*(?:degrees?\s+)?(K|[Cc]elsius|[Ff]ahrenheit|[Kk]elvins?)\s*\}"
+)
+# "or" between two intervals.
+UNITED = re.compile(
+    r"(?<=[)\]])\s*(?:\\(?:text|mbox|mathrm)\s*\{\s*or\s*\}|\bor\b|\\lor(?![A-Za-z]))\s*(?=[(\[])"
+)
 DERIVATIVE = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*\(([1-4])\)\s*\}(?=\s*\()")  # f^{(3)}(x)
 # Units that need no space or \text{} before them: 100cm^2.
 GLUED = r"(?:[mcdk]?m|ft|in|yd|mi|[mcd]?[lL])(?:\s*\^\s*\{?[23]\}?|/(?:s|h|min))?"
@@ -98,6 +105,8 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
 
 def _same(gold: str, answer: str, rules: Rules) -> bool:
     """Compares two answers whose letters have been kept apart."""
+    if r"\cup" in gold:
+        answer = UNITED.sub(r"\\cup ", answer)
     if squeeze(gold) == squeeze(answer):
         return True
     relations = is_inequality(gold), is_inequality(answer)
@@ -179,8 +188,7 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
         return same_ratio(gold, answer)
     if not same_base(gold, answer, rules) or bool(PRIME.search(gold)) != bool(PRIME.search(answer)):
         return False
-    degrees = {match[1] for text in (gold, answer) for match in TEMPERATURE.finditer(text)}
-    if len(degrees) > 1:
+    if len(scales_of(gold) | scales_of(answer)) > 1:
         return False
     if r"\%" in gold or r"\%" in answer:
         return same_percentage(gold, answer, rules)
@@ -191,6 +199,11 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
         return True
     plainer = bare_value(answer)
     return plainer != answer and not re.search("[A-Za-z]", gold) and equal(gold, plainer, rules)
+
+
+def scales_of(text: str) -> set[str]:
+    """Returns the scales of the temperatures in a text: "C", "F" or "K"."""
+    return {(match[1] or match[2])[0].upper() for match in TEMPERATURE.finditer(text)}
 
 
 def gold_unit(gold: str, answer: str, rules: Rules) -> Unit | None:

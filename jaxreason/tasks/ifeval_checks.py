@@ -168,7 +168,7 @@ def number_sections(text: str, section_spliter: str, num_sections: int) -> bool:
 def is_json(text: str) -> bool:
     """Returns whether the whole reply is JSON; a code fence around it is allowed."""
     text = text.strip().lstrip("\ufeff")
-    fenced = re.fullmatch(r"(```|~~~)[A-Za-z0-9]*[^\S\n]*\n?(.*?)\s*\1", text, re.DOTALL)
+    fenced = re.fullmatch(r"(`{3,}|~{3,})[A-Za-z0-9]*[^\S\n]*\n?(.*?)\s*\1", text, re.DOTALL)
     try:
         json.loads((fenced[2] if fenced else text).strip(), parse_constant=no_constant)
     except (ValueError, RecursionError):
@@ -218,7 +218,7 @@ def ends_with(text: str, end_phrase: str) -> bool:
 def is_quoted(text: str) -> bool:
     """Returns whether the whole reply is in double quotation marks, straight or curved."""
     text = text.strip()
-    return len(text) > 1 and text[0] in '"“„«＂「『' and text[-1] in '"”“»＂」』'
+    return len(text) > 1 and text[0] in '"“„”«»＂「『' and text[-1] in '"”“»«＂」』'
 
 
 def capital_words(text: str, capital_relation: str, capital_frequency: int) -> bool:

@@ -86,6 +86,11 @@ def is_list(text: str, words: list[str]) -> bool:
     return marks * 4 >= len(words) and len({*words}) * 2 >= len(words)
 
 
+def is_accented(words: list[str]) -> bool:
+    """Returns whether two words or more have letters that English words lack: "cómo están"."""
+    return sum(not word.replace("’", "").isascii() for word in {*words}) > 1
+
+
 def is_in_language(text: str, language: str) -> bool:
     """Returns whether the text is in a language, given as an ISO 639-1 code."""
     language = language.split("-")[0]
@@ -99,6 +104,7 @@ def is_in_language(text: str, language: str) -> bool:
     if by_words == language:
         return True
     found = candidate_languages(text[:20_000].lower())
-    if len(words) >= SHORT and not is_list(text, words):
+    listed = is_list(text, words)
+    if not listed and (len(words) >= SHORT or (language == "en" and is_accented(words))):
         return language in found[:1]
     return by_words is None or by_words not in found[:1]

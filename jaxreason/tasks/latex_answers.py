@@ -60,7 +60,7 @@ def tidy_latex(answer: str) -> str:
     answer = REPEATING.sub(repeating, answer)
     answer = in_digits(answer)
     answer = re.sub(rf"({TEXT}\{{\s*)({'|'.join(SIZES)})\s+(?=[a-z])", r" \2 \1", answer)
-    scale = rf"(\d)\s*(?:\\text\s*\{{\s*)?\b({'|'.join(SIZES)})\b(?:\s*\}})?"
+    scale = rf"([\d}}])\s*(?:\\text\s*\{{\s*)?\b((?i:{'|'.join(SIZES)}))s?\b(?:\s*\}})?"
     answer = re.sub(scale, scaled, answer)
     answer = re.sub(r"_\s*\{?\\text\s*\{\s*(\w+)\s*\}\}?", base, answer)
     return re.sub(r"[\s.,;]*(?:\\\\?)?[\s.,;]*$", "", answer).strip()
@@ -73,7 +73,7 @@ def base(match: re.Match) -> str:
 
 def scaled(match: re.Match) -> str:
     r"""Returns `5 \text{ million}` as `5 \cdot 10^{6}`."""
-    size = SIZES[match[2]]
+    size = SIZES[match[2].lower()]
     return rf"{match[1]} \cdot {size if size == 12 else f'10^{{{len(str(size)) - 1}}}'}"
 
 

@@ -5,6 +5,7 @@ import re
 from jaxreason.tasks.answer_units import UNIT_REWRITES
 from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
 from jaxreason.tasks.foreign_notations import FOREIGN_ANNOUNCED, FOREIGN_REWRITES
+from jaxreason.tasks.function_names import FUNCTION_REWRITES
 from jaxreason.tasks.number_words import SIZES
 
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
@@ -12,8 +13,11 @@ ANNOUNCED = (
     r"(?i:(?:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])"
     rf"|{FOREIGN_ANNOUNCED})\s*)"
 )
-ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
-THIN = r"(?<!\\)(?:\\(?:[,;: ]|(?:enspace|thinspace)(?![A-Za-z]))|~)"
+ENVIRONMENTS = (
+    r"aligned|align\*?|gathered|gather\*?|split|equation\*?|multline\*?|flalign\*?|eqnarray\*?|(?:display)?math"
+    r"|center|flush(?:left|right)|align(?:ed)?at\*?"
+)
+THIN = r"(?<!\\)(?:\\(?:[,;:> ]|(?:enspace|thinspace)(?![A-Za-z]))|~)"
 # 1 000 is a number, 1 7 is not.
 THOUSANDS = re.compile(
     r"(?<![\w.,^}])(?<![\w}] )\d{1,3}(?: \d{3})+(?! ?\d)|\.\d{3}(?: \d{3})* \d{1,3}(?! ?\d)"
@@ -43,8 +47,9 @@ def bracket(match: re.Match) -> str:
 
 # Commands that only change how their argument looks.
 DRESSED = (
-    r"\\(?:underline|underbrace|boxed|fbox|boldsymbol|bm|ensuremath|smash|(?:text)?color\s*\{\w+\}"
-    r"|colorbox\s*\{\w+\}|bbox(?:\s*\[[^\[\]]*\])?)"
+    r"\\(?:underline|underbrace|overbrace|boxed|fbox|boldsymbol|bm|ensuremath|smash|math(?:ord|op|bin|rel)"
+    r"|(?:text)?color(?:\s*\[\w+\])?\s*\{[\w,. ]+\}|f?colorbox\s*(?:\{\w+\}\s*)?\{\w+\}"
+    r"|raisebox\s*\{[^{}]*\}|bbox(?:\s*\[[^\[\]]*\])?)"
     r"\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 )
 # Words before the only number of a text. Others ("more than", "not") may change what it says.
@@ -123,7 +128,11 @@ REWRITES = [
         (r"\\([lr])(brace|brack|paren)(?![A-Za-z])\s*", bracket),
         (r"(?<!\\)\\cr(?![A-Za-z])", r"\\\\"),
         (r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|ex|em|[cm]m|in)\s*\]", r"\1"),  # \\[4pt]
-        (r"\\begin\s*\{cases\}((?:(?!\\begin|\\end)[^&,<>])*)\\end\s*\{cases\}", equations),
+        (
+            r"\\begin\s*\{(?:cases\}|array\}\s*\{[lcr| ]*\})((?:(?!\\begin|\\end)[^&,<>])*)\\end\s*\{(?:cases|array)\}",
+            equations,
+        ),
+        (r"(\\begin\s*\{align(?:ed)?at\*?\})\s*\{\d+\}", r"\1"),
         (rf"\\begin\s*\{{(?:{ENVIRONMENTS})\}}(.*?)\\end\s*\{{(?:{ENVIRONMENTS})\}}", joined_lines),
         (rf"\\(?:begin|end)\s*\{{(?:{ENVIRONMENTS})\}}", ""),
         (r"\\(?:tag\*?|label)\s*\{[^{}]*\}|\\(?:left|right)\s*\.", ""),
@@ -133,12 +142,13 @@ REWRITES = [
         (r"\\begin\s*\{array\}\s*\{[^{}]*\}([^&\\]*)\\end\s*\{array\}", r"\1"),
         (DRESSED, r"\1"),
         (DRESSED, r"\1"),
-        (r"\\(?:text)?color\s*\{\w+\}", ""),
+        (r"\\(?:text)?color(?:\s*\[\w+\])?\s*\{[\w,. ]+\}", ""),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         # A thin space stays between two digits: 1\,7 is not 17.
         (rf"(?<=\d)\s*(?:{THIN}\s*|(?<!\\)\\text\s*\{{\s+\}}\s*)+(?=\d)", " "),
         (rf"(?<!\\)\\!\s*|{THIN}", ""),
         (r"\\(?:mathbf|mathrm|mathit|mathsf|boldsymbol|bm)\s+(?=\d+\s*$|[A-Za-z]\s*$)", ""),
+        *FUNCTION_REWRITES,
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![\\A-Za-z])[Ii]nfinity(?![A-Za-z])", r"\\infty "),
         (r"(?<![\\A-Za-z])sqrt\s*(?=[({\d])", r"\\sqrt"),
@@ -187,13 +197,24 @@ REWRITES = [
             r"_{\\text{\1}}",
         ),
         (
-            r"\\(?:bf|it|rm|(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|checkmark|blacksquare)"
-            r"(?![A-Za-z])",
+            r"\\(?:bf|it|rm|(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|checkmark|blacksquare"
+            r"|qed(?:symbol)?|qedhere)(?![A-Za-z])|\s*\\(?:square|Box)\s*$",
             "",
         ),
         (r"^\s*\\(?:therefore|implies|(?:Long)?[Rr]ightarrow)(?![A-Za-z])\s*|\s*\\q?quad\s*$", ""),
         (r"^\s*(?:\([a-z](?:,\s*[a-z])+\)\s*(?:\\in|=)\s*)?\\\{\s*(\([^()]*\))\s*\\\}\s*$", r"\1"),
         (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
+        (
+            rf"(?<=[\d}}])(?:\s|\\[,;: ])*\(\s*{TEXT}\{{\s*([A-Za-z -]+)\}}\s*\)\s*$",
+            r"\\text{ (\1)}",
+        ),
+        (r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}\s*$", r"\\text{ \1}"),
+        (rf"^\s*{TEXT}\{{\s*[Aa]ll\s*\}}\s*(?=[A-Za-z]\s*(?:[<>]|\\[lgn]))", ""),
+        (
+            rf"^\s*{TEXT}\{{\s*[Aa]ll\s+real(?:s|\s+numbers)\s+except(?:\s+for)?\s*(?:\}}\s*(-?[^\s{{}}]+)|(-?\d+)\s*\}})[\s.]*$",
+            r"\\mathbb{R}\\setminus\\{\1\2\\}",
+        ),
+        (r"(\\mathbb\s*\{?R\}?)\s*-\s*(?=\\\{)", r"\1\\setminus "),
         (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
         (r"\\mathbb\s+(?=[A-Z](?![A-Za-z]))", r"\\mathbb"),
         (r"\\mathbb(?=[A-Z](?![A-Za-z]))([A-Z])", r"\\mathbb{\1}"),
@@ -210,7 +231,16 @@ REWRITES = [
         ),
         *UNIT_REWRITES,
         (r"\\varnothing", r"\\emptyset"),
-        (rf"^\s*(?:{TEXT}\{{\s*)?[Nn]o\s+(?:real\s+)?solutions?\s*\}}?\.?\s*$", r"\\emptyset"),
+        (
+            rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]here\s+(?:is|are)\s+)?[Nn]o\s+(?:real\s+|such\s+)?solutions?"
+            r"(?:\s+exists?)?[\s.]*\}?[\s.]*$",
+            r"\\emptyset",
+        ),
+        (
+            rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]he\s+)?(?:[Ee]mpty|[Nn]ull)\s+set[\s.]*\}}?[\s.]*$",
+            r"\\emptyset",
+        ),
+        (rf"(?<=\d)\s*(?:{TEXT}\{{\s*)?\band\s+a\s+half\s*\}}?", r"\\frac{1}{2}"),
         (
             rf"^\s*(?:{TEXT}\{{\s*)?[Aa]ll\s+(?:reals|real\s+numbers)\s*\}}?\.?\s*$",
             r"(-\\infty,\\infty)",
@@ -229,13 +259,15 @@ REWRITES = [
         (r"\\sqrt\s*(\[[^\[\]]*\])?\s*\(((?:[^()]|\([^()]*\))*)\)", r"\\sqrt\1{\2}"),
         (rf"\\frac\s*(?!\{{)({PART})\s*({PART})", half_braced),
         (rf"\\frac\s*(?=\{{)({INSIDE})\s*(?!\{{)({PART})", half_braced),
+        (rf"\^\s*(\\frac{INSIDE}{INSIDE})", r"^{\1}"),
         (r"(?<![\d./^])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
         (r"(\w|\))!\^", r"{\1!}^"),
         # Otherwise it would be a mixed number.
         (r"(?<![A-Za-z_^])(\d+|\))\s*\((?=-?[\d.]+\))", r"\1\\cdot ("),
         (
             rf"^\s*{TEXT}\{{(?:[^{{}}\d]*(?:\b(?:is|are|equals)|[:=])"
-            r"|\s*(?i:so|thus|hence|therefore|exactly|approximately|about)\s*,?)\s*\}\s*(?=\S)",
+            r"|\s*(?i:so|thus|hence|therefore|exactly|approximately|about|only|just|(?:a\s+)?total\s+of"
+            r"|(?:(?:so|thus|hence|therefore),?\s+)?we\s+(?:get|have|find|obtain))\s*,?)\s*\}\s*(?=\S)",
             "",
         ),
         (r"^\s*[a-z](\([^()]*\])\s*$", r"\1"),

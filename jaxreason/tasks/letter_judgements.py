@@ -5,6 +5,7 @@ Every pattern takes linear time: repetitions are possessive or bounded.
 
 import re
 
+from jaxreason.tasks.letter_languages import FOREIGN_NOT, FOREIGN_WRONG
 from jaxreason.tasks.letter_patterns import CLOSE
 
 # A whole option of a list that is called wrong, or right: by its first words, its last word, or a word apart.
@@ -35,7 +36,8 @@ CALLED_WRONG = re.compile(
 )
 # Words just before a letter that a reply mentions without choosing it.
 DENIED = re.compile(
-    r"(?:\b(?:not|nicht|niet|pas|no\s+es|non\s+è|não\s+é|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
+    rf"(?:\b(?:not|nicht|niet|pas|no\s+es|non\s+è|não\s+é|{FOREIGN_NOT}|cannot|neither|nor|except|than|instead\s+of"
+    r"|compared\s+(?:to|with)|unlike|besides|against|over)|n't"
     r"|\b(?:all|any\w*|every\w*)\s+but|\b(?:exclud|eliminat|reject|discard|dismiss|rul|cross)\w*"
     r"(?:\s+out)?)\s+(?:be\s+)?(?:(?:the|la|die|a)\s+)?(?:(?:answer\s+)?(?:answer|option|choice|letter)s?\s+)?"
     r"[\s(*'\"`]*$"
@@ -73,7 +75,8 @@ REFUTED = re.compile(
     r"|contradicts?|violates?|ignores?|contains?\s+an?\s+(?:error|mistake)|lacks?|misses|confuses)\b)"
     r"|[)*'\"”`\s\]}$]*[:—–-]\s*(?:wrong|incorrect|false|no|not|impossible|invalid)\b"
     r"(?!(?<=not)\s+(?:option\s+|choice\s+)?[(*]*(?-i:[A-Z])\b)"
-    r"|[)*]*[ \t]?[✗✘❌✕]",
+    r"|[)*]*[ \t]?[✗✘❌✕]"
+    rf"|[)*_\s]*(?:{FOREIGN_WRONG})",
     re.IGNORECASE,
 )
 # Words just before an announcement that only considers the letter, or reports somebody else's choice.
@@ -94,7 +97,7 @@ ARTICLE = re.compile(
     r"|fits\b|fails\b|seems\b|makes\b|violates\b|we\b|both\b|definitely\b|clearly\b|certainly\b"
     r"|surely\b|no\b|though\b|yet\b|still\b|below\b|versus\b|vs\b|hands\s+down|needs\b|gives\b"
     r"|means\b|satisfies\b|describes\b|states\b|leads\b|requires\b|takes\b|without\b|like\s+(?:i|we)\b"
-    r"|whereas\b|hence\b|thus\b|therefore\b|considering\b|based\b|despite\b|regardless\b|beyond\b|provided\b)[a-z]"
+    r"|whereas\b|hence\b|thus\b|therefore\b|considering\b|based\b|unlike\b|compared\b|whose\b|please\b|probably\b|despite\b|regardless\b|beyond\b|provided\b)[a-z]"
 )
 PRONOUN = re.compile(r"\s+(?!is\b|as\b|and\b|or\b|not\b|because\b|since\b|rather\b)[a-z]")
 ASKED = re.compile(rf"(?:{CLOSE}|\\[)\]])*+\s?\?(?!\s*(?i:yes)\b)")

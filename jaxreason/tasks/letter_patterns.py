@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from jaxreason.tasks.letter_languages import FOREIGN_AND, FOREIGN_LEAD, FOREIGN_RIGHT, FOREIGN_WRONG
+
 # Letters and digits of other widths and shapes, and apostrophes; each stands for one plain character.
 _SHAPES = [*range(0x24B6, 0x24EA), *range(0xFF01, 0xFF5F), *range(0x1D400, 0x1D800)]
 _PLAIN = {ord("’"): "'"} | {
@@ -51,7 +53,7 @@ _BEST = (
     rf"\s+(?:answer\s+)?{_NOUN}s?\b|\bmy\s+(?:best\s+|final\s+|educated\s+)?(?:guess|bet|vote)\b)"
 )
 LEAD = (
-    rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s"
+    rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|{FOREIGN_LEAD}|\bfinal\s+answer\s"
     r"|\bans\b(?:\.|(?=\s*+[(\[]))|\b(?:richtig|korrekt)\s+ist\b)"
 )
 # A noun before a letter, or the article that Romance languages put there: "la B", "a C".
@@ -194,8 +196,11 @@ class Labels:
         chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{NAMED}){WRAP}({self.telling}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
         bracketed = rf"(?i:{_CONCLUDE}\s*{WRAP}{NAMED}){WRAP}(?<=[(\[])({self.any_case})(?=[)\]]{SENTENCE_END.pattern})"
+        foreign = rf"(?<![A-Za-z0-9'.])({self.capital}){END}{_GAP}(?i:{FOREIGN_RIGHT})"
         fits = rf"(?i:{_THE_ONE}\s*{WRAP}{NAMED}){WRAP}(?!\d)({self.telling}){END}(?={SENTENCE_END.pattern})"
-        return re.compile(f"{right}|{labelled}|{marked}|{chosen}|{concluded}|{bracketed}|{fits}")
+        return re.compile(
+            f"{right}|{labelled}|{marked}|{chosen}|{concluded}|{bracketed}|{fits}|{foreign}"
+        )
 
     @cached_property
     def mention(self) -> re.Pattern[str]:
@@ -236,18 +241,19 @@ class Labels:
     @cached_property
     def joined(self) -> re.Pattern[str]:
         """Text after a letter: more letters that are named together with it."""
-        link = rf"(?:,\s*)?\(?(?:\b(?:{_AND})\b|[/|&+])\s*+(?:(?:maybe|possibly|perhaps|even|also)\s+)?"
+        link = rf"(?:,\s*)?\(?(?:\b(?:{_AND})\b|[/|&+]|{FOREIGN_AND})\s*+(?:(?:maybe|possibly|perhaps|even|also)\s+)?"
         clause = (
             rf"(?!{_GAP}(?i:is|was|isn't|would|cannot|can't|does|doesn't|fails|has|contradicts)\b)"
         )
         other = rf"{_OPEN}(?i:(?:option|choice)\s+)?{_OPEN}{self.any_case}{END}{clause}"
-        listed = rf",\s*+{_OPEN}{self.capital}{END}(?!{_GAP}(?!and\b|or\b)[a-z])"
+        judged = rf"(?!(?:{FOREIGN_AND}{self.capital}){{0,9}}{_GAP}(?i:{FOREIGN_WRONG}))"
+        listed = rf",\s*+{_OPEN}{self.capital}{END}(?!{_GAP}(?!and\b|or\b)[a-z]){judged}"
         return re.compile(rf"(?:{_GAP}(?:{link}{other}|{listed}))++")
 
     @cached_property
     def joins(self) -> re.Pattern[str]:
         """Text before a letter: other letters that are named together with it."""
-        link = rf"(?:(?:,\s*)?(?:\b(?:{_AND})\b|[/|&+])\s*|,\s*)"
+        link = rf"(?:(?:,\s*)?(?:\b(?:{_AND})\b|[/|&+]|{FOREIGN_AND})\s*|,\s*)"
         named = r"(?i:(?:option|choice)\s+)?"
         return re.compile(rf"(?<![A-Za-z0-9'])({self.any_case}){_GAP}{link}{_OPEN}{named}{_OPEN}$")
 

@@ -81,6 +81,16 @@ def announced_text(
     return match.end(), label
 
 
+def begins_with_text(
+    text: str, place: int, label: str, letters: Sequence[str], texts: Sequence[str]
+) -> bool:
+    """Returns whether the text of this label's choice begins behind the spaces at a place, and ends its line there."""
+    own = tuple(one for x, one in zip(letters, texts) if x.upper() == label)
+    pattern = pattern_of(own)
+    found = pattern.match(text, SPACES.match(text, place).end()) if pattern else None
+    return found is not None and ITEM_END.match(text, found.end()) is not None
+
+
 def joined(text: str, end: int, pattern: re.Pattern[str]) -> list[re.Match[str]]:
     """Returns the texts of choices that are named together with the one that ends at a place."""
     found: list[re.Match[str]] = []
@@ -152,7 +162,7 @@ def text_in_line(line: str, letters: Sequence[str], texts: Sequence[str]) -> str
 
     A text of fewer than MIN_INSIDE letters does not count.
     """
-    pattern = pattern_of(tuple(text for text in texts if is_telling(plain_text(text))))
+    pattern = pattern_of(tuple(texts))
     line = line[-MAX_LINE:]
     found = set()
     for match in pattern.finditer(line) if pattern else ():
@@ -160,8 +170,16 @@ def text_in_line(line: str, letters: Sequence[str], texts: Sequence[str]) -> str
         after = line[match.end() : match.end() + 120]
         if DENIED.search(before) or REFUTED.match(after) or ASKED.match(after):
             continue
-        found.add(label_of(match[0], letters, texts))
+        together = [match, *named_with(line, match.end(), pattern)]
+        if any(is_telling(plain_text(one[0])) for one in together):
+            found |= {label_of(one[0], letters, texts) for one in together}
     return found.pop() if len(found) == 1 else None
+
+
+def named_with(line: str, end: int, pattern: re.Pattern[str]) -> list[re.Match[str]]:
+    """Returns the texts that "and", "or" or a stroke joins to the one that ends at a place; a comma may part them."""
+    join = JOIN.match(line, end)
+    return joined(line, end, pattern) if join and join["link"] != "," else []
 
 
 def is_telling(text: str) -> bool:

@@ -43,11 +43,12 @@ from jaxreason.tasks.letter_statements import (
 from jaxreason.tasks.letter_texts import (
     SEVERAL,
     announced_text,
+    begins_with_text,
     line_of_text,
     opening_text,
     text_in_line,
 )
-from jaxreason.tasks.reply_text import last_boxed
+from jaxreason.tasks.reply_text import DENIED_BOX, boxed_answer, last_boxed
 
 # Words around an "I" that is a label and no pronoun.
 I_NAMED = re.compile(
@@ -155,9 +156,16 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
             return None
         start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
         opened = text.rfind("\\boxed", 0, start)
-        refuted = REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
+        denied = DENIED_BOX.search(text, max(0, opened - 20), max(0, opened))
+        refuted = denied or REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
         if opened <= 0 or not refuted:
-            return letter_in_box(box, start, labels, texts)
+            listed = boxed_answer(text) not in (box, None)
+            end = start + len(box)
+            return (
+                Statement(start, end, SEVERAL)
+                if listed
+                else letter_in_box(box, start, labels, texts)
+            )
         text = text[:opened]
     return None
 
@@ -167,7 +175,7 @@ def letter_in_box(box: str, start: int, labels: Labels, texts: Sequence[str]) ->
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
     match = re.fullmatch(rf"\(?({labels.any_case})\)?[.:]?", bare)
-    match = match or re.match(rf"\(?({labels.capital})(?:\)|[.:](?=\s))", bare)
+    match = match or re.match(rf"\(?({labels.any_case})(?:\)|[.:](?=\s))", bare)
     if match:
         return Statement(start, start + len(box), match[1].upper())
     if re.fullmatch(rf"(?:\W|and|or|{labels.capital}(?![A-Za-z0-9]))+", bare):
@@ -191,6 +199,10 @@ def led(
         spoken = announced_text(text, match.end(), labels.letters, texts)
         if spoken is not None and not (letter and letter[1].isupper() and letter[1] != "A"):
             yield Statement(match.start(), *spoken)
+        elif letter and begins_with_text(
+            text, letter.end(), letter[1].upper(), labels.letters, texts
+        ):
+            yield Statement(match.start(), letter.end(), letter[1].upper())
         elif letter and (statement := settled(text, match, letter, labels)):
             yield statement
 

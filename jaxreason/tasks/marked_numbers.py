@@ -64,7 +64,9 @@ ANSWER_LINE = re.compile(
     rf"[\s*$\u20ac\u00a3]*{NUMERAL}[\s*$\u20ac%]*(?:[A-Za-z]+[\s*]*){{0,3}}(?:[.(]|$)"
 )
 # A line that gives the answer, and what may follow without changing it.
-REASONS = r",?[ ]*(?:because|since|as)\b(?!\s+(?:well|many|much)\b)"
+REASONS = (
+    r",?[ ]*(?:because|since|as|which\s+(?:is|are|equals|means|comes))\b(?!\s+(?:well|many|much)\b)"
+)
 GIVEN = re.compile(
     r"(?im)^[ \t#*_]*+(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+)?answer[ *_]{0,9}(?:[:\n]|is\b)"
     rf"[\s*_]{{0,9}}\$?({NUMERAL})[*$%_]{{0,9}}+(?:[ ]+(?!(?:as|and|or|plus|minus|than)\b)[a-z]+){{0,3}}?"

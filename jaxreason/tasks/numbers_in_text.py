@@ -6,14 +6,14 @@ from decimal import Decimal
 VULGAR = r"[\u00bc-\u00be\u2150-\u215e]"  # One half and other fractions of one character.
 # A minus belongs to the number unless something precedes it from which it could subtract; a `$` that opens a formula is
 # not such a thing. Exponents (m^2) and digits inside a longer number are not numbers of their own.
-MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*$]\$)|(?<=^\$))[-\u2012-\u2014\u2212])?"
+MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*$`'_]\$)|(?<=^\$))[-\u2012-\u2014\u2212])?"
 NUMBER = re.compile(
     r"(?=[-\u2012-\u2014\u2212$.\d])"  # Saves time where there is no number.
     rf"{MINUS}\$?(?<![\d^])(?<!\d\.)(?<!\^\{{)(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
     rf"|(?=[-\u2012-\u2014\u2212.]){MINUS}(?<![\d.^])\.\d+"
 )
 SPOKEN_MINUS = re.compile(r"(?i)(?<=\bis )(?:minus|negative)\s+(?=\$?\d)")
-JOINED = re.compile(r"\d\s?(?:[/:?]|\)\()\s?$")
+JOINED = re.compile(r"\d[^\S\n]?(?:[/:?]|\)\()[^\S\n]?$")
 MIXED = re.compile(r"(?<![\w./,])\d{1,3} $")  # The whole part of 7 1/2.
 # 1'000 and 1 000 with a space that does not break lines.
 GROUPED = re.compile(

@@ -14,7 +14,8 @@ PLACEHOLDER = re.compile(
     r"(?i)(?:(?:insert|put|write|enter|place|type|give)\s+)?"
     r"(?:(?:your|the|my|final|correct|numeric(?:al)?|exact|actual|simplified)\s+)*"
     r"(?:answers?|result|solution|number|value|expression)(?:\s+(?:goes\s+)?(?:here|in\s+the\s+box))?"
-    r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?|\\square|\\Box|\\(?:q?quad|enspace|[,;:! ])|\s)*"
+    r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?"
+    r"|\\(?:square|Box|blacksquare|checkmark|qed)(?![A-Za-z])|\\(?:q?quad|enspace|[,;:! ])|\s)*"
 )
 
 MOST_APART = 80  # Characters between two boxes of one list.
@@ -25,7 +26,7 @@ JOINED_BOXES = re.compile(
     rf"{_SIGNS}(?:[,;]{_SIGNS})?(?:(?:and|or|\\text\s*\{{\s*(?:and|or)\s*\}}|[,;]){_SIGNS})"
     rf"(?:[A-Za-z](?:_\{{?\w\}}?)?\s*=\s*)?|{_SIGNS}[,;]{_SIGNS}"
 )
-DENIED_BOX = re.compile(r"\b(?:not|isn't)[\s$*\\(\[]*\Z")
+DENIED_BOX = re.compile(r"\b(?:not|isn't|rather\s+than|instead\s+of)[\s$*\\(\[]*\Z")
 
 Extract = Callable[[str], str | None]
 Grade = Callable[[Example, str], float]

@@ -34,10 +34,13 @@ AFTER_A_TIME = re.compile(
     re.IGNORECASE,
 )
 _CLOSE = r"[\"'”’»)\]*_」』）]*+"
+_PICTURES = "[\u2600-\u27bf\U0001f000-\U0001faff]"
 _FULL_STOPS = "。！？｡।॥؟۔։።፧။៕"
 _BULLET = r"[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)])[ \t]+\S"
 _ITEM = rf"(?P<item>\n)(?={_BULLET}|[ \t]*\n)"
-_END = re.compile(rf"(?<![.?!])[.?!]++{_CLOSE}(?=\s|$)|[{_FULL_STOPS}]++{_CLOSE}|{_ITEM}")
+_END = re.compile(
+    rf"(?<![.?!])[.?!]++{_CLOSE}(?=\s|$|{_PICTURES})|[{_FULL_STOPS}]++{_CLOSE}|{_ITEM}"
+)
 _MARKER = re.compile(r"[ \t#*]*(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})")
 _NEXT = re.compile(r"[\s\"'“‘«(\[*_]*+(\S[^\s,.;:!?\"'”’)*_]*)")
 

@@ -47,7 +47,7 @@ REASON = r"(?:because|since|as|after|for)\b"
 FURTHER = (
     r"(?:for|in|per|each|every|which|because|since|after|of|with|at|from|on|by|is|are|more|a)\b"
 )
-CONJUNCTION = r"(?:and|or|plus|minus|to|versus|vs)\b"
+CONJUNCTION = r"(?:and|or|plus|minus|to|versus|vs|out\s+of)\b"
 UNITS = rf"\s*%?\s*(?:(?!{FURTHER}|{CONJUNCTION})[A-Za-z]++\s*+){{0,3}}"
 SECOND = re.compile(
     rf"(?i){UNITS}(?:,\s*(?:{CONJUNCTION}\s*)?|&\s*|{CONJUNCTION}\s*)"

@@ -233,6 +233,16 @@ def test_a_reply_that_says_nothing_is_refused(make_tokenizer, content):
         tokenizer.encode_conversation([USER, reply], None)
 
 
+@pytest.mark.parametrize("thinking", [None, True])
+def test_a_reply_whose_text_is_a_thought_alone_is_refused_as_one_without_text(
+    make_tokenizer, thinking
+):
+    tokenizer = load_tokenizer(make_tokenizer("thinking"))
+    reply = {"role": "assistant", "content": "<think>\n2 and 2\n</think>\n\n"}
+    with pytest.raises(UserError, match="the reply has no text; expected some after its thoughts"):
+        tokenizer.encode_conversation([USER, reply], thinking)
+
+
 def test_conversations_and_prompts_must_end_with_the_right_role(make_tokenizer):
     tokenizer = load_tokenizer(make_tokenizer("chatml"))
     for messages in ([USER, REPLY], []):

@@ -361,6 +361,15 @@ def test_a_setting_of_generation_says_nothing_of_the_network(key):
         ("hidden_dropout", 0.1),
         ("resid_pdrop", 0.1),
         ("dropout", 0.1),
+        ("base_model_tp_plan", {"layers.*.mlp.up_proj": "colwise"}),
+        ("keys_to_ignore_at_inference", ["past_key_values"]),
+        ("library_name", "transformers"),
+        ("tensor_parallel_size", 8),
+        ("neftune_noise_alpha", 5.0),
+        ("loss_type", "ForCausalLM"),
+        ("initializer_factor", 1.0),
+        ("max_seq_len", 4096),
+        ("output_past", True),
     ],
 )
 def test_keys_about_files_the_tokenizer_and_generation_are_harmless(key, value):

@@ -304,6 +304,10 @@ BUFFERS = {
     "model.layers.0.self_attn.bias": np.ones((1, 1, 4, 4), bool),
     "model.layers.0.attn.bias": np.ones((1, 1, 4, 4), np.uint8),
     "model.position_ids": np.arange(5),
+    "model.layers.0.self_attn._extra_state": np.zeros(0, np.uint8),
+    "v_head.summary.weight": np.ones((1, 5), np.float32),
+    "v_head.summary.bias": np.ones(1, np.float32),
+    "score.weight": np.ones((1, 5), np.float32),
 }
 
 

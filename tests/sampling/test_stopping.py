@@ -74,6 +74,10 @@ def test_a_special_token_completes_a_stop_string_and_leaves_none_of_it_behind():
     assert completing_token([0, 9, 1], 0, ("ab",), show) == 3  # as the text is shown
     assert before_stop([0, 9, 1, 2], ("bc",), show) == "a"
     assert before_stop([0, 1, 2], ("<end>",), show) == "abc"
+    assert (
+        completing_token([0, 1, 9, 2], 0, ("nd>c",), show) == 4
+    )  # begins inside the special token
+    assert before_stop([0, 1, 9, 2], ("nd>c",), show) == "ab"
 
 
 def test_a_think_block_that_the_turns_prompt_has_closed_is_known():

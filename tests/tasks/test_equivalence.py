@@ -254,7 +254,7 @@ k \ge 3 != 3,4,5
 12 == \text{12}
 12 == \underline{\underline{12}}
 \emptyset == \{\}
-\emptyset != \text{empty set}
+\emptyset == \text{empty set}
 -5 == −5
 -5 == - 5
 -5 == \text{-}5

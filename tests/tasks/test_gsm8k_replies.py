@@ -108,7 +108,7 @@ HEDGED = ["5 or more", "5 or six", "5 and six", "5 factorial", "5 hours and thir
           "5 and three quarters", "5 to the fourth", "5 apples or more", "5 choose two", "5 feet six inches",
           "5 or higher", "5 apples, or six", "5 x 10", "5 mod three", "5 over two", "5 or a few more",
           "5 thirds", "5 (five or six)", "5 multiplied by two", "5 raised to two", "5e", "5_8", "5_{8}",
-          "5 (corrected to 6)", "5 no wait 6", "5. Wait, it is 6", "5 Actually 6", "5ish", "5-ish",
+          "5 out of 6", "5 (corrected to 6)", "5 no wait 6", "5. Wait, it is 6", "5 Actually 6", "5ish", "5-ish",
           "5, no, 6", "5 dollars, I mean 6", "5. Sorry, it should be 6", "5/day 6", "5 remainder 1"]  # fmt: skip
 PLAIN = ["5 points", "5 quarters", "5 dollars for two days", "5 dollars in two days and three nights",
          "5 of the eight apples", "5 (five)", "5 apples, one for each", "5 in total", "5 more",
@@ -174,6 +174,7 @@ def test_other_notations_of_a_number_have_its_value(number, gold, task):
         (r"\boxed{five or six}", "5", 0), (r"\boxed{one third}", "1", 0), ("#### one half", "1", 0),
         ("#### five hundredths", "5", 0), (r"\boxed{five six}", "11", 0), ("2 200 gram bags", "200", 1),
         ("The answer is 1 000.", "0", 0), ("The numbers are 3 100", "100", 1), ("1'00", "100", 0),
+        ("Step 1: 48\nStep 2: 24\nStep 3: 72", "72", 1), ("It is `$-7$`.", "-7", 1),
         ("5'11", "11", 1), ("#### One more thing", "1", 0), ("#### Two cases\n3 + 4 = 7", "7", 1),
     ],
 )  # fmt: skip
@@ -184,6 +185,8 @@ def test_a_fraction_or_a_group_of_digits_is_not_read_in_part(reply, gold, right)
 
 AFTERWARDS = [  # reply, the number that it gives although others follow
     ("The answer is 36, since there are 3 groups of 12.", "36"),
+    ("The answer is $18$, which is 2 times 9.", "18"),
+    ("The answer is 18, which comes from 9 and 9. Wait, it is 20.", "20"),
     ("So the answer is 36 hours because he works 3 days of 12 hours.", "36"),
     ("The answer is 37 because 36 is too few.", "37"),
     ("The answer is 36 because 3 * 12 = 36. So with 1 more it is 37.", "37"),

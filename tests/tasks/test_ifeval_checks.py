@@ -224,6 +224,7 @@ SENTENCES = [
     ("Buy:\n\n- bread\n- milk\n\nGo now.", 3),
     ("# Plan\n* Go.\n* Come.\n\nThe end", 3),
     ("**Bold.** *Then.* (And.) Done.", 4),
+    ("Hi there.\U0001f389 How are you?\U0001f60a", 2),
 ]
 
 
@@ -291,9 +292,12 @@ def test_a_long_list_of_names_is_in_no_other_language():
     assert INSTRUCTIONS["change_case:english_capital"](names.upper())
     assert INSTRUCTIONS["change_case:english_lowercase"](names.lower().replace(", ", "\n"))
     assert not INSTRUCTIONS["change_case:english_lowercase"](GERMAN.lower().replace(" ", ", "))
+    assert INSTRUCTIONS["change_case:english_capital"]("MY CAFÉ HAS NAÏVE GUESTS AND THE CRÈME")
 
 
-@pytest.mark.parametrize("text", ["WIR GEHEN HEUTE INS KINO", "VOUS NE PARLEZ PAS"])
+@pytest.mark.parametrize(
+    "text", ["WIR GEHEN HEUTE INS KINO", "VOUS NE PARLEZ PAS", "HOLA, CÓMO ESTÁN USTEDES HOY DÍA"]
+)
 def test_short_texts_in_capitals_may_be_in_another_language(text):
     assert not INSTRUCTIONS["change_case:english_capital"](text)
     assert not INSTRUCTIONS["change_case:english_lowercase"](text.lower())
