@@ -20,6 +20,7 @@ from jaxreason.host_memory import no_collection
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import redaction
+from jaxreason.results.atomic_files import about
 from jaxreason.verbs import late_writes
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, section_help, usage, verb_help
@@ -27,6 +28,8 @@ from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
 from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides
+
+OUTPUT = "standard output"  # Its name in the message of an error.
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,15 +41,36 @@ def main(argv: list[str] | None = None) -> None:
     words = list(sys.argv if argv is None else argv)[1:]
     _open_output()
     try:
-        if not _informed(words):
-            with _together(words[0]):
-                _run(words[0], words[1:])
-        sys.stdout.flush()
+        try:
+            if not _informed(words):
+                with _together(words[0]):
+                    _run(words[0], words[1:])
+        except SystemExit:
+            _flush()  # Python would do it after us, and tell of an error by a traceback.
+            raise
+        _flush()
     except BrokenPipeError:
         if not _reader_gone():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise SystemExit(READER_GONE) from None
+    except OSError as error:
+        message = explain(error, None, ()) if error.filename == OUTPUT else None
+        if message is None:
+            raise
+        _drop_output()
+        print(f"jaxreason: {message}", file=sys.stderr)
+        raise SystemExit(USERS_FAULT) from None
+
+
+def _flush() -> None:
+    with about(OUTPUT):
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Drops what is still to be printed, so that Python does not try it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _together(verb: str) -> contextlib.AbstractContextManager[None]:
@@ -79,19 +103,24 @@ def _reader_gone() -> bool:
 def _informed(words: list[str]) -> bool:
     """Prints help or the version if it was asked for; returns whether it was."""
     if words[:1] == ["--version"]:
-        print(f"jaxreason {jaxreason.__version__}")
+        _print(f"jaxreason {jaxreason.__version__}")
         return True
     helps = {"-h", "--help", "-help", "help"}
     if words and not helps & set(words):
         return False
     try:
-        print(_help(words))
+        _print(_help(words))
     except ConfigError as error:
         print(f"jaxreason help: {error}", file=sys.stderr)
         raise SystemExit(USERS_FAULT) from None
     if not words:
         raise SystemExit(USERS_FAULT)
     return True
+
+
+def _print(text: str) -> None:
+    with about(OUTPUT):
+        print(text)
 
 
 def _help(words: list[str]) -> str:
@@ -191,6 +220,15 @@ def _checked_paths(verb: str, paths: list[str]) -> list[str]:
     return paths
 
 
+def _name_output(error: OSError) -> None:
+    """Names the output in an error without a file, if what a verb printed still waits and cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        error.filename = OUTPUT
+        _drop_output()
+
+
 def _end(verb: str, config, error: BaseException) -> None:
     """Ends the program: with one message if a user can fix the cause, otherwise with the traceback."""
     if isinstance(error, KeyboardInterrupt):
@@ -198,6 +236,8 @@ def _end(verb: str, config, error: BaseException) -> None:
         raise SystemExit(INTERRUPTED) from None
     if isinstance(error, BrokenPipeError) and _reader_gone():
         raise error
+    if isinstance(error, OSError) and error.filename is None:
+        _name_output(error)
     sections = VERBS[verb].sections if verb in VERBS else ()
     message = explain(error, config, sections)
     if message is None or os.environ.get("JAXREASON_TRACEBACK"):

@@ -12,7 +12,7 @@ import started_programs
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "smallest_study.py"
 TIMES = ("_seconds", "tokens_per_second")  # what no two runs measure alike
-NOT_RESULTS = (".lock", ".lease", "log.txt", "logs", "status.json")
+NOT_RESULTS = (".lock", ".report.lock", ".lease", "log.txt", "logs", "status.json")
 
 
 def start(folder, *more, workdir="run", before="", variables=None):

@@ -73,6 +73,25 @@ def test_a_job_is_found_in_the_environment(environment, expected):
             {"JAX_COORDINATOR_ADDRESS": "host", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
             "'host': expected host:port",
         ),
+        # JAX dies of such a port, or waits for ever; it has 32 bits for a number of processes.
+        *(
+            (
+                {"JAX_COORDINATOR_ADDRESS": f"host:{port}"}
+                | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+                f"'host:{port[:60]}.*: expected host:port, with a port from 1 to 65535",
+            )
+            for port in ("0", "65536", "²", "9" * 5000)
+        ),
+        *(
+            (ADDRESS | {"JAX_NUM_PROCESSES": number, "JAX_PROCESS_ID": "0"}, expected)
+            for number, expected in (
+                ("2147483648", "'2147483648': expected a whole number from 0 to 2147483647"),
+                ("9" * 5000, "'9{79}: expected a whole number"),
+                ("１２", "'１２': expected a whole number"),
+            )
+        ),
+        (ADDRESS | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "9" * 5000}, "JAX_PROCESS_ID='9"),
+        ({"SLURM_NTASKS": "9" * 5000}, "SLURM_NTASKS='9"),
         ({"SLURM_NTASKS": "8"}, "SLURM_PROCID and SLURM_JOB_ID and SLURM_STEP_NODELIST"),
         ({"SLURM_NTASKS": "8(x2)"}, r"SLURM_NTASKS='8\(x2\)': expected a whole number"),
         (SLURM | {"SLURM_PROCID": "a"}, "SLURM_PROCID='a'"),

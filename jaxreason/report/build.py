@@ -21,25 +21,37 @@ from jaxreason.report.terminal import format_summary
 from jaxreason.results.atomic_files import (
     atomic_write_bytes,
     atomic_write_text,
+    is_remote,
     read_json,
     remove_others,
 )
+from jaxreason.results.locks import in_turn
+from jaxreason.results.study_files import read_manifest
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report", "summary_text"]
 
 FOLDER = "report"
+LOCK = ".report.lock"  # Beside it: a report that is refused makes no folder.
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     """Reads a study's files and writes `study_folder`/report/.
 
-    The report names what is missing (an arm that is not evaluated yet, a metric that is not measured).
+    The report names what is missing (an arm that is not evaluated yet, a metric that is not measured). While another
+    program makes the report of this study, it waits, so that the files are of one report.
 
     Raises:
       ValueError: there is no study.json, or a file is broken.
       ConfigError: settings are out of range.
     """
     check_ranges(config, "report")
+    if not is_remote(study_folder):
+        read_manifest(study_folder)  # In a folder of another kind no lock is made either.
+    with in_turn(epath.Path(study_folder) / LOCK, "its report"):
+        _make(study_folder, config)
+
+
+def _make(study_folder: epath.PathLike, config: ReportConfig) -> None:
     reader = Reader(study_folder)
     how = Resampling(config.confidence, config.resamples, config.seed)
     about = {

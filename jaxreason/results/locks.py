@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import IO
@@ -14,6 +15,7 @@ from jaxreason.results.atomic_files import absolute, glob_in, is_remote
 from jaxreason.results.lease import Lease, read_newest, wait_until_stale
 from jaxreason.results.study_files import BASE, BASES, is_study
 
+_LOG = logging.getLogger(__name__)
 LOCK = ".lock"
 _ARMS = ("*/seed_*", BASE, f"{BASES}/*")
 
@@ -70,6 +72,26 @@ def writing(folder: epath.Path, target: epath.Path) -> Iterator[None]:
                 f"{target}: another program is writing this folder (in {folder}). Wait for it to end, or choose "
                 "another folder."
             )
+        yield
+
+
+@contextlib.contextmanager
+def in_turn(lock: epath.Path, work: str) -> Iterator[None]:
+    """Holds a lock that several programs take one after the other; waits while another one holds it.
+
+    On a bucket, which has no locks, nothing is waited for.
+
+    Args:
+      lock: its file, in a folder that exists.
+      work: what is done meanwhile, for the message of one that waits.
+    """
+    if is_remote(lock):
+        yield
+        return
+    with open(lock, "a") as file:
+        if not _take(file, fcntl.LOCK_EX):
+            _LOG.warning("%s: another program makes %s; waiting for its end.", lock.parent, work)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -6,6 +6,7 @@ How many processes there are is read from the environment.
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ from jaxreason.runtime.tpu_hosts import tpu_hosts
 
 # A process that sends no heartbeat for so many seconds is given up: it was killed, or its machine is gone.
 HEARTBEAT_S = 60
+MOST_PROCESSES = 2**31 - 1  # JAX counts them in 32 bits.
+MOST_PORT = 65535
 JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # Launcher -> (the variables for the number of processes and this one's index, the others that JAX
 # needs to find process 0).
@@ -91,10 +94,16 @@ def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
         "set all three, or none for one process",
     )
     address = environment[JAX_VARIABLES[0]]
-    if not address.rpartition(":")[2].isdigit():
-        raise UserError(f"{JAX_VARIABLES[0]}={address!r}: expected host:port.")
+    port = _number(address.rpartition(":")[2], MOST_PORT)
+    if not port:
+        raise UserError(
+            f"{JAX_VARIABLES[0]}={address!r:.80}: expected host:port, with a port from 1 to {MOST_PORT}."
+        )
     _range(environment, number, index)
-    numbers = {"num_processes": int(environment[number]), "process_id": int(environment[index])}
+    numbers = {
+        "num_processes": _whole(environment, number),
+        "process_id": _whole(environment, index),
+    }
     return numbers | _devices(environment)
 
 
@@ -120,9 +129,18 @@ def _count(environment: dict[str, str], name: str) -> int:
 
 
 def _whole(environment: dict[str, str], name: str) -> int:
-    if not environment[name].isdecimal():
-        raise UserError(f"{name}={environment[name]!r}: expected a whole number.")
-    return int(environment[name])
+    found = _number(environment[name], MOST_PROCESSES)
+    if found is None:
+        raise UserError(
+            f"{name}={environment[name]!r:.80}: expected a whole number from 0 to {MOST_PROCESSES}."
+        )
+    return found
+
+
+def _number(text: str, most: int) -> int | None:
+    """Returns the number that is written in plain digits; None for another text, or for more than `most`."""
+    found = int(text) if re.fullmatch("[0-9]{1,18}", text) else most + 1
+    return found if found <= most else None
 
 
 def _range(environment: dict[str, str], number: str, index: str) -> None:

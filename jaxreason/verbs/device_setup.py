@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxreason import sharding
 from jaxreason.compiling import make_products_exact
 from jaxreason.device_state import count_compilations
+from jaxreason.errors import UserError
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.plan.slices import GPU_SHARE
 from jaxreason.results.atomic_files import is_remote
@@ -22,6 +23,8 @@ from jaxreason.tracking.profiling import traced
 from jaxreason.verbs.call import Call
 
 _LOG = logging.getLogger(__name__)
+# JAX's words where it is not installed for a platform.
+NOT_INSTALLED = ("is not in the list of known backends", "Failed to open libtpu.so")
 
 
 @contextlib.contextmanager
@@ -54,10 +57,36 @@ def without_devices(call: Call) -> None:
 
 
 def log_messages(call: Call) -> None:
-    """Sends the package's messages to standard error and, on process 0, into the log."""
+    """Sends the package's messages to standard error and, on process 0, into the log.
+
+    Raises:
+      UserError: as `find_devices`.
+    """
+    find_devices()
     distributed.show_messages()
     if jax.process_index() == 0:
         call.log.attach()
+
+
+def find_devices() -> None:
+    """Lets JAX look for its devices, which it does when it is first asked for one.
+
+    Devices that fail or that another program holds are no mistake in a command: such an error stays as it is, since
+    the same command may find them a moment later.
+
+    Raises:
+      UserError: JAX has no such platform here as JAX_PLATFORMS asks for.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        # JAX passes over `cuda` where there is no GPU, and then asserts that it has found some platform.
+        if str(error) and not any(words in str(error) for words in NOT_INSTALLED):
+            raise
+        raise UserError(
+            f"JAX_PLATFORMS={jax.config.jax_platforms}: expected platforms of this machine for which JAX is installed"
+            f"{f' ({error})' if str(error) else ''}. Unset it to take what is there, or set JAX_PLATFORMS=cpu."
+        ) from error
 
 
 def enable_compilation_cache(workdir: epath.Path | None = None) -> None:

@@ -48,7 +48,7 @@ from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
-from jaxreason.verbs.device_setup import log_messages, on_mesh, without_devices
+from jaxreason.verbs.device_setup import find_devices, log_messages, on_mesh, without_devices
 
 DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
 
@@ -57,6 +57,7 @@ def study_verb(call: Call) -> None:
     """Runs all stages of a study, or with --dry-run estimates what they would take."""
     call.require("mesh", "model", "study", "eval", "drift", "transfer", "report")
     if call.flags["dry-run"]:
+        find_devices()
         print(dry_run.describe_study(call.config, call.workdir))
         return
     with on_mesh(call, "study") as mesh:

@@ -1,5 +1,6 @@
 """The whole report of made-up studies: what it holds, what it says of what is missing."""
 
+import concurrent.futures
 import dataclasses
 import html
 import json
@@ -147,6 +148,24 @@ def test_a_report_killed_as_it_writes_a_figure_and_made_again_is_the_undisturbed
         for f in folders
     )
     assert again == whole and len(whole) > 20
+
+
+def test_reports_of_one_study_at_once_wait_for_each_other_and_are_that_of_one_alone(
+    study, tmp_path, caplog
+):
+    copy, config = tmp_path / "copy", dataclasses.replace(CONFIG, figures=False)
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+
+    def contents():
+        return {p: p.read_bytes() for p in (copy / "report").rglob("*") if p.is_file()}
+
+    run_report(copy, config)
+    alone = contents()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for made in [pool.submit(run_report, copy, config) for _ in range(2)]:
+            made.result()
+    assert contents() == alone and len(alone) > 20
+    assert f"{copy}: another program makes its report; waiting" in caplog.text
 
 
 def test_without_figures_the_numbers_are_the_same_and_nothing_is_drawn_or_pointed_to(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -187,6 +188,48 @@ def test_a_closed_output_is_no_error(closed):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == (b"" if ">&-" in closed.split() else b"jaxreason 0.1.0\n")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """The folders of a run that has failed and of one with much to show."""
+    failed, much = tmp_path / "failed", tmp_path / "much" / "samples"
+    failed.mkdir()
+    much.mkdir(parents=True)
+    status = dict.fromkeys(("verb", "run", "error", "host"), "x") | {"process": 1, "every": 15.0}
+    status |= {"started": 1.0, "updated": 1.0, "spent": {}, "device": {}, "state": "failed"}
+    (failed / "status.json").write_text(json.dumps(status))
+    line = {"id": "a", "sample": 0, "prompt": "?" * 300, "completion": "!" * 300}
+    (much / "add.own.greedy.jsonl").write_text(f"{json.dumps(line)}\n" * 50)
+    key = {"benchmark": "add", "prompt": "own", "decoding": "greedy"}
+    (much / "add.own.greedy.head.json").write_text(json.dumps(key))
+    return tmp_path
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("line", ["--help", "status failed", "show much --replies 50"])
+def test_an_output_without_room_is_one_message_and_one_that_nobody_reads_is_none(
+    runs, line, unbuffered
+):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+
+    def told(output):
+        command = [sys.executable, "-m", "jaxreason", *line.split()]
+        return subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, text=True, cwd=runs, env=env
+        )
+
+    with open("/dev/full", "w") as full:
+        done = told(full)
+    assert done.returncode == 2 and done.stderr.startswith("jaxreason")
+    assert done.stderr.endswith(f"No space left on device; {ADVICE[errno.ENOSPC]}.\n")
+    assert done.stderr.count("\n") == 1
+    assert "standard output: " in done.stderr or line != "--help"  # a verb's print does not know it
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as gone:
+        done = told(gone)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_letters_that_the_terminal_does_not_have_are_escaped():

@@ -1,4 +1,8 @@
-"""What a run does before its work: where it keeps compiled programs."""
+"""What a run does before its work: it looks for devices, and chooses where it keeps compiled programs."""
+
+import os
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -68,3 +72,29 @@ def test_half_a_second_of_compiling_keeps_a_program_unless_the_user_says_otherwi
         assert getattr(jax.config, SECONDS) == seconds
     finally:
         jax.config.update(SECONDS, before)
+
+
+NO_GPU = pytest.param(
+    "cuda", marks=pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU")
+)
+
+
+@pytest.mark.parametrize("platforms", ["nonsense", "cpu,nonsense", NO_GPU])
+def test_platforms_that_are_not_here_are_one_message_and_no_fault_of_ours(platforms):
+    environment = os.environ | {"JAX_PLATFORMS": platforms}
+    words = "init --model none --data none --target none", "weights --workdir none"
+    init, weights = (
+        subprocess.run(
+            [sys.executable, "-m", "jaxreason", *line.split()],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        for line in words
+    )
+    assert init.returncode == 2 and init.stderr.startswith("jaxreason init: none: ")  # needs none
+    assert weights.returncode == 2 and weights.stderr.count("\n") == 1
+    assert weights.stderr.startswith(
+        f"jaxreason weights: JAX_PLATFORMS={platforms}: expected platforms of this machine"
+    )
+    assert weights.stderr.endswith("set JAX_PLATFORMS=cpu.\n")
