@@ -358,7 +358,8 @@ class Engine:
             sequence.top_logprobs += _top_logprobs(block, slot, count)
             reason = self._end(sequence, checked, bool(block.failed[slot]))
             if reason is not None:
-                run.end(slot, reason)
+                # The block may have gone on beyond a stop string, to where numbers are none.
+                run.end(slot, reason, suspect=bool(block.failed[slot]))
 
     def _tell_first_token(self) -> None:
         if not self._answered and self._asked is not None:
