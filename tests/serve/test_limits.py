@@ -318,6 +318,14 @@ def test_the_scheme_of_the_key_may_be_in_any_case_as_http_has_it(scripted, heade
     assert answer.status_code == status
 
 
+def test_a_key_may_have_any_characters(scripted):
+    server, _ = scripted
+    server.state.api_key = "Schlüssel 🔑"
+    for key, status in (("Schlüssel 🔑", 200), ("Schlüssel", 401), ("Schl\xfcssel \xf0", 401)):
+        headers = {"Authorization": b"Bearer " + key.encode()}
+        assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == status
+
+
 def test_a_request_with_non_finite_logits_fails_and_the_others_go_on(scripted):
     server, engine = scripted
     for stream in (False, True):
