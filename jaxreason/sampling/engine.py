@@ -181,20 +181,19 @@ class Engine:
         run, self._arrived = self._begin(requests, decoding), None
         while True:
             waits = self._fill_slots(run)
-            if not run.running().any():
-                yield from run.take_finished()
-                if run.exhausted and not any(run.prompts):
-                    return
-                continue
-            block = self._dispatch_decode(run, waits)
+            block = self._dispatch_decode(run, waits) if run.running().any() else None
             yield from run.take_finished()  # The caller works on these while the device decodes.
-            if check is not None:
+            if block is None and run.exhausted and not any(run.prompts):
+                return
+            if block is not None and check is not None:
                 check()
             # While it had the completions, the caller may have started another `generate` or set new weights.
             if self._run is not run:
                 raise RuntimeError(
                     "generate: the engine was used otherwise before this call had ended"
                 )
+            if block is None:
+                continue
             block = to_host(block)
             self._arrived = time.perf_counter()
             self._absorb(run, block)
@@ -358,7 +357,8 @@ class Engine:
             sequence.top_logprobs += _top_logprobs(block, slot, count)
             reason = self._end(sequence, checked, bool(block.failed[slot]))
             if reason is not None:
-                run.end(slot, reason)
+                # The block may have gone on beyond a stop string, to where numbers are none.
+                run.end(slot, reason, suspect=bool(block.failed[slot]))
 
     def _tell_first_token(self) -> None:
         if not self._answered and self._asked is not None:

@@ -167,13 +167,13 @@ class Scheduler:
         ends = [0 if reply is None else len(reply.pages) * self._size for reply in self.slots]
         return np.array(ends, np.int32)
 
-    def end(self, slot: int, reason: str) -> None:
-        """Ends the slot's sequence, as a completion with this reason."""
+    def end(self, slot: int, reason: str, suspect: bool = False) -> None:
+        """Ends the slot's sequence, as a completion with this reason; `suspect` is as in `BlockManager.release`."""
         sequence = self.slots[slot]
         self.finished.append(sequence.complete(reason))
         if reason in ("stop", "length"):
             self._lengths.add(len(sequence.tokens), cut=reason == "length")
-        self._give_up(slot, suspect=reason.startswith("error"))
+        self._give_up(slot, suspect)
 
     def cancel(self, cancelled: Callable[[str], bool]) -> None:
         """Ends the cancelled requests among those that have started and the one that waits next."""

@@ -24,7 +24,7 @@ def completing_token(
     """
     if not stop or checked >= len(tokens):
         return None
-    reach = max(len(s.encode(errors="surrogatepass")) for s in stop) + MARGIN
+    reach = _reach(stop)
     begin = max(0, checked + 1 - reach)
     if not _has_any(tokens[begin:], stop, decode):
         return None
@@ -66,18 +66,40 @@ def special_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -
     """
     if not stop or not tokens or not hasattr(decode, "with_special"):
         return 0
-    reach = max(len(s.encode(errors="surrogatepass")) for s in stop) + MARGIN
-    tail = list(tokens[-reach:])
+    tail = list(tokens[-_reach(stop) :])
     marked = decode.with_special(tail)
     begins = [place for s in stop if (place := marked.rfind(s)) >= 0 and s not in decode(tail)]
-    if not begins:
+    return _shown_from(tail, min(begins), decode) if begins else 0
+
+
+def special_start(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -> int:
+    """Returns how many shown characters at the end may begin a stop string which special tokens are part of."""
+    if not stop or not tokens or not hasattr(decode, "with_special"):
         return 0
-    # The string begins in token `first`. The text shown from there on belongs to the string, except what precedes it in
-    # that token.
-    first = max(i for i in range(len(tail)) if len(decode.with_special(tail[:i])) <= min(begins))
+    tail = list(tokens[-_reach(stop) :])
+    marked = decode.with_special(tail)
+    begun = max(begun_length(marked, s) for s in stop)
+    return _shown_from(tail, len(marked) - begun, decode) if begun else 0
+
+
+def begun_length(text: str, stop: str) -> int:
+    """Returns how many characters at the end of the text are a beginning of the stop string, but not all of it."""
+    longest = min(len(stop) - 1, len(text))
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def _reach(stop: tuple[str, ...]) -> int:
+    """Returns the number of tokens at the end within which a stop string that ends there begins."""
+    return max(len(s.encode(errors="surrogatepass")) for s in stop) + MARGIN
+
+
+def _shown_from(tail: list[int], place: int, decode: Decode) -> int:
+    """Returns how many characters are shown of the text with special tokens from `place` on."""
+    # `place` is in token `first`. The text shown from there on counts, except what precedes it in that token.
+    first = max(i for i in range(len(tail)) if len(decode.with_special(tail[:i])) <= place)
     before, own = len(decode(tail[:first])), len(decode(tail[: first + 1]))
-    inside = min(begins) - len(decode.with_special(tail[:first]))
-    # A special token shows nothing, so what precedes the string inside it is not shown either.
+    inside = place - len(decode.with_special(tail[:first]))
+    # A special token shows nothing, so what precedes `place` inside it is not shown either.
     return max(0, len(decode(tail)) - before - min(inside, own - before))
 
 

@@ -96,7 +96,9 @@ class ServerState:
             return
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         # Comparing takes equally long for every wrong key, so that nobody can find the key letter by letter.
-        right = secrets.compare_digest(sent.encode(), self.api_key.encode())
+        # Starlette reads the header's bytes as Latin-1.
+        key = self.api_key.encode(errors="surrogateescape")
+        right = secrets.compare_digest(sent.encode("latin-1"), key)
         if scheme.lower() != "bearer" or not right:
             headers = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, "a valid API key is needed", None, "invalid_api_key", headers)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxreason.sampling.stopping import MARGIN, special_stop
+from jaxreason.sampling.stopping import MARGIN, begun_length, special_start, special_stop
 from jaxreason.serve.token_texts import TokenTexts
 
 LEAST_LOGPROB = -9999.0  # Stands for minus infinity, which JSON does not have.
@@ -156,7 +156,9 @@ class TextStream:
         self._held += self._new_text(tokens, final)
         places = [self._held.find(one) for one in self._stop if one in self._held]
         self._ended = bool(places) or final
-        sure = min(places) if places else len(self._held) - self._unsure(tokens, final)
+        # What is unsure may also be text that `_new_text` has not given yet.
+        unsure = min(self._unsure(tokens, final), len(self._held))
+        sure = min(places) if places else len(self._held) - unsure
         text, self._held = self._held[:sure], self._held[sure:]
         return text
 
@@ -173,13 +175,8 @@ class TextStream:
         return text[len(before) :]
 
     def _unsure(self, tokens: Sequence[int], final: bool) -> int:
-        """Returns the number of characters at the end that may begin a stop string which special tokens are part of."""
-        return special_stop(tokens, self._stop, self._decode) if final else self._open()
-
-    def _open(self) -> int:
-        """Returns the number of characters at the end that may begin a stop string."""
-        longest = max(map(len, self._stop), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if self._held.endswith(tuple(one[:length] for one in self._stop if len(one) > length)):
-                return length
-        return 0
+        """Returns the number of characters at the end that belong to a stop string, or may begin one."""
+        if final:
+            return special_stop(tokens, self._stop, self._decode)
+        begun = [begun_length(self._held, one) for one in self._stop]
+        return max([special_start(tokens, self._stop, self._decode), *begun])

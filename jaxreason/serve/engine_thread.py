@@ -270,7 +270,8 @@ class EngineThread:
                 self._finish(completion)
         except Exception as error:
             # Other processes are still inside their dispatch, so there is no common state to continue from.
-            if self._channel.has_followers:
+            # Nor can an engine go on that fails without a prompt: it would fail again at once, and so without end.
+            if self._channel.has_followers or not self._running:
                 raise
             # Memory may have been too small for these prompts only, so the next ones are tried with an empty engine.
             traceback.print_exc()

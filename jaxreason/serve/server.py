@@ -64,7 +64,8 @@ def run_serve(
     If there are several processes, process 0 listens. A signal to any of them ends all of them in this way.
 
     Raises:
-      ConfigError: the address is in use or is not an address of this machine.
+      ConfigError: the address is in use or is not an address of this machine, or `config.decoding` has a think budget
+        and the tokenizer no token that closes a think block.
       RuntimeError: the engine failed and cannot continue.
     """
     if jax.process_index() > 0:
@@ -95,6 +96,11 @@ def load(
     """Loads the model and compiles what every request needs. Every process must call it."""
     engine, model = open_engine(model_config, mesh, config.sampler, loading)
     path, tokenizer = str(resolve(model_config.path)), loading.result()
+    if config.decoding.think_budget and not tokenizer.close_think:
+        raise ConfigError(
+            f"serve.decoding.think_budget={config.decoding.think_budget}: expected 0, since the tokenizer has no token "
+            "that closes a think block."
+        )
     sampling_model = engine.sampled_from[0]
     scorer = PromptScorer(
         sampling_model,
@@ -176,6 +182,8 @@ def _serve(state: ServerState, listener: socket.socket, config: ServeConfig) -> 
         server.should_exit = True
 
     state.engine_thread.on_error = end
+    if state.engine_thread.error is not None:  # It has failed already, and has called nobody.
+        end()
     # While uvicorn runs, it handles STOPS itself. When it is done, it raises the signal that stopped it again, for the
     # earlier handlers. Those must do nothing, or the process would not exit with 0.
     with _handling(dict.fromkeys(STOPS, lambda: None) | {signal.SIGHUP: state.updater.reload}):

@@ -288,6 +288,17 @@ def test_a_stream_that_was_overtaken_says_so(make_engine, params):
     engine.set_params(params)
     with pytest.raises(RuntimeError, match="used otherwise"):
         list(stream)
+    # While it has nothing that runs, too: it must not start replies in the slots of the other.
+    requests, others = make_requests(5), make_requests(9, seed=1)
+    expected = run(engine, requests, GREEDY)
+    stream = engine.generate(iter([Request("empty", (), 0, 1), None, None, *others]), GREEDY)
+    next(stream)
+    other = engine.generate(requests, GREEDY)
+    replies = [next(other)]
+    with pytest.raises(RuntimeError, match="used otherwise"):
+        next(stream)
+    replies += other
+    assert {(reply.id, reply.sample): reply for reply in replies} == expected
     abandoned = engine.generate(make_requests(20), GREEDY)
     next(abandoned)
     del abandoned

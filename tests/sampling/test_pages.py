@@ -5,9 +5,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from replies import RANDOM, make_requests, run
+from replies import GREEDY, RANDOM, make_requests, run
 
 from jaxreason.sampling.sampling_params import Request
+
+
+def spell(tokens):
+    return "".join(chr(ord("a") + token % 26) for token in tokens)
 
 
 def held(engine):
@@ -68,6 +72,23 @@ def test_no_page_is_lost_whatever_happens_to_a_sequence(make_engine, params):
     list(engine.generate([], RANDOM))
     assert held(engine) == [0]
     assert [pool.available for pool in engine._pools] == [engine._sizes.pages - 1]
+    assert np.isfinite(engine._state.cache.pages).all()
+
+
+def test_a_block_that_goes_on_beyond_a_stop_string_to_no_numbers_leaves_none_behind(
+    make_engine, params
+):
+    engine, request = make_engine(stop_ids=()), Request("a", (5, 6, 8), 1, 1)
+    first, second, third = run(engine, [request], GREEDY)["a", 0].tokens[:3]
+    assert third not in (*request.tokens, first, second)
+    poisoned = jax.tree.map(lambda x: x, params)
+    embedding = params["embed_tokens"]["embedding"].at[third].set(jnp.nan)
+    poisoned["embed_tokens"] = {"embedding": embedding}
+    engine.set_params(poisoned)
+    stop = dataclasses.replace(GREEDY, stop=(spell([second]),))
+    reply = run(engine, [request], stop)["a", 0]
+    assert (reply.tokens, reply.finish_reason) == ((first, second), "stop")
+    list(engine.generate([], GREEDY))
     assert np.isfinite(engine._state.cache.pages).all()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import openai
 import pytest
+from prometheus_client import CollectorRegistry
 from serving import (
     KEY,
     LONG,
@@ -316,6 +318,14 @@ def test_the_scheme_of_the_key_may_be_in_any_case_as_http_has_it(scripted, heade
     assert answer.status_code == status
 
 
+def test_a_key_may_have_any_characters(scripted):
+    server, _ = scripted
+    server.state.api_key = "Schlüssel 🔑"
+    for key, status in (("Schlüssel 🔑", 200), ("Schlüssel", 401), ("Schl\xfcssel \xf0", 401)):
+        headers = {"Authorization": b"Bearer " + key.encode()}
+        assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == status
+
+
 def test_a_request_with_non_finite_logits_fails_and_the_others_go_on(scripted):
     server, engine = scripted
     for stream in (False, True):
@@ -346,6 +356,51 @@ def test_an_engine_that_breaks_fails_its_requests_and_serves_the_next(scripted, 
         assert server.post(TEXT, {"prompt": [9]}).status_code == 200
         assert engine.released == count
     assert "RuntimeError: out of memory" in capfd.readouterr().err
+
+
+class LostEngine(ScriptedEngine):
+    """Fails whatever it is asked, before it takes a request."""
+
+    def generate(self, *args, **options):
+        raise RuntimeError("no room for a cache")
+        yield
+
+
+@pytest.fixture
+def lost(capfd):
+    """The thread of such an engine, which has ended."""
+    config = serve_config()
+    engine_thread = EngineThread(LostEngine(), ScriptedScorer(), config.decoding, 12)
+    engine_thread.start(one_device())
+    engine_thread._thread.join(60)
+    yield engine_thread
+    engine_thread.stop(cancel=True)
+
+
+def test_an_engine_that_fails_without_a_prompt_ends_its_thread_instead_of_failing_again(
+    lost, capfd
+):
+    assert not lost.alive and str(lost.error) == "no room for a cache"
+    assert capfd.readouterr().err.count("RuntimeError: no room for a cache") == 1
+    with pytest.raises(ApiError) as refused:
+        lost.check_room(1)
+    assert refused.value.status == 503
+
+
+def test_a_server_whose_engine_has_failed_before_it_listens_ends_with_the_reason(server, lost):
+    state = dataclasses.replace(
+        server.state, engine_thread=lost, registry=CollectorRegistry(), responses=Counter()
+    )
+    config = serve_config()
+    with stage._listen(config) as listener, pytest.raises(RuntimeError, match="no room for a cach"):
+        stage._serve(state, listener, config)
+
+
+def test_a_think_budget_that_no_token_can_close_is_refused_at_the_start():
+    config = serve_config()
+    budget = dataclasses.replace(config.decoding, think_budget=5)
+    with pytest.raises(ConfigError, match=r"serve\.decoding\.think_budget=5: expected 0"):
+        make_state(dataclasses.replace(config, decoding=budget))
 
 
 def test_an_engine_thread_that_stops_takes_nothing_more(scripted):

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import GENERATE, LONG, one_device
 
 from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.stopping import before_stop
 from jaxreason.serve.choices import TextStream
 
 PROMPT = "<user>13+24=<assistant>"
@@ -287,7 +288,8 @@ class Decode:
         return decode(ids)
 
     def with_special(self, ids):
-        return "".join("<end>" if i == 256 else chr(i) for i in ids)
+        parts = (b"<end>" if i == 256 else bytes([i]) for i in ids)
+        return b"".join(parts).decode("utf-8", "replace")
 
 
 def test_what_a_stop_string_with_a_special_token_has_of_the_text_is_not_given_out():
@@ -295,3 +297,23 @@ def test_what_a_stop_string_with_a_special_token_has_of_the_text_is_not_given_ou
     assert [stream.push(tokens[:n], final=n == 3) for n in (1, 2, 3)] == ["a", "", ""]
     stream = TextStream(Decode(), ("b<end>",))
     assert [stream.push([*b"ab"][:n], final=n == 2) for n in (1, 2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 100])
+@pytest.mark.parametrize(
+    ("stop", "tokens", "text"),
+    [
+        ("<end><end>user", [*b"ab", 256, 256, *b"user"], "ab"),
+        ("<end>xyz", [*b"ab", 256, *b"xyz"], "ab"),
+        ("b<end>xyz<end>", [*b"ab", 256, *b"xyz", 256], "a"),
+        ("<end>xyz", [*b"ab", 256, *b"xya"], "abxya"),
+        ("<end>é", [*b"ab", 256, *"é".encode()], "ab"),
+    ],
+)
+def test_pieces_have_nothing_of_a_stop_string_that_begins_with_a_special_token(
+    step, stop, tokens, text
+):
+    ends = [*range(step, len(tokens), step), len(tokens)]
+    stream = TextStream(Decode(), (stop,))
+    found = [stream.push(tokens[:end], final=end == len(tokens)) for end in ends]
+    assert "".join(found) == text == before_stop(tokens, (stop,), Decode())
