@@ -73,6 +73,10 @@ def test_a_job_is_found_in_the_environment(environment, expected):
             {"JAX_COORDINATOR_ADDRESS": "host", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
             "'host': expected host:port",
         ),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "8476", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+            "'8476': expected host:port",
+        ),
         ({"SLURM_NTASKS": "8"}, "SLURM_PROCID and SLURM_JOB_ID and SLURM_STEP_NODELIST"),
         ({"SLURM_NTASKS": "8(x2)"}, r"SLURM_NTASKS='8\(x2\)': expected a whole number"),
         (SLURM | {"SLURM_PROCID": "a"}, "SLURM_PROCID='a'"),

@@ -91,7 +91,8 @@ def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
         "set all three, or none for one process",
     )
     address = environment[JAX_VARIABLES[0]]
-    if not address.rpartition(":")[2].isdigit():
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
         raise UserError(f"{JAX_VARIABLES[0]}={address!r}: expected host:port.")
     _range(environment, number, index)
     numbers = {"num_processes": int(environment[number]), "process_id": int(environment[index])}
