@@ -92,6 +92,10 @@ def test_a_job_is_found_in_the_environment(environment, expected):
         ),
         (ADDRESS | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "9" * 5000}, "JAX_PROCESS_ID='9"),
         ({"SLURM_NTASKS": "9" * 5000}, "SLURM_NTASKS='9"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "8476", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+            "'8476': expected host:port",
+        ),
         ({"SLURM_NTASKS": "8"}, "SLURM_PROCID and SLURM_JOB_ID and SLURM_STEP_NODELIST"),
         ({"SLURM_NTASKS": "8(x2)"}, r"SLURM_NTASKS='8\(x2\)': expected a whole number"),
         (SLURM | {"SLURM_PROCID": "a"}, "SLURM_PROCID='a'"),

@@ -53,8 +53,11 @@ def _check_shared_options(config: DatasetConfig) -> None:
         raise UserError(
             f"{config.label}: options.part: expected 'train' or 'test', got {options['part']!r}."
         )
-    if options.get("test_one_in", 2) < 2:
-        raise UserError(f"{config.label}: options.test_one_in must be at least 2.")
+    one_in = options.get("test_one_in", 2)
+    if type(one_in) is not int or one_in < 2:
+        raise UserError(
+            f"{config.label}: options.test_one_in must be a whole number of at least 2, got {one_in!r}."
+        )
     for option, field in (("answer_after", "answer"), ("response_remove", "response")):
         if option in options and field not in config.fields:
             raise UserError(f"{config.label}: options.{option} needs fields.{field}.")

@@ -7,6 +7,7 @@ Formats that nest their data, or have it in other columns, are made flat here, s
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from jaxreason.config import nearest
 from jaxreason.data.choice_rows import acpbench, gpqa, headqa, mmlu
@@ -33,8 +34,7 @@ def verl(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
 
 
 def _flatten(columns: Columns) -> Columns:
-    more = columns.get("extra_info") or {}
-    reward = columns.get("reward_model") or {}
+    more, reward = _object(columns, "extra_info"), _object(columns, "reward_model")
     gold = reward.get("ground_truth") if reward.get("ground_truth") else columns.get("gt_answer")
     return {
         "question": columns.get("question") or more.get("question") or _prompt(columns),
@@ -42,6 +42,13 @@ def _flatten(columns: Columns) -> Columns:
         "level": columns.get("level"),
         "data_source": columns.get("data_source") or "",
     }
+
+
+def _object(columns: Columns, name: str) -> dict[str, Any]:
+    value = columns.get(name) or {}
+    if not isinstance(value, dict):
+        raise RowError("wrong type", f"{name!r}: expected an object, got {type(value).__name__}")
+    return value
 
 
 def _prompt(columns: Columns) -> str:

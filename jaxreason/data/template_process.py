@@ -34,6 +34,10 @@ class _Process:
                 answer = self._process.stdout.readline()
             except BrokenPipeError:
                 answer = ""
+            except BaseException:  # Ctrl-C: the next request must not get the answer to this one.
+                self._stop()
+                self._process = None
+                raise
             return json.loads(answer) if answer.endswith("\n") else {"error": self._ended()}
 
     def _start(self) -> None:

@@ -13,9 +13,10 @@ from etils import epath
 
 from jaxreason.data.examples import prompt_messages
 from jaxreason.data.examples import question as question_text
+from jaxreason.data.rows import is_missing
 from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.distill_config import DistillConfig, Keep, NoThink
+from jaxreason.distill.distill_config import COLUMNS, DistillConfig, Keep, NoThink
 from jaxreason.distill.judging import MALFORMED, NOT_GRADABLE, RIGHT, Judged
 from jaxreason.distill.passes import MAIN, DistillPlan, TeacherQuestion, reply_seed
 from jaxreason.distill.yields import Entry, tell
@@ -130,7 +131,9 @@ def dataset_rows(
     """
     example = question.example
     system = [m["content"] for m in example.messages if m["role"] == "system"]
-    kept = {name: v for name, v in example.metadata.items() if name not in ("where", "question")}
+    # A row's own columns can be in the metadata too, if `options.group_by` names them.
+    own = (*COLUMNS, "where")
+    kept = {name: plain_value(v) for name, v in example.metadata.items() if name not in own}
     for number, (thinking, without) in enumerate(pairs):
         row = {
             "id": f"{question.key}#{number + 1}" if number else question.key,
@@ -144,6 +147,17 @@ def dataset_rows(
         row |= {} if second is None else {"no_think_replies": [] if number else _listed(second)}
         row |= {"system": system[0]} if system else {}
         yield row | kept | {"data_source": question.source}
+
+
+def plain_value(value: Any) -> Any:
+    """Returns a value that a JSON file can hold: null for NaN, text for what only tables have (dates, decimals)."""
+    if is_missing(value):
+        return None
+    if isinstance(value, dict):
+        return {str(name): plain_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(item) for item in value]
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _listed(replies: Sequence[Judged]) -> list[dict[str, Any]]:

@@ -88,6 +88,7 @@ class Asking:
     def close(self) -> None:
         """Ends the running calls and writes what has arrived."""
         self._endpoint.close()
+        self._write_waiting()
         self._writer.close()
         self._progress.close()
 
@@ -167,6 +168,10 @@ class Asking:
         end = time.monotonic() + ROUND_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Writes the replies that have come and were not taken; `work` may have ended with an error before them."""
         while not self._came.empty():
             place, sample, found = self._came.get_nowait()
             if isinstance(found, Answer):

@@ -6,6 +6,7 @@ verdict depends on has changed.
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,6 +123,8 @@ def _outcome(reply: dict[str, Any], parts: ReplyParts, verdict: dict[str, Any] |
     if not parts.text:
         return NO_ANSWER
     if verdict is None or verdict["error"] is not None or verdict["correct"] is None:
+        return NOT_GRADABLE
+    if not math.isfinite(verdict["correct"]):  # Not the reply's fault, as in RL.
         return NOT_GRADABLE
     if verdict["correct"] >= 1.0:
         return RIGHT

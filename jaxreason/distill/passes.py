@@ -12,7 +12,7 @@ from etils import epath
 from jaxreason.config import ConfigError, to_dict
 from jaxreason.data.encoding import encode_prompts
 from jaxreason.data.examples import Example, load_examples, prompt_messages
-from jaxreason.data.rows import DropLog
+from jaxreason.data.rows import DropLog, is_missing
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
@@ -122,7 +122,8 @@ def _load(config: DistillConfig, drops: DropLog) -> list[TeacherQuestion]:
             _LOG.warning("%s", told)
         for example in examples:
             _check_one_turn(example)
-            source = str(example.metadata.get("data_source") or name)
+            given = example.metadata.get("data_source")
+            source = str(name if is_missing(given) else given or name)
             questions.append(TeacherQuestion(f"{name}/{example.id}", source, example))
     return questions
 

@@ -1,5 +1,6 @@
 """The yield: for each source and difficulty, how many questions and replies were right, kept or lost, and why."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason.data.rows import is_missing
 from jaxreason.distill.judging import KNOWN, NOT_GRADABLE, OUTCOMES, RIGHT, Judged
 from jaxreason.distill.passes import TeacherQuestion
 
@@ -98,7 +100,7 @@ def tell(entries: Sequence[Entry], difficulty: str) -> dict[str, Any]:
 
 def _value(entry: Entry, column: str) -> str:
     value = entry.question.example.metadata.get(column)
-    return "unknown" if value is None else str(value)
+    return "unknown" if is_missing(value) else str(value)
 
 
 def _by(
@@ -114,9 +116,11 @@ def _by(
 
 def _numbers_first(name: str) -> tuple[bool, float, str]:
     try:
-        return False, float(name), name
+        number = float(name)
     except ValueError:
-        return True, 0.0, name
+        number = math.nan
+    # NaN is not ordered among numbers, so it is text.
+    return (True, 0.0, name) if math.isnan(number) else (False, number, name)
 
 
 def ungraded_share(told: dict[str, Any]) -> float:

@@ -135,8 +135,10 @@ class Collector:
             seconds["generate"] += generated - began
             seconds["grade"] += time.perf_counter() - generated
             graded += grading.seconds
-            weights = weigh(self._config, groups, group_rewards(groups))
-            useful = self._useful(groups) & ~np.isnan(weights).all(axis=1)
+            rewards = group_rewards(groups)
+            weights = weigh(self._config, groups, rewards)
+            # A reply without a grade is not trained on, whatever its weight: an advantage gives it 0.
+            useful = self._useful(groups) & ~np.isnan(weights + rewards).all(axis=1)
             if useful.sum() >= self._config.prompts_per_step:
                 break
         # Train on the first useful groups in the order of asking, so that the choice depends on nothing else.
@@ -264,8 +266,9 @@ def weigh(
 def _why_nothing(groups: Sequence[RolloutGroup]) -> str:
     """Describes what all replies have in common."""
     rewards, scores = group_rewards(groups), group_scores(groups)
-    right = np.nanmin(scores, axis=1) >= 1.0
-    wrong = np.nanmax(scores, axis=1) <= 0.0
+    graded = ~np.isnan(scores)
+    right = graded.any(axis=1) & np.where(graded, scores >= 1.0, True).all(axis=1)
+    wrong = graded.any(axis=1) & np.where(graded, scores <= 0.0, True).all(axis=1)
     return (
         f"of {len(groups)} groups all replies are right in {right.sum()}, wrong in {wrong.sum()}, "
         f"and the mean reward is {np.nanmean(rewards):.3g}. The weights stay as they are."

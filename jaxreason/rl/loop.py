@@ -36,6 +36,7 @@ from jaxreason.rl.references import (
     reference_config,
     reference_model,
     restore,
+    warn_of_average,
 )
 from jaxreason.rl.resume import Keeper, keep_rollouts, resume_ahead
 from jaxreason.rl.rl_config import RLConfig
@@ -214,6 +215,7 @@ def _prepare(
     tokenizer = load_tokenizer(model_config.path)
     check_rl(config, model, mesh, tokenizer)
     warn_of_rounding(model)
+    warn_of_average(config, model)
     data = load_prompts(config, tokenizer)
     questions = PromptFeed(data.prompts, config.prompts_per_batch, seed)
     other = reference_model(config, model_config)

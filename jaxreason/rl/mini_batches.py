@@ -52,10 +52,11 @@ def add_scores(
         return collected.weights, batches
     # The KL is part of the reward here, and advantages compare the rewards of a group. So they are computed again on
     # the host, after the passes have given the log-probs that the KL needs.
-    chosen, groups = np.flatnonzero(collected.trained), collected.trained_groups
-    rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
+    # The rewards are those of all groups: the trained ones alone may all have fewer replies than another one.
+    chosen, rewards = np.flatnonzero(collected.trained), group_rewards(collected.groups)
+    rewards[chosen] = rewards_less_kl(config, rewards[chosen], packed, batches)
     weights = collected.weights.copy()
-    weights[chosen] = weigh(config, groups, rewards)
+    weights[chosen] = weigh(config, collected.groups, rewards)[chosen]
     advantages = [place_rows(mesh, one.weighed(weights[chosen]).advantages) for one in packed]
     return weights, [b._replace(advantages=a) for b, a in zip(batches, advantages, strict=True)]
 

@@ -5,6 +5,7 @@ The moving average and the sampler's older policy depend on the steps of a run, 
 
 import dataclasses
 import functools
+import logging
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,8 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.state import TrainState
+
+_LOG = logging.getLogger(__name__)
 
 AVERAGE, SAMPLER = "average", "sampler"
 Copies = dict[str, Any]  # Parameters by purpose.
@@ -87,6 +90,21 @@ def copied(config: RLConfig) -> list[str]:
     """Returns the names of the copies of the parameters that a run keeps."""
     averages = config.has_kl and config.reference.model == AVERAGE
     return [AVERAGE] * averages + [SAMPLER] * (config.samples.refresh_every > 1)
+
+
+def warn_of_average(config: RLConfig, model: Model) -> None:
+    """Logs a warning if the moving average is kept in so few bits that it hardly follows the policy."""
+    left = 1.0 - config.reference.decay
+    if AVERAGE not in copied(config) or model.param_dtype == "float32" or not left:
+        return
+    share = float(jnp.finfo(model.param_dtype).eps) / 2 / left
+    _LOG.warning(
+        "rl.reference.model='average' with model.param_dtype=%s and decay=%g: a weight of the average stays as it is "
+        "until the policy's differs from it by about %.2g %% of its size. float32 follows every step.",
+        model.param_dtype,
+        config.reference.decay,
+        100 * share,
+    )
 
 
 def first_copies(config: RLConfig, params: Any) -> Copies:

@@ -94,8 +94,9 @@ def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
         "set all three, or none for one process",
     )
     address = environment[JAX_VARIABLES[0]]
-    port = _number(address.rpartition(":")[2], MOST_PORT)
-    if not port:
+    host, _, digits = address.rpartition(":")
+    port = _number(digits, MOST_PORT)
+    if not host or not port:
         raise UserError(
             f"{JAX_VARIABLES[0]}={address!r:.80}: expected host:port, with a port from 1 to {MOST_PORT}."
         )

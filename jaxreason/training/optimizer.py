@@ -86,7 +86,7 @@ def fit_warmup(config: OptimizerConfig, num_steps: int) -> OptimizerConfig:
         return config
     warmup = num_steps // 2
     _LOG.warning(
-        "optimizer.warmup_steps=%d: shortened to %d, since the run has %d steps.",
+        "optimizer.warmup_steps=%d: shortened to %d, since the schedule has %d steps.",
         config.warmup_steps,
         warmup,
         num_steps,

@@ -99,7 +99,7 @@ def run_sft(
         batches = make_batches(config, data, block, seed)
         num_steps = batches.num_steps
         schedule_steps = steps_of_schedule(config, len(data.sequences), num_steps)
-        optimizer_config = fit_warmup(config.optimizer, num_steps)
+        optimizer_config = fit_warmup(config.optimizer, schedule_steps)
         schedule = make_schedule(optimizer_config, schedule_steps)
         optimizer = make_optimizer(optimizer_config, schedule_steps, param_axes(model))
         validation = Validation(

@@ -166,6 +166,8 @@ def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp
         ({"options": {"part": "train"}}, "go together"),
         ({"options": {"part": "dev", "test_one_in": 4}}, "expected 'train' or 'test'"),
         ({"options": {"part": "test", "test_one_in": 1}}, "at least 2"),
+        ({"options": {"part": "test", "test_one_in": "4"}}, "whole number of at least 2, got '4'"),
+        ({"options": {"part": "test", "test_one_in": 2.5}}, "whole number of at least 2, got 2.5"),
         ({"options": {"response_remove": "x"}}, "needs fields.response"),
         ({"options": {"distict": 1}}, "did you mean 'distinct'"),
     ],

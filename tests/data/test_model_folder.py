@@ -123,6 +123,20 @@ def test_a_process_that_is_killed_is_started_again(make_tokenizer):
     assert tokenizer.encode_prompt(messages, None) == before
 
 
+def test_a_request_that_was_interrupted_leaves_no_answer_for_the_next_one():
+    slow = "{% for i in range(9999) %}{% for j in range(99) %}{% endfor %}{% endfor %}the first"
+    assert template_process.render_all("{{ x }}", [{"x": "begun"}]) == ["begun"]
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            template_process.render_all(slow, [{}])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert template_process.render_all("{{ x }}", [{"x": "the second"}]) == ["the second"]
+
+
 def test_the_process_ends_with_the_program_even_when_that_is_killed(make_tokenizer):
     code = (
         "import os, signal\n"

@@ -45,3 +45,11 @@ def test_a_row_without_a_gold_answer_is_a_bad_row(gold):
 def test_a_row_without_a_question_is_a_bad_row():
     assert flat({**LOCAL, "prompt": None}).problem.reason == "missing field"
     assert flat({**LOCAL, "prompt": []}).problem.reason == "missing field"
+
+
+@pytest.mark.parametrize("name", ["extra_info", "reward_model"])
+def test_a_text_where_an_object_should_be_makes_a_bad_row_and_not_the_end_of_reading(name):
+    rows = [SourceRow("f", 1, LOCAL | {name: "rule"}), SourceRow("f", 2, LOCAL)]
+    bad, good = verl(rows)
+    assert str(bad.problem) == f"wrong type: {name!r}: expected an object, got str"
+    assert good.columns["answer"] == "32"

@@ -9,6 +9,9 @@ from tiny_distill import at, config_of, distill, replies_of, rows_of, write_ques
 from tiny_distill import yield_of as told
 
 from jaxreason.config import ConfigError
+from jaxreason.data.examples import Example
+from jaxreason.distill.endpoint_asking import Asking
+from jaxreason.distill.passes import Pass, TeacherQuestion
 from jaxreason.errors import UserError
 from jaxreason.sampling.sampling_params import SamplingParams
 
@@ -196,6 +199,35 @@ def test_a_server_that_goes_down_ends_the_run_and_the_same_command_asks_for_the_
     assert len(working.bodies) == 26
     asked = {line["id"]: line for line in replies_of(tmp_path)}
     assert len(replies_of(tmp_path)) == 36 and len(asked) == 12
+
+
+@pytest.mark.parametrize("error", [None, 401])
+def test_replies_that_have_come_are_written_also_if_nobody_took_them_before_the_end(
+    tmp_path, error
+):
+    message = {"role": "user", "content": "1+2"}
+    question = TeacherQuestion("s/q", "s", Example("q", "hash_answer", (message,), "3", "s", {}))
+    one = Pass("main", None, SamplingParams(1.0, 0, 1.0, 8), 3, [()], ["asked"], {})
+    refused = []
+
+    def answer(body, before):
+        if error and not refused:
+            refused.append(body)
+            return Wrong(error, b"no")
+        return solve(body)
+
+    missing, path = [(0, sample) for sample in range(3)], tmp_path / "main.jsonl"
+    with Teacher(answer).serve() as url:
+        asking = Asking(at(url, concurrency=1), one, [question], missing, 0, path, any_there=False)
+        asking.start()
+        for thread in asking._threads:
+            thread.join()
+        if error:
+            with pytest.raises(UserError, match="401"):
+                asking.work()
+        asking.close()
+    samples = [json.loads(line)["sample"] for line in path.read_text().splitlines()]
+    assert samples == ([1, 2] if error else [0, 1, 2])
 
 
 def test_replies_that_could_not_be_had_are_told_of_and_the_others_are_a_dataset(

@@ -1,5 +1,7 @@
 """What a reply is: thoughts, text, and whether it is right, wrong or neither."""
 
+import math
+
 import pytest
 
 from jaxreason.distill.judging import judge, needs_verdict, split_reply
@@ -59,6 +61,8 @@ def test_a_reply_is_split_at_its_think_block_and_marks_that_are_left_over_are_se
         (reply("4 <think>a"), verdict(), "malformed"),
         (reply("4"), verdict(None, None, "timeout: no verdict"), "not_gradable"),
         (reply("4"), None, "not_gradable"),
+        (reply("4"), verdict(math.nan), "not_gradable"),
+        (reply("4"), verdict(math.inf), "not_gradable"),
         (reply("", finish_reason="error: 400 Bad Request"), None, "not_gradable"),
     ],
 )

@@ -1,6 +1,10 @@
 """Which right replies are kept, and the rows that come of them."""
 
 import dataclasses
+import datetime
+import decimal
+import json
+import math
 from collections import Counter
 
 import pytest
@@ -143,6 +147,26 @@ def test_rows_of_different_sources_have_the_same_columns_in_the_same_order_and_t
     assert same_columns([{"n": 1}, {"n": None}]) == [{"n": 1}, {"n": None}]
 
 
+def test_columns_that_only_group_questions_do_not_take_the_place_of_a_rows_own():
+    raw = {"id": "raw", "replies": "raw", "system": "raw", "topic": "sums"}
+    first, second = dataset_rows(question(**raw), [("", "a"), ("", "b")], [], None)
+    assert (first["id"], second["id"], first["replies"]) == ("math/q0", "math/q0#2", [])
+    assert first["topic"] == "sums" and "system" not in first
+
+
+def test_what_json_cannot_hold_is_text_and_nan_is_null():
+    day, price = datetime.date(2026, 3, 1), decimal.Decimal("1.50")
+    told = {"day": day, "price": [price, 2, True], "level": math.nan, "more": {"at": day, "x": 0.5}}
+    (row,) = dataset_rows(question(**told), [("", "4")], [], None)
+    assert {name: row[name] for name in told} == {
+        "day": "2026-03-01",
+        "price": ["1.50", 2, True],
+        "level": None,
+        "more": {"at": "2026-03-01", "x": 0.5},
+    }
+    json.dumps(row, allow_nan=False)
+
+
 @pytest.mark.parametrize(
     ("rate", "name"),
     [(0.0, "0"), (0.1, "0-1/4"), (0.25, "0-1/4"), (0.5, "1/4-1/2"), (0.75, "1/2-3/4")]
@@ -192,3 +216,10 @@ def test_the_ungraded_share_is_of_finished_replies():
     found = count(entries())
     assert ungraded_share(found) == 2 / 7
     assert ungraded_share(count([])) == 0.0
+
+
+def test_a_difficulty_that_is_no_number_is_unknown_and_the_others_are_in_order():
+    levels = [3, math.nan, 10, None, "nan", 2.5]
+    told = tell([Entry(question(level=x), [], False, Counter(), {}) for x in levels], "level")
+    assert list(told["by_difficulty"]) == ["2.5", "3", "10", "nan", "unknown"]
+    assert told["by_difficulty"]["unknown"]["questions"] == 2

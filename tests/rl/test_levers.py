@@ -7,6 +7,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_qwen3 import model_config
 from tiny_rl import (
     LOSS,
     is_done,
@@ -23,10 +24,11 @@ from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.examples import Example
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
+from jaxreason.models.huggingface import static_model
 from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.generation import MUST_DIFFER
 from jaxreason.rl.prompts import PromptFeed, TrainingPrompt
-from jaxreason.rl.references import AVERAGE, check_teacher, next_copies
+from jaxreason.rl.references import AVERAGE, check_teacher, next_copies, warn_of_average
 from jaxreason.rl.rewards import Reward, RewardConfig
 from jaxreason.rl.rl_config import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
 from jaxreason.rl.rollouts import RolloutGroup, Sample
@@ -251,6 +253,26 @@ def test_a_new_average_takes_the_memory_of_the_one_before_and_leaves_the_policy(
     copies = next_copies(config, {AVERAGE: {"w": before}}, {"w": policy}, 1)
     np.testing.assert_array_equal(copies[AVERAGE]["w"], np.full(8, 3.0))
     assert before.is_deleted() and not policy.is_deleted()
+
+
+@pytest.mark.parametrize(("gap", "moves"), [(0.25, False), (0.5, True)])
+def test_an_average_in_few_bits_moves_only_by_as_much_as_the_run_warns_of(
+    questions, base, caplog, gap, moves
+):
+    reference = ReferenceConfig(model="average", decay=0.99)
+    config = rl_config(questions, policy_loss=KL, reference=reference)
+    copies = {AVERAGE: {"w": jnp.ones(8, jnp.bfloat16)}}
+    copies = next_copies(config, copies, {"w": jnp.full(8, 1 + gap, jnp.bfloat16)}, 1)
+    assert ((copies[AVERAGE]["w"] > 1).all(), (copies[AVERAGE]["w"] == 1).all()) == (
+        moves,
+        not moves,
+    )
+    model = static_model(model_config(base))
+    warn_of_average(config, model)
+    warn_of_average(dataclasses.replace(config, policy_loss=LOSS), model)
+    assert not caplog.text
+    warn_of_average(config, dataclasses.replace(model, param_dtype="bfloat16"))
+    assert "until the policy's differs from it by about 39 % of its size" in caplog.text
 
 
 @pytest.mark.parametrize(

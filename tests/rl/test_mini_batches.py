@@ -1,16 +1,30 @@
-"""A step of RL that gives NaN: which update, on which questions, and its mini-batch in a file."""
+"""The mini-batches of a step: their weights with a KL term in the reward, and the one of an update that gave NaN."""
 
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_rl import OPTIMIZER, rl_config, rollouts_of, run, save_base, save_questions
+from test_rollouts import make_group
+from tiny_rl import (
+    LOSS,
+    OPTIMIZER,
+    mesh_of,
+    rl_config,
+    rollouts_of,
+    run,
+    save_base,
+    save_questions,
+)
 
 from jaxreason.data.examples import Example
-from jaxreason.rl.generation import Collected
-from jaxreason.rl.mini_batches import failed_update
-from jaxreason.rl.rollouts import RolloutGroup
+from jaxreason.data.packing import make_layout
+from jaxreason.rl.generation import Collected, weigh
+from jaxreason.rl.mini_batches import add_scores, failed_update, pack_batches
+from jaxreason.rl.rollouts import RolloutGroup, group_rewards
+from jaxreason.rl.update import UpdatePrograms
 from jaxreason.training.not_finite import NotFiniteStepError
 
 
@@ -50,3 +64,24 @@ def test_updates_go_over_the_mini_batches_in_turn():
     assert (found.ids, found.batch) == (["a", "c"], "first")
     found = failed_update(step, ["first", "second"], [good, good])
     assert (found.ids, found.batch) == (list("abcde"), None)
+
+
+def test_a_kl_in_the_reward_weighs_groups_that_have_fewer_replies_than_one_that_is_not_trained_on():
+    loss = dataclasses.replace(LOSS, kl_coefficient=0.5, kl_place="reward", kl_estimator="k1")
+    config, mesh = rl_config("none", policy_loss=loss, advantage="dr_grpo"), mesh_of(1)
+    groups = [make_group("a", (1, 2), [[5], [6], [7]]), make_group("b", (1, 2), [[5, 6], [7]])]
+    weights = weigh(config, groups, group_rewards(groups))
+    step = Collected(groups, [False, True], weights, 1, {})
+    # At each token the policy's log-prob is 2 and the reference's 0, so the KL of a token is 2.
+    programs = UpdatePrograms(
+        make_layout(2, 8, 16, 1),
+        None,
+        lambda params, batch: jnp.full(batch.tokens.shape, 2.0),
+        lambda params, batch: jnp.zeros(batch.tokens.shape),
+    )
+    with jax.set_mesh(mesh):
+        packed, batches = pack_batches(config, programs, mesh, step)
+        found, (batch,) = add_scores(config, programs, mesh, step, packed, batches, None, None)
+    # Rewards 0 and 1 less 0.5 * (4, 2) are -2 and 0; their mean is -1.
+    assert found.tolist() == [[-1.0, 0.0, 1.0], [-1.0, 1.0, 0.0]]
+    assert sorted(set(np.asarray(batch.advantages).ravel())) == [-1.0, 0.0, 1.0]

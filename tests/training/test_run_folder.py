@@ -253,5 +253,7 @@ def test_a_warm_up_longer_than_the_run_is_shortened_with_a_word(finished, tmp_pa
     recipe, _ = finished
     slow = dataclasses.replace(ADAMW, warmup_steps=10)
     train(dataclasses.replace(recipe, epochs=1.0, optimizer=slow), tmp_path / "run")
-    assert "optimizer.warmup_steps=10: shortened to 1, since the run has 2 steps" in caplog.text
+    assert (
+        "optimizer.warmup_steps=10: shortened to 1, since the schedule has 2 steps" in caplog.text
+    )
     assert steps(tmp_path / "run") == [1, 2]

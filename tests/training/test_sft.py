@@ -216,6 +216,15 @@ def test_a_schedule_may_be_longer_than_the_run(finished, tmp_path):
     assert_same_weights(weights(tmp_path / "run"), weights(run))
 
 
+def test_a_short_run_within_a_longer_schedule_has_the_warm_up_of_that_schedule(finished, tmp_path):
+    recipe, run = finished
+    short = dataclasses.replace(recipe, epochs=1.0, schedule_epochs=4.0)
+    train(short, tmp_path / "run")
+    found = [row["learning_rate"] for row in lines(tmp_path / "run")]
+    assert len(found) == recipe.optimizer.warmup_steps == 2
+    assert found == [row["learning_rate"] for row in lines(run)[:2]]
+
+
 def test_kl_to_the_base_is_none_at_first_and_holds_the_model_back(finished, tmp_path):
     recipe, run = finished
     train(dataclasses.replace(recipe, kl_coefficient=5.0), tmp_path / "run")
