@@ -15,6 +15,7 @@ from jaxreason.results.statistics import Seed
 
 # Values that differ by less than this share of the largest differ by the rounding of float32.
 ROUNDING = 1e-6
+EQUAL = 1e-24  # Squares of the rounding of float64, as a share of the sum of squares.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +112,9 @@ def _solve(
         weights @ points.y / np.maximum(weights.sum(1), 1)
     )  # A resample may have none of these runs.
     about = (weights * (points.y - mean[:, None]) ** 2).sum(1)
-    sound &= about > 0
-    r2 = np.where(sound, 1 - left / np.where(about > 0, about, 1), np.nan)
+    # Equal losses have no R²; the mean of them may differ from each by rounding.
+    sound &= about > EQUAL * (weights @ points.y**2)
+    r2 = np.where(sound, 1 - left / np.where(sound, about, 1), np.nan)
     solved = np.where(sound[:, None], solved @ _powers_of(middle, scale, degree), np.nan)
     return solved, r2
 

@@ -107,3 +107,12 @@ def test_a_measure_that_is_nearly_equal_at_every_point_has_the_fit_of_what_it_di
     assert predict(found.coefficients, near.x) == pytest.approx(
         predict(expected.coefficients, points.x), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("loss", [0.1, 1.1, 7.7])
+def test_a_resample_whose_losses_are_equal_has_no_r2_whatever_their_mean_rounds_to(loss):
+    x = np.array([1.0, 2.0, 3.0, 1.5, 2.5, 3.5])
+    points = Points(x, np.array([loss, loss, loss, 1.0, 2.0, 3.0]), np.array([0, 0, 0, 1, 1, 1]))
+    counts = np.array([[number, 0] for number in (2, 3, 5, 7)] + [[1, 1]])
+    found = fit(points, 1, counts)
+    assert np.isnan(found.r2_draws[:4]).all() and np.isfinite(found.r2_draws[4])
