@@ -90,6 +90,19 @@ def test_arms_are_compared_where_their_math_first_reaches_what_both_reach(found)
     assert row["not_reached"] == [{"arm": "flat", "math": 40.0}]
 
 
+def test_arms_that_reach_just_the_score_that_others_reach_are_compared_there_too(study, tmp_path):
+    folder = shutil.copytree(study, tmp_path / "s")
+    shutil.copytree(folder / "sft", folder / "twin")
+    manifest = json.loads((folder / "study.json").read_text())
+    sft = next(arm for arm in manifest["arms"] if arm["name"] == "sft")
+    manifest["arms"].append(sft | {"name": "twin", "label": "TWIN"})
+    (folder / "study.json").write_text(json.dumps(manifest))
+    (row,) = made(folder)["matched"]
+    assert row["math"] == pytest.approx(65)
+    assert [arm["arm"] for arm in row["arms"]] == ["rl", "sft", "twin"]
+    assert row["not_reached"] == [{"arm": "flat", "math": 40.0}]
+
+
 def test_a_parabola_that_was_planted_is_found_and_ranks_first(study, tmp_path):
     for run in RUNS:
         assert loss(RUNS[run][-1]) > -8
