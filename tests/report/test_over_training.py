@@ -223,15 +223,20 @@ def test_the_folder_of_a_trajectory_alone_has_a_report(study, tmp_path, monkeypa
     assert list((folder / "report").rglob("trajectories.png"))
 
 
-def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy)
-    step = copy / f"rl/seed_0/trajectory/steps/{STEPS[0]}/evaluation/grades"
-    path = next(step.glob(f"{next(iter(GROUPS))}.*.jsonl"))
-    lines = [json.loads(line) for line in path.open()]
+def ungraded(study, folder, places, benchmarks=tuple(GROUPS)):
+    """A copy of the study in which no sample of these benchmarks has a score at these places."""
+    shutil.copytree(study, folder)
     failed = {"scores": {}, "error": "timeout: 5 s", "extracted": None}
-    path.write_text("".join(json.dumps(line | failed) + "\n" for line in lines))
-    found = made(copy)
+    for place in places:
+        for path in (f for b in benchmarks for f in folder.glob(f"{place}/grades/{b}.*.jsonl")):
+            lines = [json.loads(line) for line in path.open()]
+            path.write_text("".join(json.dumps(line | failed) + "\n" for line in lines))
+    return folder
+
+
+def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
+    place = f"rl/seed_0/trajectory/steps/{STEPS[0]}/evaluation"
+    found = made(ungraded(study, tmp_path / "copy", [place], ["sums"]))
     json.dumps(found, allow_nan=False)
     points = points_of(found, "rl", "math")
     assert [p["step"] for p in points] == [0, *STEPS]
@@ -239,6 +244,38 @@ def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_sai
     assert points[1]["mean"] == pytest.approx(60)
     said = f"step {STEPS[0]} is not in the curves, since a benchmark has no score there"
     assert found["missed"] == [{"arm": "rl", "seed": 0, "said": said}]
+
+
+def test_a_run_or_a_base_without_a_score_on_a_benchmark_is_said_too(study, tmp_path):
+    places = ["rl/seed_0/evaluation", "rl/seed_0/trajectory/steps/*/evaluation"]
+    found = made(ungraded(study, tmp_path / "run", places, ["sums"]))
+    assert [s["seed"] for s in points_of(found, "rl", "math")[1]["seeds"]] == [1]
+    said = "step {} is not in the curves, since a benchmark has no score there"
+    assert found["missed"] == [{"arm": "rl", "seed": 0, "said": said.format(n)} for n in STEPS]
+    found = made(ungraded(study, tmp_path / "base", ["base/evaluation"], ["sums"]))
+    said = "it is not in the curves, since a benchmark has no score of its base"
+    assert found["curves"] == [] and found["missed"] == [
+        {"arm": arm, "seed": seed, "said": said} for arm, seed in RUNS
+    ]
+
+
+def test_a_study_in_which_nothing_could_be_graded_has_a_report(study, tmp_path, monkeypatch):
+    places = ["base/evaluation", "*/seed_*/evaluation", "*/seed_*/trajectory/steps/*/evaluation"]
+    folder = ungraded(study, tmp_path / "s", places)
+    monkeypatch.setattr(build, "FIGURES", {})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 20, 0))
+    summary = read_summary(folder)
+    assert "The base: 20 of 20 samples of sums (t1) have no score." in summary["missing"]
+    assert [part["topic"] for part in summary["found"]] == ["", "KL from the base"]
+    assert not (folder / "report/tables/groups.csv").exists()
+
+
+def test_a_group_in_which_nothing_could_be_graded_has_no_finding(study, tmp_path, monkeypatch):
+    folder = ungraded(study, tmp_path / "s", ["base/evaluation"], ["stories"])
+    monkeypatch.setattr(build, "FIGURES", {})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 20, 0))
+    text = read_summary(folder)["found"][1]["text"]
+    assert "Other reasoning fell with SFT" in text and "Non-reasoning" not in text
 
 
 def test_a_curve_that_is_nowhere_defined_has_no_panel(found):
