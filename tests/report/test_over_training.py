@@ -278,6 +278,22 @@ def test_a_group_in_which_nothing_could_be_graded_has_no_finding(study, tmp_path
     assert "Other reasoning fell with SFT" in text and "Non-reasoning" not in text
 
 
+def test_the_base_of_every_arm_is_a_dashed_line_in_the_panel_of_math(found):
+    """Step 0 is the base; arms may have different ones."""
+    rows = [row for row in found["curves"] if row["curve"] == "math"]
+    other = [p | {"mean": 30.0} if p["step"] == 0 else p for p in points_of(found, "flat", "math")]
+    rows = [row | {"points": other} if row["arm"] == "flat" else row for row in rows]
+    summary = {
+        "over_training": {"curves": rows},
+        "arms": [{"name": n, "label": n, "base": "base"} for n in ("rl", "sft", "flat")],
+        "bases": [{"name": "base", "label": "Base"}],
+    }
+    with matplotlib.rc_context(figure_settings()):
+        (axes,) = FIGURES["trajectories"](summary, False).axes
+    dashed = [line.get_ydata()[0] for line in axes.lines if line.is_dashed()]
+    assert sorted(dashed) == [30.0, pytest.approx(40.0)]
+
+
 def test_a_curve_that_is_nowhere_defined_has_no_panel(found):
     curves = [
         row | {"points": [p | {"mean": None} for p in row["points"]]}
