@@ -161,7 +161,7 @@ def test_an_arm_all_of_whose_tokens_are_shifted_has_100_percent_without_an_expon
     arm = summary["shifted"]["arms"][0]
     arm = arm | {"num_shifted": arm["num_tokens"]}
     (axes,) = promoted_figure(summary | {"shifted": {"arms": [arm]}}, False).axes
-    assert axes.get_title(loc="left").endswith("\n100\u2009% of tokens shifted")
+    assert axes.get_title().endswith("\n100\u2009% of tokens shifted")
 
 
 @pytest.mark.parametrize("narrow", [False, True])
