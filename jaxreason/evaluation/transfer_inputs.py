@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import itertools
+import math
 from typing import Annotated
 
 import numpy as np
@@ -143,11 +144,11 @@ def table_comparisons(config: TableConfig) -> list[Comparison]:
         *config.published_columns.values(),
     )
     _check_columns(config.pairs, pairs, needed)
-    return [_table_comparison(config, scores, row) for row in pairs]
+    return [_table_comparison(config, scores, number, row) for number, row in pairs.items()]
 
 
 def _table_comparison(
-    config: TableConfig, scores: dict[str, dict[str, float]], row: dict
+    config: TableConfig, scores: dict[str, dict[str, float]], number: int, row: dict
 ) -> Comparison:
     base, tuned = row[config.base_column], row[config.tuned_column]
     for name in (base, tuned):
@@ -161,7 +162,10 @@ def _table_comparison(
         sizes = np.array([config.sizes[name] for name in names], float) if config.sizes else None
         columns = (np.array([scores[model][name] for name in names]) for model in (base, tuned))
         groups[group] = GroupScores(names, *columns, sizes, None)
-    published = {group: float(row[column]) for group, column in config.published_columns.items()}
+    published = {
+        group: _number(config.pairs, row, number, column)
+        for group, column in config.published_columns.items()
+    }
     return Comparison(row[config.label_column], tuned, base, None, None, groups, published)
 
 
@@ -169,21 +173,20 @@ def _scores_by_model(config: TableConfig) -> dict[str, dict[str, float]]:
     rows = _read_csv(config.scores, "transfer.table.scores")
     names = [name for group in config.groups.values() for name in group]
     _check_columns(config.scores, rows, (config.model_column, *names))
-    return {
-        row[config.model_column]: {
-            name: _points(config.scores, row, number, name) for name in names
-        }
-        for number, row in enumerate(rows, start=2)
-    }
+    found, places = {}, {}
+    for number, row in rows.items():
+        model = row[config.model_column]
+        earlier = places.setdefault(model, number)
+        if earlier != number:
+            raise UserError(
+                f"{config.scores}, row {number}: {model!r} is in row {earlier} already."
+            )
+        found[model] = {name: _points(config.scores, row, number, name) for name in names}
+    return found
 
 
 def _points(path: str, row: dict, number: int, column: str) -> float:
-    try:
-        value = float(row[column])
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}, row {number}, column {column}: expected a number, got {row[column]!r}."
-        ) from error
+    value = _number(path, row, number, column)
     if not 0 <= value <= 100:
         raise UserError(
             f"{path}, row {number}, column {column}: expected a score of 0 to 100, got {value}."
@@ -191,23 +194,37 @@ def _points(path: str, row: dict, number: int, column: str) -> float:
     return value
 
 
-def _read_csv(path: str, field: str) -> list[dict]:
+def _number(path: str, row: dict, number: int, column: str) -> float:
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(
+            f"{path}, row {number}, column {column}: expected a number, got {row[column]!r}."
+        )
+    return value
+
+
+def _read_csv(path: str, field: str) -> dict[int, dict]:
+    """Returns the rows of a CSV by their line in the file, without comments and empty lines."""
     file = epath.Path(path)
     if not file.exists():
         raise ConfigError(f"{field}: {path} not found.")
-    lines = [
-        line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")
-    ]
-    rows = list(csv.DictReader(lines))
+    text = file.read_text().removeprefix("\ufeff")  # Spreadsheets mark UTF-8 in this way.
+    numbered = enumerate(text.split("\n"), start=1)
+    lines = {n: line for n, line in numbered if line.strip() and not line.startswith("#")}
+    rows = dict(zip([*lines][1:], csv.DictReader(lines.values()), strict=False))
     if not rows:
         raise ConfigError(f"{field}: {path} has no rows.")
     return rows
 
 
-def _check_columns(path: str, rows: list[dict], needed: tuple[str, ...]) -> None:
+def _check_columns(path: str, rows: dict[int, dict], needed: tuple[str, ...]) -> None:
+    first = next(iter(rows.values()))
     for name in needed:
-        if name not in rows[0]:
-            raise ConfigError(f"{path}: no column {name!r}{nearest(name, rows[0])}")
+        if name not in first:
+            raise ConfigError(f"{path}: no column {name!r}{nearest(name, first)}")
 
 
 def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:

@@ -77,9 +77,13 @@ class StepScores:
     decoding: str
     levels: dict[str, Level]
 
+    def evaluated(self) -> dict[Any, int]:
+        """Returns the column of each base and of each step that has samples of every benchmark."""
+        return next(iter(self.levels.values())).columns
+
     def columns(self, run: EvaluatedRun) -> list[int]:
         """Returns the base's column and those of the run's steps."""
-        columns = next(iter(self.levels.values())).columns
+        columns = self.evaluated()
         return [columns[run.arm.base], *(columns[_name(run, s), run.seed] for s in run.steps())]
 
     def scores(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, " S"]:
@@ -118,12 +122,12 @@ def read_step_scores(
     groups = {level.group: level for level in made if level.benchmark is None}
     if not groups:
         return None
-    columns = _columns_with_scores(groups)
+    columns = columns_with_scores(groups)
     kept = [_scored(run, columns) for run in runs if run.arm.base in columns]
     return StepScores(tuple(run for run in kept if run.steps()), decoding, groups)
 
 
-def _columns_with_scores(groups: dict[str, Level]) -> dict:
+def columns_with_scores(groups: dict[str, Level]) -> dict:
     """Returns the columns of the models that have a score in every group: a benchmark may have no graded sample."""
     columns = next(iter(groups.values())).columns
     scores = np.stack([means(level.found.scores) for level in groups.values()])

@@ -42,7 +42,8 @@ def findings(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 def _groups(summary: dict, decoding: str) -> list[str]:
     rows = (r for r in summary["differences"] if r["decoding"] == decoding and not r["benchmark"])
-    return [name for name in dict.fromkeys(r["group"] for r in rows) if name != REST]
+    known = dict.fromkeys(r["group"] for r in rows if r["mean"] is not None)
+    return [name for name in known if name != REST]
 
 
 def _design(summary: dict) -> str:

@@ -90,12 +90,12 @@ def _of_base(
     highest = [(_reach(progress, runs), runs) for runs in arms]
     gained = [(top, runs) for top, runs in highest if top > progress.scores(runs[0], MATH)[0]]
     gained.sort(key=lambda pair: -pair[0])
+    counts = (2, -(-len(gained) // 2), len(gained))
     rows = []
-    for count in dict.fromkeys((2, -(-len(gained) // 2), len(gained))):
-        if 2 <= count <= len(gained):
-            members = [runs for _, runs in gained[:count]]
-            below = [(top, runs) for top, runs in highest if runs not in members]
-            rows.append(_row(reader, study, progress, members, below, how))
+    for target in dict.fromkeys(gained[n - 1][0] for n in counts if 2 <= n <= len(gained)):
+        members = [runs for top, runs in gained if top >= target]  # With all that reach just this.
+        below = [(top, runs) for top, runs in highest if runs not in members]
+        rows.append(_row(reader, study, progress, members, below, how))
     return rows
 
 

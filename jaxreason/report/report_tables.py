@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,13 @@ from typing import Any
 from jaxreason.report.wording import MINUS, decoding_label
 
 _NUMBER = re.compile(rf"[+{MINUS}-]?\d[\d,]*(\.\d+)?")
+BESIDE = (
+    "low",
+    "high",
+    "clear",
+    "note",
+)  # Columns of a CSV beside a number's own, where a cell has something there.
+UNKNOWN_END = "?"  # Of an interval.
 _LONG = 45  # Rows; a longer table takes several pages.
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -83,30 +91,32 @@ def table_csv(table: Table) -> str:
     """Returns comma-separated values: section, label, and for each column its value, and `low` and `high` of an
     interval.
 
-    If any cell has one, a further column says whether it is a clear change (`up`, `down`). Numbers are plain, with a
-    hyphen as minus.
+    If any cell has one, a further column says whether it is a clear change (`up`, `down`), and a further one has what
+    stands beside a number and is no interval (`note`). Numbers are plain, with a hyphen as minus.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = list(zip(*(row.cells for row in table.rows), strict=True))
-    shapes = [(any(c.interval for c in cells), any(c.tone for c in cells)) for cells in columns]
+    parts = [[_beside(cell) for cell in cells] for cells in columns]
+    shapes = [[any(part) for part in zip(*column, strict=True)] for column in parts]
     head = ["section", "row"]
-    for label, (interval, tone) in zip(head_labels(table), shapes, strict=True):
-        head += [label, *((f"{label} low", f"{label} high") if interval else ())]
-        head += [f"{label} clear"] if tone else []
+    for label, shape in zip(head_labels(table), shapes, strict=True):
+        head += [label, *(f"{label} {part}" for part in itertools.compress(BESIDE, shape))]
     writer.writerow(map(_no_control, head))
     for row in table.rows:
         values = [row.section, row.label]
-        for cell, (interval, tone) in zip(row.cells, shapes, strict=True):
-            values += [_plain_csv(cell.text), *(_ends(cell) if interval else ())]
-            values += [cell.tone] if tone else []
+        for cell, shape in zip(row.cells, shapes, strict=True):
+            values += [_plain_csv(cell.text), *itertools.compress(_beside(cell), shape)]
         writer.writerow(map(_no_control, values))
     return out.getvalue()
 
 
-def _ends(cell: Cell) -> tuple[str, str]:
+def _beside(cell: Cell) -> tuple[str, str, str, str]:
+    """Returns what the columns BESIDE a cell's own hold: the ends of its interval, its tone, and any other text."""
     low, _, high = cell.interval.partition(" to ")
-    return _plain_csv(low), _plain_csv(high)
+    if all(end == UNKNOWN_END or _NUMBER.fullmatch(end) for end in (low, high)):
+        return _plain_csv(low), _plain_csv(high), cell.tone, ""
+    return "", "", cell.tone, cell.interval
 
 
 def _plain_csv(text: str) -> str:

@@ -90,10 +90,11 @@ def frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
     if not panels or not any(r["group"] == MATH for r in rows):
         return None
     figure, axes = grid(len(panels), len(groups), 3.3, narrow, sharex=True, sharey=True)
-    texts = []
+    texts, drawn = [], set()
     for panel, (decoding, group) in zip(axes, panels, strict=True):
         across, along = (_members(rows, decoding, g, "arm") for g in (MATH, group))
         texts.append((panel, _cross(panel, summary, across, along)))
+        drawn |= across.keys() & along.keys()
         zero_line(panel, vertical=True)
         zero_line(panel, vertical=False)
         panel.set_title(panel_title(group, decoding))
@@ -102,7 +103,7 @@ def frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
         true_minus(panel, "x", "y")
         panel.tick_params(labelbottom=True, labelleft=True)
     least_span(axes, "xy", POINT)
-    _numbers_said(figure, summary, across.keys() & along.keys(), narrow)
+    _numbers_said(figure, summary, drawn, narrow)
     place_labels(figure, texts)
     return figure
 

@@ -66,8 +66,9 @@ def _level_groups(summary: dict, decoding: str) -> list[str]:
 
 
 def group_tables(summary: dict[str, Any]) -> list[Table]:
-    """Returns a table per decoding: score and difference of every model in every group."""
-    return [_group_table(summary, d) for d in summary["decodings"] if _level_groups(summary, d)]
+    """Returns a table per decoding: score and difference of every model in every group; none if nothing has a score."""
+    found = [d for d in summary["decodings"] if _level_groups(summary, d)]
+    return [table for table in (_group_table(summary, d) for d in found) if table.rows]
 
 
 def _group_table(summary: dict, decoding: str) -> Table:

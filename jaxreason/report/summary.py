@@ -6,7 +6,13 @@ from typing import Any
 
 from jaxreason.report.answer import answer_notes, answer_sentences
 from jaxreason.report.cross_sampling import cross_rows
-from jaxreason.report.evaluated_steps import EvaluatedRun, StepScores, read_runs, read_step_scores
+from jaxreason.report.evaluated_steps import (
+    EvaluatedRun,
+    StepScores,
+    columns_with_scores,
+    read_runs,
+    read_step_scores,
+)
 from jaxreason.report.fidelity import fidelity_rows
 from jaxreason.report.findings import findings, limits
 from jaxreason.report.forgetting import forgetting_rows
@@ -259,15 +265,20 @@ def _missed(runs) -> list[dict[str, Any]]:
 
 
 def _without_scores(runs: list[EvaluatedRun], progress: StepScores) -> list[dict[str, Any]]:
-    """Returns the steps that are left out of curves, since no sample of one of their benchmarks has a score."""
+    """Returns the steps and runs that curves leave out, since no sample of one of their benchmarks has a score."""
     kept = {(run.arm.name, run.seed): run.steps() for run in progress.runs}
-    return [
-        {"arm": run.arm.name, "seed": run.seed}
-        | {"said": f"step {step} is not in the curves, since a benchmark has no score there"}
-        for run in runs
-        for step in run.steps()
-        if step not in kept.get((run.arm.name, run.seed), run.steps())
-    ]
+    bases = columns_with_scores(progress.levels)
+    found = []
+    for run in (run for run in runs if run.arm.base in progress.evaluated()):
+        left_out = [n for n in run.steps() if n not in kept.get((run.arm.name, run.seed), ())]
+        said = [
+            f"step {step} is not in the curves, since a benchmark has no score there"
+            for step in left_out
+        ]
+        if run.arm.base not in bases:
+            said = ["it is not in the curves, since a benchmark has no score of its base"]
+        found += [{"arm": run.arm.name, "seed": run.seed, "said": one} for one in said]
+    return found
 
 
 PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from jaxreason.report.report_tables import benchmark_label
 from jaxreason.report.style import COLOURS, GREY, MARKERS, Look, from_zero, grid, looks, name_rows
 from jaxreason.report.token_shifts import TENTHS, token_label
-from jaxreason.report.wording import arm_labels, crowded, group_label, plain_number
+from jaxreason.report.wording import arm_labels, crowded, group_label, plain_number, significant
 
 DRAWN = 12  # Tokens of an arm.
 RANKS = 50  # Largest end of the axis of rank shifts, as in the paper's plots.
@@ -46,7 +46,9 @@ def promoted_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
         name_rows(panel, places, [_drawable(token_label(token)) for token in tokens], colours)
         panel.set_ylim(rows - 0.3, -0.7)
         from_zero(panel, 0)
-        share = f"{100 * arm['num_shifted'] / arm['num_tokens']:.2g}\u2009% of tokens shifted"
+        share = (
+            f"{significant(100 * arm['num_shifted'] / arm['num_tokens'])}\u2009% of tokens shifted"
+        )
         title = f"{labels[arm['arm']]}\n{share}"
         panel.set_title(title, color=look[arm["arm"]].colour, fontsize=8.5)
         panel.set_xlabel(f"times in {PER:,} tokens")

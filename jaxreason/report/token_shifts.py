@@ -1,5 +1,6 @@
 """Shifted tokens of every arm in replies of the tuned models: rows and tables, from analysis/shifted_tokens.json."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -31,7 +32,11 @@ ENTROPIES = {
 TOKENS, POINTS = 20, 120  # Shown of each arm.
 ROUNDING = 1e-9
 FIRST_THRESHOLD = 0.1  # Of files that were made before it could be set.
-MEANS = ("base_probability", "tuned_probability", "base_rank", "replaced_tuned_rank")
+# Means of a token, and the ends between which each value lies.
+MEANS = {
+    **dict.fromkeys(("base_probability", "tuned_probability"), (0.0, 1.0)),
+    **dict.fromkeys(("base_rank", "replaced_tuned_rank"), (1.0, math.inf)),
+}
 CLASS_LABELS = {"logical": "logical", "content": "content", "symbol": "symbol", None: "–"}
 EXAMPLES = 8  # Tokens of an example that are written out.
 SHOWN = ("shifted", "promoted_in_top5", *ENTROPIES, "logical.shifted", "logical.elsewhere")
@@ -117,7 +122,10 @@ def _token(members: list[dict], how: Resampling) -> dict:
     replaces: Counter = Counter()
     for replaced in (row["replaces"] for row in members):
         replaces[replaced["token"], replaced["text"]] += replaced["times"]
-    means = {name: _interval([row[name] for row in members], numbers, how) for name in MEANS}
+    means = {
+        name: _interval([row[name] for row in members], numbers, how, ends)
+        for name, ends in MEANS.items()
+    }
     return {
         **{name: members[0][name] for name in ("token", "text", "class")},
         "shifted": sum(numbers),
@@ -129,15 +137,17 @@ def _token(members: list[dict], how: Resampling) -> dict:
     }
 
 
-def _interval(parts: list[dict], numbers: list[int], how: Resampling) -> dict[str, float | None]:
+def _interval(
+    parts: list[dict], numbers: list[int], how: Resampling, ends: tuple[float, float]
+) -> dict[str, float | None]:
     mean, error = pooled_mean([p["mean"] for p in parts], [p["error"] for p in parts], numbers)
     # Equal values would have an interval of length 0, which no sample has.
-    alike = error is None or error < ROUNDING * mean
+    alike = error is None or error <= ROUNDING * mean
     half = None if alike else quantile(how.confidence) * error
     return {
         "mean": mean,
-        "low": None if half is None else max(mean - half, 0.0),
-        "high": None if half is None else mean + half,
+        "low": None if half is None else max(mean - half, ends[0]),
+        "high": None if half is None else min(mean + half, ends[1]),
     }
 
 

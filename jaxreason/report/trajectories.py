@@ -227,7 +227,8 @@ def _dress(axes: Axes, name: str, group: str | None, rows: list[dict], share: bo
     if name in ("index", "loss"):
         zero_line(axes, vertical=False)
     if name == "math":
-        axes.axhline(rows[0]["points"][0]["mean"], color=GREY, linewidth=0.8, linestyle=(0, (3, 3)))
+        for base in dict.fromkeys(row["points"][0]["mean"] for row in rows):
+            axes.axhline(base, color=GREY, linewidth=0.8, linestyle=(0, (3, 3)))
     if name.startswith("kl"):
         axes.set_ylim(bottom=0)
     axes.set_title(title)

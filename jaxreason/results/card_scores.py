@@ -60,7 +60,7 @@ def has_marks(text: str) -> bool:
 def _parts(text: str) -> tuple[str, str, str, str, str]:
     """Returns a card before, at, between, at and after its last marks (a quotation above may contain marks too)."""
     before, begin, rest = text.rpartition(_BEGIN)
-    return before, begin, *rest.partition(_END)
+    return (before, begin, *rest.partition(_END)) if begin else (text, "", "", "", "")
 
 
 def as_words(text: str) -> str:

@@ -155,24 +155,23 @@ def question_shares(scores: Clustered) -> Float[np.ndarray, "C K"]:
 def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
     """Returns the cluster-robust standard errors of `means`.
 
-    In each stratum the variance is C/(C-1) sum_c (sum_c - m size_c)^2 / size^2. A stratum of a single cluster has no
-    spread of its own: its variance is taken as the overall m (1 - m). If all C clusters of a stratum are alike, two
-    successes and two failures are added to compute its variance (Agresti and Coull 1998).
+    In each stratum the variance is C/(C-1) sum_c (sum_c - m size_c)^2 / size^2, for C clusters with a graded sample. A
+    stratum of a single one has no spread of its own: its variance is taken as the overall m (1 - m). If all C clusters
+    of a stratum are alike, two successes and two failures are added to compute its variance (Agresti and Coull 1998).
     """
-    overall, alike = means(scores), unvarying(scores)
+    overall, alike, number_of = means(scores), unvarying(scores), counts(scores)
     variances = []
-    for number in range(len(scores.weights)):
+    for number, count in enumerate(number_of):
         rows = scores.strata == number
-        sums, sizes, count = scores.sums[rows], scores.sizes[rows], int(rows.sum())
-        mean = sums.sum(0) / sizes.sum(0)
-        if count == 1:
-            variances.append(overall * (1 - overall))
-            continue
-        # The sandwich estimator of a ratio of sums: the samples of one question may be correlated in any way.
-        residuals = sums - mean * sizes
-        found = count / (count - 1) * (residuals**2).sum(0) / sizes.sum(0) ** 2
+        sums, sizes = scores.sums[rows], scores.sizes[rows]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = sums.sum(0) / sizes.sum(0)
+            # The sandwich estimator of a ratio of sums: the samples of one question may be correlated in any way.
+            residuals = sums - mean * sizes
+            found = count / (count - 1) * (residuals**2).sum(0) / sizes.sum(0) ** 2
         added = (mean * count + 2) / (count + 4)
-        variances.append(np.where(alike[number], added * (1 - added) / (count + 4), found))
+        found = np.where(alike[number], added * (1 - added) / (count + 4), found)
+        variances.append(np.where(count == 1, overall * (1 - overall), found))
     return np.sqrt(scores.weights**2 @ np.stack(variances))
 
 

@@ -5,12 +5,17 @@ a fit predicts runs that it has not seen.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxreason.results.statistics import Seed
+
+# Values that differ by less than this share of the largest differ by the rounding of float32.
+ROUNDING = 1e-6
+EQUAL = 1e-24  # Squares of the rounding of float64, as a share of the sum of squares.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,10 @@ def why_no_fit(points: Points, degree: int) -> str:
         return f"{len(np.unique(points.x))} different values, of {degree + 1} that are needed"
     if np.ptp(points.y) == 0:
         return "every point has the same loss"
+    if np.ptp(points.x) <= ROUNDING * np.abs(points.x).max():
+        return "its values differ by rounding alone"
+    if np.isnan(_solve(points, degree, np.ones((1, len(points.x))))[1]).any():
+        return "too many of its values differ by rounding alone"
     return ""
 
 
@@ -90,8 +99,9 @@ def _solve(
     points: Points, degree: int, weights: Float[np.ndarray, "R n"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns coefficients [R, degree + 1] and R² [R] for each row of weights; NaN where too few points are left."""
-    scale = np.abs(points.x).max() or 1.0  # So that all powers have a similar size.
-    powers = (points.x / scale)[:, None] ** np.arange(degree + 1)
+    # Values from -1 to 1: powers of values that are all near another number would be nearly multiples of each other.
+    middle, scale = (points.x.max() + points.x.min()) / 2, np.ptp(points.x) / 2 or 1.0
+    powers = ((points.x - middle) / scale)[:, None] ** np.arange(degree + 1)
     normal = np.einsum("rn,ni,nj->rij", weights, powers, powers)
     sound = np.linalg.matrix_rank(normal, hermitian=True) == degree + 1
     right = np.einsum("rn,ni,n->ri", weights, powers, points.y)
@@ -102,10 +112,21 @@ def _solve(
         weights @ points.y / np.maximum(weights.sum(1), 1)
     )  # A resample may have none of these runs.
     about = (weights * (points.y - mean[:, None]) ** 2).sum(1)
-    sound &= about > 0
-    r2 = np.where(sound, 1 - left / np.where(about > 0, about, 1), np.nan)
-    solved = np.where(sound[:, None], solved / scale ** np.arange(degree + 1), np.nan)
+    # Equal losses have no R²; the mean of them may differ from each by rounding.
+    sound &= about > EQUAL * (weights @ points.y**2)
+    r2 = np.where(sound, 1 - left / np.where(sound, about, 1), np.nan)
+    solved = np.where(sound[:, None], solved @ _powers_of(middle, scale, degree), np.nan)
     return solved, r2
+
+
+def _powers_of(middle: float, scale: float, degree: int) -> Float[np.ndarray, "k k"]:
+    """Returns the coefficients of the powers of x (columns) in each power of (x - middle) / scale (rows)."""
+    numbers = range(degree + 1)
+    made = [
+        [math.comb(k, j) * (-middle) ** (k - j) if j <= k else 0.0 for j in numbers]
+        for k in numbers
+    ]
+    return np.array(made) / scale ** np.arange(degree + 1)[:, None]
 
 
 def _unseen(points: Points, degree: int) -> float:

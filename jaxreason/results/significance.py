@@ -135,9 +135,10 @@ def difference_error(scores: Clustered, plus: Sequence[int], minus: Sequence[int
     more questions that differ and two more that do not.
     """
     each = contributions(scores, plus, minus)
+    graded = (scores.sizes[:, [*plus, *minus]] > 0).any(1)  # Other questions say nothing.
     variance = 0.0
     for number, weight in enumerate(scores.weights):
-        rows = each[scores.strata == number]
+        rows = each[(scores.strata == number) & graded]
         count = len(rows)
         if np.ptp(rows) > ROUNDING:
             variance += count**2 / (count - 1) * rows.var()

@@ -213,6 +213,44 @@ def test_a_score_outside_0_to_100_is_refused_with_row_and_column(tmp_path):
         run_transfer(dataclasses.replace(CONFIG, table=table), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("scores", "pairs", "said"),
+    [
+        (
+            "x,10,20\n# twice\ny,10,12\nx,30,20",
+            "p,x,y,1",
+            r"s\.csv, row 6: 'x' is in row 3 already",
+        ),
+        ("x,10,20\n# more\n\ny,10,-", "p,x,y,1", r"s\.csv, row 6, column b: .* got '-'"),
+        ("x,10,20\ny,10,12", "p,x,y,", r"p\.csv, row 2, column ti: expected a number, got ''"),
+        ("x,10,20\ny,10,12", "p,x,y", r"p\.csv, row 2, column ti: expected a number, got None"),
+        ("x,10,20\ny,10,12", "p,x,y,nan", r"p\.csv, row 2, column ti: expected a number"),
+    ],
+)
+def test_a_table_that_says_nothing_or_two_things_is_refused_with_the_line(
+    tmp_path, scores, pairs, said
+):
+    (tmp_path / "s.csv").write_text(f"# scores\nmodel,a,b\n{scores}\n")
+    (tmp_path / "p.csv").write_text(f"pair,tuned,base,ti\n{pairs}\n")
+    with pytest.raises(UserError, match=said):
+        table_comparisons(own_table(tmp_path))
+
+
+def own_table(folder):
+    names = {"model_column": "model", "label_column": "pair", "tuned_column": "tuned"}
+    names |= {"base_column": "base", "published_columns": {"other": "ti"}}
+    files = {"scores": str(folder / "s.csv"), "pairs": str(folder / "p.csv")}
+    return dataclasses.replace(TABLE, groups={"math": ("a",), "other": ("b",)}, **names, **files)
+
+
+def test_a_table_that_a_spreadsheet_has_saved_is_read(tmp_path):
+    (tmp_path / "s.csv").write_text("\ufeffmodel,a,b\r\nx,10,20\r\ny,20,25\r\n")
+    (tmp_path / "p.csv").write_text("\ufeffpair,tuned,base,ti\r\np,y,x,50\r\n")
+    (found,) = table_comparisons(own_table(tmp_path))
+    assert (found.model, found.published) == ("p", {"other": 50.0})
+    assert (found.groups["math"].tuned[0], found.groups["other"].tuned[0]) == (20.0, 25.0)
+
+
 def write_evaluation(folder, scores):
     """scores: {benchmark: (group, [0/1 per item])}"""
     rows = []

@@ -86,6 +86,20 @@ def test_the_frontier_has_math_across_and_the_other_group_along(summary, narrow)
     assert {text.get_text() for text in axes.texts} == {arm["label"] for arm in summary["arms"]}
 
 
+def test_the_legend_of_numbers_has_every_arm_that_any_panel_shows(summary, monkeypatch):
+    monkeypatch.setattr(wording, "MANY", 3)
+    kept = [
+        row
+        for row in summary["differences"]
+        if (row["decoding"], row["arm"]) != (summary["decodings"][-1], "sft_mid")
+    ]
+    figure = frontier_figure(summary | {"differences": kept}, narrow=False)
+    shown = {text.get_text() for axes in figure.axes for text in axes.texts}
+    (legend,) = figure.legends
+    assert shown == {"1", "2", "3", "4"}
+    assert [text.get_text()[0] for text in legend.get_texts()] == ["1", "2", "3", "4"]
+
+
 def test_labels_of_points_do_not_cover_each_other(summary):
     figure = frontier_figure(summary, narrow=False)
     figure.draw_without_rendering()

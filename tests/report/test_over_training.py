@@ -90,6 +90,19 @@ def test_arms_are_compared_where_their_math_first_reaches_what_both_reach(found)
     assert row["not_reached"] == [{"arm": "flat", "math": 40.0}]
 
 
+def test_arms_that_reach_just_the_score_that_others_reach_are_compared_there_too(study, tmp_path):
+    folder = shutil.copytree(study, tmp_path / "s")
+    shutil.copytree(folder / "sft", folder / "twin")
+    manifest = json.loads((folder / "study.json").read_text())
+    sft = next(arm for arm in manifest["arms"] if arm["name"] == "sft")
+    manifest["arms"].append(sft | {"name": "twin", "label": "TWIN"})
+    (folder / "study.json").write_text(json.dumps(manifest))
+    (row,) = made(folder)["matched"]
+    assert row["math"] == pytest.approx(65)
+    assert [arm["arm"] for arm in row["arms"]] == ["rl", "sft", "twin"]
+    assert row["not_reached"] == [{"arm": "flat", "math": 40.0}]
+
+
 def test_a_parabola_that_was_planted_is_found_and_ranks_first(study, tmp_path):
     for run in RUNS:
         assert loss(RUNS[run][-1]) > -8
@@ -210,15 +223,20 @@ def test_the_folder_of_a_trajectory_alone_has_a_report(study, tmp_path, monkeypa
     assert list((folder / "report").rglob("trajectories.png"))
 
 
-def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy)
-    step = copy / f"rl/seed_0/trajectory/steps/{STEPS[0]}/evaluation/grades"
-    path = next(step.glob(f"{next(iter(GROUPS))}.*.jsonl"))
-    lines = [json.loads(line) for line in path.open()]
+def ungraded(study, folder, places, benchmarks=tuple(GROUPS)):
+    """A copy of the study in which no sample of these benchmarks has a score at these places."""
+    shutil.copytree(study, folder)
     failed = {"scores": {}, "error": "timeout: 5 s", "extracted": None}
-    path.write_text("".join(json.dumps(line | failed) + "\n" for line in lines))
-    found = made(copy)
+    for place in places:
+        for path in (f for b in benchmarks for f in folder.glob(f"{place}/grades/{b}.*.jsonl")):
+            lines = [json.loads(line) for line in path.open()]
+            path.write_text("".join(json.dumps(line | failed) + "\n" for line in lines))
+    return folder
+
+
+def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
+    place = f"rl/seed_0/trajectory/steps/{STEPS[0]}/evaluation"
+    found = made(ungraded(study, tmp_path / "copy", [place], ["sums"]))
     json.dumps(found, allow_nan=False)
     points = points_of(found, "rl", "math")
     assert [p["step"] for p in points] == [0, *STEPS]
@@ -226,6 +244,54 @@ def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_sai
     assert points[1]["mean"] == pytest.approx(60)
     said = f"step {STEPS[0]} is not in the curves, since a benchmark has no score there"
     assert found["missed"] == [{"arm": "rl", "seed": 0, "said": said}]
+
+
+def test_a_run_or_a_base_without_a_score_on_a_benchmark_is_said_too(study, tmp_path):
+    places = ["rl/seed_0/evaluation", "rl/seed_0/trajectory/steps/*/evaluation"]
+    found = made(ungraded(study, tmp_path / "run", places, ["sums"]))
+    assert [s["seed"] for s in points_of(found, "rl", "math")[1]["seeds"]] == [1]
+    said = "step {} is not in the curves, since a benchmark has no score there"
+    assert found["missed"] == [{"arm": "rl", "seed": 0, "said": said.format(n)} for n in STEPS]
+    found = made(ungraded(study, tmp_path / "base", ["base/evaluation"], ["sums"]))
+    said = "it is not in the curves, since a benchmark has no score of its base"
+    assert found["curves"] == [] and found["missed"] == [
+        {"arm": arm, "seed": seed, "said": said} for arm, seed in RUNS
+    ]
+
+
+def test_a_study_in_which_nothing_could_be_graded_has_a_report(study, tmp_path, monkeypatch):
+    places = ["base/evaluation", "*/seed_*/evaluation", "*/seed_*/trajectory/steps/*/evaluation"]
+    folder = ungraded(study, tmp_path / "s", places)
+    monkeypatch.setattr(build, "FIGURES", {})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 20, 0))
+    summary = read_summary(folder)
+    assert "The base: 20 of 20 samples of sums (t1) have no score." in summary["missing"]
+    assert [part["topic"] for part in summary["found"]] == ["", "KL from the base"]
+    assert not (folder / "report/tables/groups.csv").exists()
+
+
+def test_a_group_in_which_nothing_could_be_graded_has_no_finding(study, tmp_path, monkeypatch):
+    folder = ungraded(study, tmp_path / "s", ["base/evaluation"], ["stories"])
+    monkeypatch.setattr(build, "FIGURES", {})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 20, 0))
+    text = read_summary(folder)["found"][1]["text"]
+    assert "Other reasoning fell with SFT" in text and "Non-reasoning" not in text
+
+
+def test_the_base_of_every_arm_is_a_dashed_line_in_the_panel_of_math(found):
+    """Step 0 is the base; arms may have different ones."""
+    rows = [row for row in found["curves"] if row["curve"] == "math"]
+    other = [p | {"mean": 30.0} if p["step"] == 0 else p for p in points_of(found, "flat", "math")]
+    rows = [row | {"points": other} if row["arm"] == "flat" else row for row in rows]
+    summary = {
+        "over_training": {"curves": rows},
+        "arms": [{"name": n, "label": n, "base": "base"} for n in ("rl", "sft", "flat")],
+        "bases": [{"name": "base", "label": "Base"}],
+    }
+    with matplotlib.rc_context(figure_settings()):
+        (axes,) = FIGURES["trajectories"](summary, False).axes
+    dashed = [line.get_ydata()[0] for line in axes.lines if line.is_dashed()]
+    assert sorted(dashed) == [30.0, pytest.approx(40.0)]
 
 
 def test_a_curve_that_is_nowhere_defined_has_no_panel(found):

@@ -136,6 +136,34 @@ def test_the_tokens_tables_say_how_many_positions_they_are_of(summary):
     assert "of 240,000 reply tokens are shifted" in tables[0].notes[0]
 
 
+def test_intervals_of_a_token_end_where_no_probability_and_no_rank_is(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    unsure = {"tuned_probability": {"mean": 0.98, "error": 0.1}}
+    unsure |= {"base_rank": {"mean": 1.2, "error": 2.0}}
+    unsure |= {"base_probability": {"mean": 0.0, "error": 0.0}}
+    for path in copy.glob("*/*/analysis/shifted_tokens.json"):
+        found = json.loads(path.read_text())
+        for unit in found["details"]["units"]:
+            unit["tokens"] = [token | unsure for token in unit.get("tokens", ())]
+        path.write_text(json.dumps(found))
+    arms = summarised(copy)["shifted"]["arms"]
+    tokens = [token for arm in arms for token in arm["tokens"]]
+    ends = {
+        name: {(token[name]["low"], token[name]["high"]) for token in tokens} for name in unsure
+    }
+    assert {high for _, high in ends["tuned_probability"]} == {1.0}
+    assert {low for low, _ in ends["base_rank"]} == {1.0}
+    assert ends["base_probability"] == {(None, None)}
+
+
+def test_an_arm_all_of_whose_tokens_are_shifted_has_100_percent_without_an_exponent(summary):
+    arm = summary["shifted"]["arms"][0]
+    arm = arm | {"num_shifted": arm["num_tokens"]}
+    (axes,) = promoted_figure(summary | {"shifted": {"arms": [arm]}}, False).axes
+    assert axes.get_title().endswith("\n100\u2009% of tokens shifted")
+
+
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_figures_show_the_rows(summary, narrow):
     arm = summary["shifted"]["arms"][0]

@@ -41,6 +41,23 @@ def test_a_csv_read_again_is_the_table():
     assert second[1] == second[9] == HOSTILE.replace("\x00", "\ufffd").replace("\udfff", "\ufffd")
 
 
+def test_what_stands_beside_a_number_and_is_no_interval_has_a_column_of_its_own():
+    """How many of the arms an index is of, or which number is furthest off: neither is an end of an interval."""
+    cells = Cell("12.5", "of 3"), Cell("−4.0", "From base to RL, MATH500"), Cell("7.0", "? to 9.5")
+    table = Table("c", ("index", "furthest", "ti"), (TableRow("RL", cells),))
+    head, row = csv.reader(io.StringIO(table_csv(table)))
+    assert head[2:] == [
+        "index",
+        "index note",
+        "furthest",
+        "furthest note",
+        "ti",
+        "ti low",
+        "ti high",
+    ]
+    assert row[2:] == ["12.5", "of 3", "-4.0", "From base to RL, MATH500", "7.0", "?", "9.5"]
+
+
 def test_nothing_in_a_cell_is_a_command_of_latex():
     text = latex(HOSTILE)
     bare = re.sub(r"\\[a-zA-Z]+\{\}|\\[&%$#_{}]|\{[\[\]]\}", "", text)

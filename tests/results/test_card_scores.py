@@ -5,7 +5,7 @@ import json
 import pytest
 from etils import epath
 
-from jaxreason.results.card_scores import NO_SCORES, update_scores, without_scores
+from jaxreason.results.card_scores import NO_SCORES, has_marks, update_scores, without_scores
 
 CARD = f"---\ntags: [a]\n---\n\n# A\n\n{NO_SCORES}\nWords of the user.\n"
 
@@ -49,6 +49,14 @@ def test_primary_scores_are_written_between_the_marks_and_replaced(run):
 def test_scores_of_which_it_is_not_known_that_they_are_the_models_are_not_written(run):
     update_scores(write_scores(run, row(0.5)), known=True)
     assert card(run) == CARD
+
+
+def test_a_card_that_has_lost_one_of_the_marks_stays(run):
+    for mark in NO_SCORES.splitlines():
+        rewritten = CARD.replace(f"{mark}\n", "")
+        (run / "model" / "README.md").write_text(rewritten)
+        update_scores(write_scores(run, row(0.5)))
+        assert card(run) == rewritten == without_scores(rewritten) and not has_marks(rewritten)
 
 
 def test_a_card_that_was_rewritten_stays_and_one_that_is_missing_is_not_made(run):

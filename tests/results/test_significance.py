@@ -166,6 +166,13 @@ def test_error_of_a_paired_difference_is_the_textbook_one():
     assert difference_error(halves, [1], [0]) == pytest.approx(math.hypot(*parts) / 2)
 
 
+@pytest.mark.parametrize("values", [([1, 1], [1, 1]), ([0, 1, 0, 1], [1, 1, 0, 1])])
+def test_questions_that_no_model_has_a_grade_for_make_no_error_smaller(values):
+    lost = [math.nan] * 96
+    whole = difference_error(pair(*values), [1], [0])
+    assert difference_error(pair(*([*x, *lost] for x in values)), [1], [0]) == pytest.approx(whole)
+
+
 def test_the_spread_of_seeds_is_part_of_the_error():
     base = [0, 1] * 50
     seeds = [[1] * share + [0] * (100 - share) for share in (40, 50, 60)]

@@ -54,6 +54,24 @@ def test_four_identical_samples_of_a_question_count_as_one():
     assert (found.n, found.formula) == (8, "wilson, effective n")
 
 
+@pytest.mark.parametrize("right", [1, 2, 5])
+def test_questions_that_could_not_be_graded_make_a_score_no_surer(right):
+    """Of a subset's 100 questions a few were graded, all right; the other subset has 50 of 100 right."""
+    other = scored([1, 0] * 50, subsets=["b"] * 100)
+    found = {}
+    for failed in (0, 100 - right):
+        few = scored([1] * right + [math.nan] * failed, subsets=["a"] * (right + failed))
+        both = SampleScores(
+            np.concatenate([few.values, other.values]),
+            np.concatenate([few.weights, other.weights]),
+            few.clusters + other.clusters,
+            few.subsets + other.subsets,
+        )
+        found[failed] = mean_interval(cluster([both]), 0.95, 100)
+    assert found[100 - right] == found[0]
+    assert found[0].high - found[0].low > 0.25
+
+
 def test_standard_error_of_independent_samples_is_the_textbook_one():
     values = np.random.default_rng(0).random(50)
     expected = scipy.stats.sem(values)
