@@ -323,7 +323,7 @@ def grade_parts(
             isolation = isolation_of(folder, job.key, task)
             rows += [row | {"isolation": isolation} for row in found]
             primaries.append((variant, job.benchmark.group, job.key, primary))
-    imported = imported_rows(folder)
+    imported = imported_rows(config, folder)
     rows += imported
     primaries += primaries_of(folder, imported)
     told = jobs[0].head[TOLD]
