@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -121,6 +122,16 @@ def test_a_recipe_for_a_cpu_has_sizes_for_its_memory(monkeypatch):
     config = load_recipe("mine.py")
     assert config.model.attention == "blockwise"  # Its memory is linear in the length.
     assert "--config.model.path=runs/rl/model --workdir runs/rl" in text and "runs/sft" not in text
+
+
+def test_a_tenth_of_the_steps_that_sft_will_make_warms_up(capsys):
+    """Most replies are far shorter than a row, so that one row holds several examples of a step."""
+    rows = [{"question": f"{n}+{n}", "solution": f"#{2 * n}"} for n in range(400)]
+    write_rows("mine.jsonl", *rows, {"question": "1+0", "solution": "1" * 150})
+    init()
+    held = int(re.search(r"questions: (\d+) to learn from", capsys.readouterr().out)[1])
+    warm = re.search(r"warmup_steps\": (\d+)", Path("mine.py").read_text())[1]
+    assert int(warm) == math.ceil(held * 2.0 / 8) // 10 > 5
 
 
 def test_init_says_why_no_row_can_be_read(capsys):
