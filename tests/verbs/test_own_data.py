@@ -171,6 +171,15 @@ def test_check_finds_what_would_stop_a_run(change, message, capsys):
     assert message in refused(capsys, "check", "--config", "mine.py", change)
 
 
+@pytest.mark.parametrize("words", [["-config", "mine.py"], ["-config=mine.py"]])
+def test_flags_may_have_one_dash(words, capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    capsys.readouterr()
+    assert call("check", *words, "-config.sft.epochs=1.0") == 0
+    assert "nothing was found that would stop a run" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("dtype", "times"), [("bfloat16", 1), ("float32", 0)])
 def test_check_warns_once_of_parameters_in_which_small_steps_are_lost(dtype, times, capsys):
     write_rows("mine.jsonl", *sums())
