@@ -226,7 +226,7 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
         "n": 8,
         "errors": 1,
     }
-    scores = {"confidence": 0.95, "rows": [row], "groups": []}
+    scores = {"confidence": 0.995, "rows": [row], "groups": []}
     (folder / "scores.json").write_text(json.dumps(scores))
     line = {"id": "q1", "completion": "two", "answer": "2", "extracted": None}
     line |= {"prompt": "1+1", "scores": {"accuracy": 0.0}, "error": None}
@@ -234,7 +234,8 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
     for path in ("run", "run/evaluation"):
         assert call("show", path) == 0
         shown = capsys.readouterr().out
-        assert "50.0   25.0 to 75.0  8" in shown and "1 samples could not be graded" in shown
+        assert "99.5% interval" in shown
+        assert "50.0   25.0 to 75.0    8" in shown and "1 samples could not be graded" in shown
         assert "question q1: 1+1\nreply: two\nanswer '2', found None; accuracy 0" in shown
     assert call("show", "run", "--replies", "0") == 0
     assert "reply: two" not in capsys.readouterr().out
