@@ -199,6 +199,19 @@ def test_check_says_how_many_questions_of_a_benchmark_repeat_earlier_ones(copies
     assert (line in said) == (copies == 2) and ("repeat" in said) == (copies == 2)
 
 
+def test_check_counts_questions_that_an_evaluation_cannot_put_and_refuses_none_of_them(capsys):
+    unknown = ({"question": f"é{n}", "answer": str(n), "solution": f"#{n}"} for n in range(30))
+    write_rows("mine.jsonl", *sums(), *unknown)
+    init()
+    capsys.readouterr()
+    assert call("check", "--config", "mine.py") == 0
+    said = capsys.readouterr().out
+    told = r"eval\.mine\.own\.greedy: (\d+) of (\d+) questions cannot be put and count as errors"
+    bad, number = map(int, re.search(told, said).groups())
+    assert 0 < bad < number
+    assert f"eval.mine.own.greedy: {number} questions, longest prompt 7 tokens" in said
+
+
 def test_check_finds_a_folder_without_weights(capsys):
     write_rows("mine.jsonl", *sums())
     init()
