@@ -181,7 +181,8 @@ def _print_hidden(*error) -> None:
 
 def _parsed(verb: str, arguments: list[str]):
     """Returns the verb's flags, the recipe with its overrides, and the arguments that belong to no flag."""
-    own = [word for word in arguments if not word.startswith(("--config.", "--noconfig."))]
+    fields = tuple(f"{dashes}{name}." for dashes in ("-", "--") for name in ("config", "noconfig"))
+    own = [word for word in arguments if not word.startswith(fields)]
     name = _last_value(own, "--config")
     if name is None or not VERBS[verb].sections:
         flags, paths = parse_flags(verb, arguments)
@@ -199,12 +200,13 @@ def _parsed(verb: str, arguments: list[str]):
 
 
 def _last_value(words: list[str], flag: str) -> str | None:
-    """Returns the value of the last `flag VALUE` or `flag=VALUE` on the command line."""
+    """Returns the value of the last `flag VALUE` or `flag=VALUE` on the command line; one dash is as good as two."""
     pairs = zip(words, [*words[1:], None], strict=False)
+    names = flag, flag.removeprefix("-")
     found = [
-        after if word == flag else word.removeprefix(f"{flag}=")
+        word.partition("=")[2] if "=" in word else after
         for word, after in pairs
-        if word == flag or word.startswith(f"{flag}=")
+        if word.partition("=")[0] in names
     ]
     return found[-1] if found else None
 

@@ -69,6 +69,21 @@ def test_help_shows_every_verb_with_an_example():
             ["sft", "--config", "configs/study_tiny.py", "--workdir", "x", "--dry-run"],
             "--dry-run is for `jaxreason study`",
         ),
+        (
+            ["grade", "--config", "configs/eval_tiny.py", "--workdir", "x", "--benchmark", "add"],
+            "--benchmark is for --responses FILE",
+        ),
+        (
+            ["grade", "--config", "configs/eval_tiny.py", "--workdir", "x", "--group", "math"],
+            "--group is for --lm-eval DIR",
+        ),
+        (
+            [
+                *("grade", "--config", "configs/eval_tiny.py", "--workdir", "x"),
+                *("--responses", "a.jsonl", "--lm-eval", "b"),
+            ],
+            "--responses and --lm-eval: one of them at a time",
+        ),
         (["plan", "--config", "configs/study_tiny.py"], "--slice is needed by `jaxreason plan`"),
         (
             ["plan", "--config", "configs/rl_qwen3_14b.py", "--slice", "v5p-65"],

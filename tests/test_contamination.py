@@ -105,6 +105,13 @@ def test_further_benchmarks_can_be_named_and_unknown_ones_are_refused(recipe, tm
         run(recipe, tmp_path / "run")
 
 
+def test_an_unknown_benchmark_of_the_evaluation_is_named_where_it_stands(recipe, tmp_path):
+    with recipe.eval.benchmarks.unlocked():
+        recipe.eval.benchmarks["gsm9k"] = recipe.eval.benchmarks.mine
+    with pytest.raises(ConfigError, match=r"^config\.eval\.benchmarks: 'gsm9k' is no bench.*gsm8k"):
+        run(recipe, tmp_path / "run")
+
+
 def test_a_recipe_without_benchmarks_trains_on_everything(recipe, tmp_path):
     with recipe.unlocked():
         del recipe["eval"]

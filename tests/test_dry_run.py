@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
+from configs import sections
 from jaxreason.config import parse
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
@@ -349,6 +350,16 @@ def test_following_a_run_takes_an_evaluation_and_a_comparison_for_each_checkpoin
     *_, time, disk = lines["follow rl seed 20"]
     assert float(time.replace(",", "")) == pytest.approx(2 * sum(minutes), rel=0.01)
     assert sum(minutes) > 1 and float(disk) == pytest.approx(2 * float(parts[0][-1]), abs=0.002)
+
+
+def test_a_name_in_plan_arms_that_is_no_arm_and_no_base_is_refused():
+    config = load_recipe("configs/study_tiny.py")
+    config.plan = sections.plan({})
+    with config.ignore_type():
+        config.plan.arms = {"base": {"eval_tokens": 4}, "sft_lo": {"eval_tokens": 8}}
+    said = "config.plan.arms.sft_lo: no arm or base of the study; did you mean 'sft_low'?"
+    with pytest.raises(UserError, match=re.escape(said)):
+        dry_run.describe_study(config)
 
 
 def test_time_at_best_and_at_worst_add_up():

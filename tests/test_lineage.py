@@ -107,6 +107,14 @@ def test_arms_of_one_base_that_contradict_each_other_are_refused_by_name(made, m
         lineage.check_lineage(made, MODEL)
 
 
+def test_a_chained_arm_leaves_to_the_chains_first_how_their_base_is_asked():
+    plain = {"prompt_format": "plain"}
+    first = ArmConfig("sft", "a", "", {}, base="x/base", base_asked=plain)
+    made = made_of(b=arm("rl", "a"), a=first, c=arm("rl", "b"))
+    lineage.check_lineage(made, MODEL)
+    assert lineage.asked_of_bases(made, MODEL) == {"bases/x--base": ("a", plain)}
+
+
 def test_the_papers_names_of_bases_follow_from_its_models():
     made = made_of(a=own("a", "General-Reasoner RL"), b=own("b", "UniReason RL"), c=arm())
     assert lineage.published_bases(made, MODEL) == {"bases/x--base": "Qwen3-14B-Base"}

@@ -146,7 +146,7 @@ def plan_jobs(
     jobs = []
     for job in asked_jobs(config):
         if job.key[:2] not in encoded:
-            encoded[job.key[:2]] = _encode_all(tokenizer, config, job.items)
+            encoded[job.key[:2]] = encode_all(tokenizer, config, job.items)
         prompts, problems = encoded[job.key[:2]]
         ids = [(item.id, tokens) for item, tokens in zip(job.items, prompts, strict=True)]
         head = common | job.key._asdict() | {"prompts": prompts_identity(ids)}
@@ -159,10 +159,14 @@ def plan_jobs(
     return jobs
 
 
-def _encode_all(
+def encode_all(
     tokenizer: Tokenizer, config: EvalConfig, items: list[EvalItem]
 ) -> tuple[list[tuple[int, ...]], dict[int, str]]:
-    """Returns the prompts, and by place why one cannot be put; this loses only that question, unless all fail."""
+    """Returns the prompts, and by place why one cannot be put; this loses only that question.
+
+    Raises:
+      UserError: none can be put; the message says why the first one cannot.
+    """
     prompts: list[tuple[int, ...]] = []
     problems: dict[int, str] = {}
     for place, item in enumerate(items):

@@ -44,7 +44,7 @@ from jaxreason.results.atomic_files import absolute
 from jaxreason.results.card_scores import MODEL, update_scores
 from jaxreason.results.grade_files import grades_path
 from jaxreason.results.jsonl import JsonlWriter, grown_exists, read_jsonl, write_jsonl
-from jaxreason.results.sample_files import samples_path
+from jaxreason.results.sample_files import SampleKey, samples_path
 from jaxreason.results.score_files import EVALUATION, write_scores
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
@@ -244,30 +244,31 @@ def _grader(
 
 
 class _Shown:
-    """The progress bar: how far grading is, and the scores of the current job."""
+    """The progress bar: how far grading is, and the score that the last grader has given to its file so far."""
 
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
         self._done: float = total - sum(int(mask.sum()) for mask in missing)
         self._progress = ProgressBar(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
-        self._right: Counter[str] = Counter()
-        self._graded: Counter[str] = Counter()
+        self._right: Counter[tuple[SampleKey, str]] = Counter()
+        self._graded: Counter[tuple[SampleKey, str]] = Counter()
         self._errors = 0
         self._lock = threading.Lock()  # Every job has its own graders.
 
     def add(self, job: EvalJob, task: str, lines: list[dict]) -> None:
         """Counts lines that were just written and shows the progress."""
-        primary, name = TASKS[task].primary, f"{job.key.benchmark} {job.key.decoding}"
+        primary, which = TASKS[task].primary, (job.key, task)
+        name = f"{job.key.benchmark} {job.key.decoding}  {task} {primary}"
         graded = [line["scores"][primary] for line in lines if line["error"] is None]
         with self._lock:
             self._done += len(lines) / len(job.graders)
-            self._right[name] += sum(graded)
-            self._graded[name] += len(graded)
+            self._right[which] += sum(graded)
+            self._graded[which] += len(graded)
             self._errors += len(lines) - len(graded)
-            number = self._graded[name]
-            mean = f"{self._right[name] / number:.3f}" if number else "-"
+            number = self._graded[which]
+            mean = f"{self._right[which] / number:.3f}" if number else "-"
             errors = f"  {self._errors} ERRORS" if self._errors else ""
-            self._progress.update(int(self._done), f"{name}  {primary} {mean}{errors}")
+            self._progress.update(int(self._done), f"{name} {mean}{errors}")
 
     def close(self) -> None:
         """Leaves the bar as it is."""
@@ -323,7 +324,7 @@ def grade_parts(
             isolation = isolation_of(folder, job.key, task)
             rows += [row | {"isolation": isolation} for row in found]
             primaries.append((variant, job.benchmark.group, job.key, primary))
-    imported = imported_rows(folder)
+    imported = imported_rows(config, folder)
     rows += imported
     primaries += primaries_of(folder, imported)
     told = jobs[0].head[TOLD]

@@ -1,5 +1,6 @@
 """`jaxreason grade --lm-eval DIR`: adds results of lm-eval to the scores of an evaluation."""
 
+from dataclasses import replace
 from typing import get_args
 
 from etils import epath
@@ -20,7 +21,13 @@ from jaxreason.results.grade_files import grades_path, read_sample_scores
 from jaxreason.results.groups import GroupName
 from jaxreason.results.jsonl import grown_exists
 from jaxreason.results.sample_files import SampleKey
-from jaxreason.results.score_files import SCORES, parse_score_rows, sample_key_of, write_scores
+from jaxreason.results.score_files import (
+    SCORES,
+    parse_score_rows,
+    read_scores,
+    sample_key_of,
+    write_scores,
+)
 from jaxreason.results.statistics import mean_interval
 
 
@@ -34,7 +41,8 @@ def run_import(
     the first one of which more is better. Tasks without a metric that is a mean over documents are left out.
 
     Args:
-      config: for its intervals and its decodings.
+      config: for its intervals and its decodings. If the evaluation has scores of its own, the confidence level is
+        theirs.
       results: lm-eval's, with samples.
       group: of the benchmarks that the tasks become.
       decoding: the recipe's decoding with which they are compared and averaged.
@@ -53,6 +61,8 @@ def run_import(
     path = folder / SCORES
     value = read_json(path) if path.exists() else {"model": str(results), "replies": [], "rows": []}
     rows, left_out = parse_score_rows(value, str(path)), []
+    if not all(map(_is_imported, rows)):  # Their intervals stay as they are.
+        config = replace(config, confidence=read_scores(folder)[2])
     for task in read_harness_results(results):
         if not task.documents[0].scores:
             left_out.append(task.name)
@@ -60,6 +70,7 @@ def run_import(
         key = write_harness_task(folder, task, decoding)
         rows = [row for row in rows if sample_key_of(row) != key]
         rows += _rows(config, folder, key, task, group)
+    rows = [_measured_again(config, folder, row) if _is_imported(row) else row for row in rows]
     groups = group_rows(primaries_of(folder, rows), config.confidence, config.resamples)
     shared = {"confidence": config.confidence, "rows": rows, "groups": groups}
     write_scores(folder, value | shared)
@@ -83,15 +94,31 @@ def _rows(
     return made
 
 
-def imported_rows(folder: epath.Path) -> list[dict]:
-    """Returns the rows of scores.json that came from lm-eval and whose files exist; none if it cannot be read."""
+def imported_rows(config: EvalConfig, folder: epath.Path) -> list[dict]:
+    """Returns the rows of scores.json that came from lm-eval and whose files exist; none if it cannot be read.
+
+    Their intervals are made anew, since those that are there may be of another confidence level than `config` has.
+    """
     path = folder / SCORES
     try:
         rows = parse_score_rows(read_json(path), str(path)) if path.exists() else []
     except UserError:  # It will be made again.
         return []
-    found = [row for row in rows if row["grader"] == GRADER]
-    return [row for row in found if grown_exists(grades_path(folder, sample_key_of(row), GRADER))]
+    found = [row for row in rows if _is_imported(row)]
+    there = [row for row in found if grown_exists(grades_path(folder, sample_key_of(row), GRADER))]
+    return [_measured_again(config, folder, row) for row in there]
+
+
+def _is_imported(row: dict) -> bool:
+    return row["grader"] == GRADER
+
+
+def _measured_again(config: EvalConfig, folder: epath.Path, row: dict) -> dict:
+    """Returns an imported row with the interval that its grade file has under `config`."""
+    metric, primary = row["metric"], row["primary"]
+    values = read_sample_scores(folder, sample_key_of(row), GRADER, metric, None)
+    found = mean_interval(cluster([values]), config.confidence, config.resamples)
+    return score_row(row, metric, primary, found, None, values)
 
 
 def primaries_of(

@@ -189,7 +189,7 @@ def _response(number: int, row: dict, columns: Mapping[str, str | None]) -> Resp
     return Response(
         line=number,
         id=None if name is None else str(name),
-        prompt=prompt if isinstance(prompt, str) else None,
+        prompt=_clean(prompt) if isinstance(prompt, str) else None,
         text="" if problem else _clean(value),
         problem=problem,
     )

@@ -12,11 +12,12 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_jobs import asked_jobs
 from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, find_benchmarks
-from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation
+from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation, fitting
 from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results.score_files import EVALUATION, read_score_rows
 from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.validation import ValidationConfig, Validator
 
 DECODING = "validation"  # The name of its decoding in the names of files.
@@ -115,7 +116,8 @@ class BenchmarkValidator:
         check: Callable[[], None],
     ) -> float:
         """Returns the primary score of the model, whose files are written to `folder`."""
-        config, name = self._config, f"step {identity['step']}"
+        positions, name = model.architecture.max_position_embeddings, f"step {identity['step']}"
+        config = fitting(self._config, positions)
         if engine is not None:
             sampler = dataclasses.replace(config.sampler, max_length=engine.max_length)
             config = dataclasses.replace(config, sampler=sampler)
@@ -123,7 +125,7 @@ class BenchmarkValidator:
         used: list[Engine] = []
 
         def make_engine() -> Engine:
-            used.append(engine or self._own_engine(model, params, tokenizer))
+            used.append(engine or self._own_engine(config.sampler, model, params, tokenizer))
             return used[0]
 
         try:
@@ -133,10 +135,12 @@ class BenchmarkValidator:
                 one.release()
         return self._score(folder / EVALUATION)
 
-    def _own_engine(self, model: Model, params: Any, tokenizer: Tokenizer) -> Engine:
+    def _own_engine(
+        self, sampler: SamplerConfig, model: Model, params: Any, tokenizer: Tokenizer
+    ) -> Engine:
         if self._engine is None:
             ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think
-            self._engine = Engine(model, params, self._config.sampler, self._mesh, *ends)
+            self._engine = Engine(model, params, sampler, self._mesh, *ends)
         else:
             self._engine.set_params(params)
         return self._engine

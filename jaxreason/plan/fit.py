@@ -34,7 +34,7 @@ class Line:
     def largest(self, limit: float, step: int, most: float) -> int:
         """Returns the largest multiple of `step` up to `most` whose bytes are within `limit`; 0 if there is none."""
         if self.slope <= 0:
-            return int(most // step * step)
+            return int(most // step * step) if max(self.totals) <= limit else 0
         room = (limit - self.totals[0]) / self.slope + self.sizes[0]
         return max(int(min(room, most) // step * step), 0)
 

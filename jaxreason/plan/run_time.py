@@ -54,8 +54,9 @@ def rl_time(
     """Estimates a run of RL with one generation batch per step, for replies of the mean length or as SHARES says."""
     if not plan.reply_tokens:
         return []
+    longest = min(plan.reply_tokens, config.decoding.max_tokens)
     return [
-        _rl_time(config, int(plan.reply_tokens * share), plan.prompt_tokens, timed, slice_)
+        _rl_time(config, int(longest * share), plan.prompt_tokens, timed, slice_)
         for share in SHARES
     ]
 

@@ -101,14 +101,13 @@ def compared_benchmarks(
     """Returns the benchmarks that questions are compared with, by name.
 
     Raises:
-      ConfigError: a name in `also` is not a benchmark.
+      ConfigError: a name in `also`, or in the evaluation, is not a benchmark.
     """
     known = known_benchmarks(evaluation)
-    for name in (*evaluation.benchmarks, *settings.also):
+    fields = {"eval.benchmarks": evaluation.benchmarks, "decontamination.also": settings.also}
+    for name, field in ((name, field) for field, names in fields.items() for name in names):
         if name not in known:
-            raise ConfigError(
-                f"config.decontamination.also: {name!r} is no benchmark{nearest(name, known)}"
-            )
+            raise ConfigError(f"config.{field}: {name!r} is no benchmark{nearest(name, known)}")
     return {name: known[name] for name in (*evaluation.benchmarks, *settings.also)}
 
 

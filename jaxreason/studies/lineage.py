@@ -181,6 +181,8 @@ def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, 
             raise ConfigError(
                 f"config.study.arms.{name}.base_asked: for a base of its own, and it has none."
             )
+        if parent_of(study, arm) is not None:  # The first arm of the chain says it.
+            continue
         other, said = found.setdefault(base.name, (name, dict(arm.base_asked)))
         if said != dict(arm.base_asked):
             raise ConfigError(

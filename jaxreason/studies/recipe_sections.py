@@ -1,6 +1,6 @@
 """The sections of a recipe and the check of all of them, without the libraries that only running its stages needs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import ml_collections
 
@@ -29,7 +29,7 @@ from jaxreason.studies.arms import (
 )
 from jaxreason.studies.contamination import DecontaminationConfig
 from jaxreason.studies.cross_sample import CrossSampleConfig
-from jaxreason.studies.lineage import check_lineage
+from jaxreason.studies.lineage import check_lineage, study_bases
 from jaxreason.studies.question_set import WRITERS, QuestionsConfig
 from jaxreason.tasks.registry import TASKS
 from jaxreason.training.sft_config import SFTConfig
@@ -89,8 +89,11 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
             evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
     if "study" in config:
         study = parse(StudyConfig, config.study, "config.study")
+        path = config.model.path if "model" in config else ""
         check_folder_names(study)
-        check_lineage(study, config.model.path if "model" in config else "")
+        check_lineage(study, path)
+        planned = parse(PlanConfig, config.plan, "config.plan").arms if "plan" in config else {}
+        _check_planned(planned, [*study.arms, *(base.name for base in study_bases(study, path))])
 
 
 def _check_tasks(datasets: Mapping[str, DatasetConfig], path: str) -> None:
@@ -99,6 +102,14 @@ def _check_tasks(datasets: Mapping[str, DatasetConfig], path: str) -> None:
             raise ConfigError(
                 f"{path}.{name}.task: no task is called {dataset.task!r}{nearest(dataset.task, TASKS)} "
                 f"Expected {', '.join(TASKS)}; of sft also ''."
+            )
+
+
+def _check_planned(names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"config.plan.arms.{name}: no arm or base of the study{nearest(name, known) or '.'}"
             )
 
 

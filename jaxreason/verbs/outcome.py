@@ -89,7 +89,7 @@ def score_table(folder: epath.Path) -> str:
         "variant",
         "metric",
         "score",
-        f"{confidence:.0%} interval",
+        f"{100 * confidence:g}% interval",
     ]
     rows = [
         [

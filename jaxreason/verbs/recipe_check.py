@@ -19,7 +19,7 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distill.distill_config import DistillConfig, check_distill
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import count_repeated
-from jaxreason.evaluation.eval_jobs import asked_jobs, encode_item
+from jaxreason.evaluation.eval_jobs import asked_jobs, encode_all
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
@@ -166,8 +166,13 @@ def _check_eval(config: EvalConfig, path: str | None) -> None:
         if tokenizer is None:
             print(f"{name}: {len(part.items)} questions")
             continue
-        some = [encode_item(tokenizer, config, item) for item in part.items[:MOST_ENCODED]]
-        longest = max(map(len, some))
+        some = part.items[:MOST_ENCODED]
+        prompts, problems = encode_all(tokenizer, config, some)
+        longest = max(map(len, prompts))
+        if problems:
+            print(
+                f"{name}: {len(problems)} of {len(some)} questions cannot be put and count as errors"
+            )
         print(f"{name}: {len(part.items)} questions, longest prompt {longest} tokens")
         room = config.sampler.max_length - part.decoding.max_tokens
         if part.kind == "generate" and longest > room:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 from etils import epath
 from jax.sharding import Mesh
@@ -134,6 +135,7 @@ def eval_verb(call: Call) -> None:
 
 def grade_verb(call: Call) -> None:
     """Grades samples again, or grades completions from elsewhere."""
+    _check_grade_flags(call.flags)
     without_devices(call)
     with study.locked_by_all(call.workdir, call.verb):
         call = _prepared(call)
@@ -147,6 +149,16 @@ def grade_verb(call: Call) -> None:
             regrade.run_grade(section, folders)
         for folder in folders:
             call.tell(outcome.score_table(folder))
+
+
+def _check_grade_flags(flags: dict[str, Any]) -> None:
+    """Refuses flags that nothing would read, since the user expects something else than what would be graded."""
+    if flags["responses"] and flags["lm-eval"]:
+        raise ConfigError("--responses and --lm-eval: one of them at a time.")
+    needs = dict.fromkeys(("benchmark", "variant", "fields"), ("responses", "FILE"))
+    for name, (other, value) in (needs | {"group": ("lm-eval", "DIR")}).items():
+        if flags[name] and not flags[other]:
+            raise ConfigError(f"--{name} is for --{other} {value}, which is not given.")
 
 
 def _grade_responses(call: Call, section: eval_settings.EvalConfig) -> epath.Path:

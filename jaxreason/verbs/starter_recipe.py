@@ -1,6 +1,7 @@
 """`jaxreason init`: writes a complete recipe for a user's model and file, with sizes measured on them."""
 
 import dataclasses
+import math
 import pathlib
 import string
 
@@ -126,18 +127,20 @@ def measure_examples(
     limit = arch.max_position_embeddings if arch else 4096
     tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]
     _, prompts = encode_prompts(some, tokenizer, None, limit, DropLog())
-    longest_prompt, reply, total = max(map(len, prompts)), most_tokens // 2, 0
+    longest_prompt, reply = max(map(len, prompts)), most_tokens // 2
     if columns.has_response:
         _, encoded = encode_examples(some, tokenizer, None, limit, DropLog())
-        total = sum(len(tokens) for tokens, _ in encoded) * len(examples) // len(some)
         reply = max(sum(mask) for _, mask in encoded)
     max_tokens = max(1, min(_rounded(2 * reply), most_tokens, limit - longest_prompt - 1))
     max_length = min(_rounded(longest_prompt + max_tokens), limit)
     length = min(_rounded(longest_prompt + reply), limit)
     one_in = _one_in([question(example) for example in examples])
     held_out = sum(is_test_question(question(e), one_in) for e in examples) if one_in else 0
-    steps = int(total * EPOCHS / (length * BATCH))
-    counted = one_in, len(examples) - held_out, steps // 10
+    num_train = len(examples) - held_out
+    steps = math.ceil(
+        num_train * EPOCHS / BATCH
+    )  # A step has so many examples, however they are packed.
+    counted = one_in, num_train, steps // 10
     position_bytes = (
         cache_bytes(make_model(ModelConfig(model, dtype="float32"), arch)) if arch else 0
     )

@@ -117,9 +117,10 @@ def _runs(study: epath.Path) -> list[epath.Path]:
 
 def _speed(run: epath.Path, steps: int) -> Iterator[str]:
     """Describes the last steps: seconds, tokens per second, and how the time was spent."""
-    rows = read_jsonl(metrics_path(run))[-steps:]
+    rows = read_jsonl(metrics_path(run))
     if len(rows) > 1:  # A run's first step includes compilation.
         rows = rows[1:]
+    rows = rows[-steps:]
     if not rows:
         return
     seconds = _mean(rows, "step_seconds")

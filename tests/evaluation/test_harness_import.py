@@ -1,6 +1,7 @@
 """Results of lm-eval among the scores of an evaluation, without lm-eval."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from etils import epath
@@ -38,6 +39,36 @@ def test_imported_tasks_stay_when_the_evaluation_is_graded_or_continued(tmp_path
         means = {g["variant"]: (g["benchmarks"], g["mean"]) for g in value["groups"]}
         assert means["robust"] == (["sums", "trivia"], pytest.approx((own + 0.75) / 2))
         assert means["paper"] == (["trivia"], pytest.approx(0.75))
+
+
+def ends(value):
+    """Benchmark -> the ends of its robust interval, and those of the group's mean."""
+    rows = [r for r in value["rows"] if r["primary"] and r["variant"] == "robust"]
+    groups = [{"benchmark": "group"} | g for g in value["groups"] if g["variant"] == "robust"]
+    return {row["benchmark"]: (row["low"], row["high"]) for row in [*rows, *groups]}
+
+
+def test_all_intervals_of_scores_are_of_the_one_confidence_that_they_name(tmp_path, monkeypatch):
+    documents = [Document(f"d{n}", "?", "!", "x", {"acc": float(n < 3)}) for n in range(4)]
+    task = HarnessTask("trivia", "none", {"acc": True}, (), documents, {})
+    monkeypatch.setattr(harness_import, "read_harness_results", lambda folder: [task])
+    questions = write_questions(tmp_path / "sums.jsonl", sums(4))
+    model, config = make_folder(tmp_path), sums_config(questions, {"greedy": 1})
+    folder, other = epath.Path(tmp_path / "run" / "evaluation"), replace(config, confidence=0.5)
+    own = ends(evaluate(config, model, tmp_path / "run"))["sums"]
+    run_import(other, "results", "math", "greedy", folder)
+    imported = json.loads((folder / "scores.json").read_text())
+    assert imported["confidence"] == 0.95 and ends(imported)["sums"] == own
+    assert ends(imported)["trivia"] == tuple(wilson(0.75, 4, 0.95))
+    run_grade(other, [folder])
+    graded = json.loads((folder / "scores.json").read_text())
+    assert graded["confidence"] == 0.5 and ends(graded)["sums"] != own
+    assert ends(graded)["trivia"] == tuple(wilson(0.75, 4, 0.5))
+    alone = epath.Path(tmp_path / "alone")
+    for how in (config, other):  # There is nothing but lm-eval's, which the second call makes anew.
+        run_import(how, "results", "math", "greedy", alone)
+    value = json.loads((alone / "scores.json").read_text())
+    assert value["confidence"] == 0.5 and ends(value)["trivia"] == ends(graded)["trivia"]
 
 
 def as_object(prompt, choices):

@@ -130,6 +130,13 @@ def test_bad_lines_are_counted_and_cost_only_themselves(tmp_path, questions, cap
     assert "3 lines belong to no question, the first: 6, 7, 8" in caplog.text
 
 
+def test_half_a_character_of_a_prompt_costs_no_line(tmp_path, questions):
+    rows = [{"response": reply, "prompt": f"{q} \ud83d"} for reply, (q, _) in zip(REPLIES, sums(6))]
+    row = respond(tmp_path, questions, rows)
+    assert (row["graded"], row["errors"]) == (6, 0)
+    assert read_lines(tmp_path, "sums.given")[1]["prompt"] == f"{sums(6)[1][0]} ?"
+
+
 def test_a_mark_of_byte_order_is_no_part_of_the_first_line(tmp_path, questions):
     rows = [{"id": f"q{n}", "response": reply} for n, reply in enumerate(REPLIES)]
     row = respond(tmp_path, questions, ["\ufeff" + json.dumps(rows[0]), *rows[1:]])

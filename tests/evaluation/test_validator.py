@@ -17,6 +17,7 @@ from tiny_qwen3 import model_config
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_settings import OwnBenchmark
 from jaxreason.evaluation.validator import BenchmarkValidator, validation_eval
 from jaxreason.models.huggingface import open_model
@@ -92,3 +93,14 @@ def test_a_stop_keeps_what_was_sampled_and_the_next_call_goes_on(asked, tmp_path
 def test_a_benchmark_that_the_evaluation_does_not_know_is_refused(asked, changes, message):
     with pytest.raises(ConfigError, match=message):
         validation_eval(asked[1], dataclasses.replace(HOW, **changes), "rl")
+
+
+def test_a_model_of_fewer_positions_is_asked_within_them_where_the_evaluation_allows_it(
+    asked, tmp_path
+):
+    path, config = asked
+    long = dataclasses.replace(config, sampler=dataclasses.replace(SAMPLER, max_length=1024))
+    with pytest.raises(UserError, match="exceeds the model's max_position_embeddings=512"):
+        score((path, long), tmp_path / "refused")
+    allowed = dataclasses.replace(long, within_positions=True)
+    assert score((path, allowed), tmp_path / "allowed") == score(asked, tmp_path / "short")

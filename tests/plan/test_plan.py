@@ -214,6 +214,24 @@ def test_a_run_counts_each_pass_over_a_batch_the_reference_and_only_the_replies_
     assert "x 12 a step" in given.what
 
 
+def test_a_reply_is_no_longer_in_a_plan_than_the_decoding_lets_it_be():
+    config = load_recipe("configs/rl_qwen3.py:0.6b,h100")
+    config.rl.decoding.max_tokens = 1024
+    config.rl.rewards.update(overlong_buffer=0, overlong_penalty=0.0)
+    config.plan.update(reply_tokens=4096, prompt_tokens=256)
+    section = parse(RLConfig, config.rl, "config.rl")
+    second = Timed(1.0, 0.0, 0.0, Share(1.0, 1.0), 1.0, 1.0, 1.0)
+    runs = rl_time(
+        section,
+        parse(PlanConfig, config.plan, "config.plan"),
+        {"decode, one token": second},
+        find_slice("h100"),
+    )
+    assert runs[1].what.startswith("replies of 128 tokens")
+    assert runs[0].what.startswith("replies of 1,024 tokens")
+    assert runs[0].tokens == config.rl.num_steps * 1536 * 16 * 1024
+
+
 def test_remat_policies_trade_products_for_memory(plan):
     found = plan.stages[0].remats
     assert found["full"].work.weights > found["none"].work.weights
@@ -226,6 +244,9 @@ def test_a_line_through_two_sizes_gives_the_largest_that_fits():
     assert line.largest(limit=20.0, step=128, most=10**6) == 3500 // 128 * 128
     assert line.largest(limit=20.0, step=128, most=3000) == 2944
     assert line.largest(limit=5.0, step=128, most=3000) == 0
+    flat = Line("length", (1000, 2000), (10.0, 10.0))
+    assert flat.largest(limit=10.0, step=128, most=3000) == 2944
+    assert flat.largest(limit=9.0, step=128, most=3000) == 0
 
 
 @pytest.mark.parametrize(

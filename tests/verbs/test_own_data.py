@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -123,6 +124,16 @@ def test_a_recipe_for_a_cpu_has_sizes_for_its_memory(monkeypatch):
     assert "--config.model.path=runs/rl/model --workdir runs/rl" in text and "runs/sft" not in text
 
 
+def test_a_tenth_of_the_steps_that_sft_will_make_warms_up(capsys):
+    """Most replies are far shorter than a row, so that one row holds several examples of a step."""
+    rows = [{"question": f"{n}+{n}", "solution": f"#{2 * n}"} for n in range(400)]
+    write_rows("mine.jsonl", *rows, {"question": "1+0", "solution": "1" * 150})
+    init()
+    held = int(re.search(r"questions: (\d+) to learn from", capsys.readouterr().out)[1])
+    warm = re.search(r"warmup_steps\": (\d+)", Path("mine.py").read_text())[1]
+    assert int(warm) == math.ceil(held * 2.0 / 8) // 10 > 5
+
+
 def test_init_says_why_no_row_can_be_read(capsys):
     Path("mine.jsonl").write_text('{"question": "1+1"')
     message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
@@ -160,6 +171,15 @@ def test_check_finds_what_would_stop_a_run(change, message, capsys):
     assert message in refused(capsys, "check", "--config", "mine.py", change)
 
 
+@pytest.mark.parametrize("words", [["-config", "mine.py"], ["-config=mine.py"]])
+def test_flags_may_have_one_dash(words, capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    capsys.readouterr()
+    assert call("check", *words, "-config.sft.epochs=1.0") == 0
+    assert "nothing was found that would stop a run" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("dtype", "times"), [("bfloat16", 1), ("float32", 0)])
 def test_check_warns_once_of_parameters_in_which_small_steps_are_lost(dtype, times, capsys):
     write_rows("mine.jsonl", *sums())
@@ -177,6 +197,19 @@ def test_check_says_how_many_questions_of_a_benchmark_repeat_earlier_ones(copies
     number = int(re.search(r"eval\.mine\.own\.greedy: (\d+) questions,", said)[1])
     line = f"eval.mine.own.greedy: {number // 2} questions repeat an earlier one; intervals count "
     assert (line in said) == (copies == 2) and ("repeat" in said) == (copies == 2)
+
+
+def test_check_counts_questions_that_an_evaluation_cannot_put_and_refuses_none_of_them(capsys):
+    unknown = ({"question": f"é{n}", "answer": str(n), "solution": f"#{n}"} for n in range(30))
+    write_rows("mine.jsonl", *sums(), *unknown)
+    init()
+    capsys.readouterr()
+    assert call("check", "--config", "mine.py") == 0
+    said = capsys.readouterr().out
+    told = r"eval\.mine\.own\.greedy: (\d+) of (\d+) questions cannot be put and count as errors"
+    bad, number = map(int, re.search(told, said).groups())
+    assert 0 < bad < number
+    assert f"eval.mine.own.greedy: {number} questions, longest prompt 7 tokens" in said
 
 
 def test_check_finds_a_folder_without_weights(capsys):
@@ -206,7 +239,7 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
         "n": 8,
         "errors": 1,
     }
-    scores = {"confidence": 0.95, "rows": [row], "groups": []}
+    scores = {"confidence": 0.995, "rows": [row], "groups": []}
     (folder / "scores.json").write_text(json.dumps(scores))
     line = {"id": "q1", "completion": "two", "answer": "2", "extracted": None}
     line |= {"prompt": "1+1", "scores": {"accuracy": 0.0}, "error": None}
@@ -214,7 +247,8 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
     for path in ("run", "run/evaluation"):
         assert call("show", path) == 0
         shown = capsys.readouterr().out
-        assert "50.0   25.0 to 75.0  8" in shown and "1 samples could not be graded" in shown
+        assert "99.5% interval" in shown
+        assert "50.0   25.0 to 75.0    8" in shown and "1 samples could not be graded" in shown
         assert "question q1: 1+1\nreply: two\nanswer '2', found None; accuracy 0" in shown
     assert call("show", "run", "--replies", "0") == 0
     assert "reply: two" not in capsys.readouterr().out

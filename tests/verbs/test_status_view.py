@@ -116,6 +116,16 @@ def test_of_a_run_of_a_version_without_a_status_its_files_are_told(tmp_path, cap
     assert "rl/seed_0  yes" in text
 
 
+@pytest.mark.parametrize(("steps", "said"), [(2, "1.00 s"), (4, "2.00 s"), (9, "2.00 s")])
+def test_the_speed_is_of_as_many_steps_as_asked_for_without_the_first_of_the_run(
+    tmp_path, capsys, steps, said
+):
+    rows = [{"step": n, "step_seconds": s} for n, s in enumerate((60.0, 3.0, 3.0, 1.0, 1.0), 1)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert call("status", tmp_path, "--steps", steps) == 0
+    assert f"{said} a step (last {min(steps, 4)} steps)" in capsys.readouterr().out
+
+
 def test_what_else_is_damaged_is_named_and_hides_nothing_of_the_status(tmp_path, capsys):
     with pytest.raises(UserError), keep_status(epath.Path(tmp_path), "study"):
         raise UserError("the data are gone")
