@@ -137,9 +137,8 @@ def measure_examples(
     one_in = _one_in([question(example) for example in examples])
     held_out = sum(is_test_question(question(e), one_in) for e in examples) if one_in else 0
     num_train = len(examples) - held_out
-    steps = math.ceil(
-        num_train * EPOCHS / BATCH
-    )  # A step has so many examples, however they are packed.
+    # A step has BATCH examples, however they are packed.
+    steps = math.ceil(num_train * EPOCHS / BATCH)
     counted = one_in, num_train, steps // 10
     position_bytes = (
         cache_bytes(make_model(ModelConfig(model, dtype="float32"), arch)) if arch else 0
