@@ -10,12 +10,8 @@ from typing import Any
 from jaxreason.report.wording import MINUS, decoding_label
 
 _NUMBER = re.compile(rf"[+{MINUS}-]?\d[\d,]*(\.\d+)?")
-BESIDE = (
-    "low",
-    "high",
-    "clear",
-    "note",
-)  # Columns of a CSV beside a number's own, where a cell has something there.
+# Columns of a CSV beside a number's own, where a cell has something there.
+BESIDE = ("low", "high", "clear", "note")
 UNKNOWN_END = "?"  # Of an interval.
 _LONG = 45  # Rows; a longer table takes several pages.
 _LATEX = {
