@@ -1,5 +1,6 @@
 """The package outside of a checkout: what a wheel holds, and that programs are checked against its types."""
 
+import ast
 import os
 import re
 import subprocess
@@ -120,6 +121,14 @@ def test_the_pins_name_everything_that_is_needed(extra):
         ]
     names = {canonicalize_name(Requirement(text).name) for text in found}
     assert names - {canonicalize_name(name) for name in pinned} == {"jaxreason"}
+
+
+def test_tests_are_collected_without_torch_which_few_of_them_need():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert "torch" not in {name.partition(".")[0] for name in names if name}, path
 
 
 def test_the_types_that_are_checked_are_those_of_the_documented_modules():

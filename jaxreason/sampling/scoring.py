@@ -116,7 +116,7 @@ class Scorer:
             reason = "the prompt is empty"
         elif len(tokens) - 1 > self._max_length:  # The last token is predicted, but never read.
             reason = f"{len(tokens)} tokens do not fit max_length={self._max_length}"
-        elif tokens.min() < 0 or tokens.max() >= self._vocab_size:
+        elif np.min(tokens) < 0 or np.max(tokens) >= self._vocab_size:
             reason = f"a token id is outside the vocabulary of {self._vocab_size}"
         if reason is not None:
             return Score(float("nan"), len(continuation), False, reason)

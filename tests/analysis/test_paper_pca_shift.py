@@ -9,7 +9,6 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-import torch
 import transformers
 from tiny_pair import mesh_of, params_of, question_states, question_unit, tiny_model
 
@@ -64,6 +63,8 @@ def test_the_distance_is_that_of_the_scikit_learn_that_is_installed():
 
 def zero_at_padding(module, query, key, value, attention_mask, scaling, **_):
     """Attention as flash attention 2 gives it: 0 at padding, which nobody sees."""
+    import torch
+
     real = attention_mask.bool()
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
@@ -76,6 +77,8 @@ def zero_at_padding(module, query, key, value, attention_mask, scaling, **_):
 
 def of_hugging_face(folder, unit, dtype) -> np.ndarray:
     """The script's features: left padding, one batch, plain mean over the positions."""
+    import torch
+
     transformers.AttentionInterface.register("zero_at_padding", zero_at_padding)
     transformers.AttentionMaskInterface.register(
         "zero_at_padding", lambda *_, attention_mask=None, **__: attention_mask
@@ -94,6 +97,7 @@ def of_hugging_face(folder, unit, dtype) -> np.ndarray:
 
 
 def test_the_states_are_hugging_faces_with_padding_averaged_in(tmp_path):
+    torch = pytest.importorskip("torch")
     folder = tmp_path / "model"
     save_model(folder, tiny_model(), params_of(0), tokenizer_from=None, max_shard_bytes=10**9)
     found = question_states(params_of(0), params_of(0)).base
