@@ -26,7 +26,6 @@ from jaxreason.results.atomic_files import (
     remove_others,
 )
 from jaxreason.results.locks import in_turn
-from jaxreason.results.study_files import read_manifest
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report", "summary_text"]
 
@@ -46,7 +45,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     """
     check_ranges(config, "report")
     if not is_remote(study_folder):
-        read_manifest(study_folder)  # In a folder of another kind no lock is made either.
+        read_study(Reader(study_folder))  # In a folder of another kind no lock is made either.
     with in_turn(epath.Path(study_folder) / LOCK, "its report"):
         _make(study_folder, config)
 

@@ -174,6 +174,7 @@ def test_files_of_a_hub_snapshot_may_be_links_out_of_the_folder(folder, tmp_path
 
 
 def test_beside_a_whole_model_in_one_file_a_left_over_index_is_not_read(folder, tmp_path):
+    pytest.importorskip("torch")
     other = random_params(decoder.abstract_params(MODEL), seed=5)
     save_model(tmp_path / "one", MODEL, other, tokenizer_from=None, max_shard_bytes=10**9)
     for path in folder.glob("model*"):
