@@ -1,5 +1,6 @@
 """`jaxreason grade --lm-eval DIR`: adds results of lm-eval to the scores of an evaluation."""
 
+import itertools
 from dataclasses import replace
 from typing import get_args
 
@@ -61,6 +62,7 @@ def run_import(
     path = folder / SCORES
     value = read_json(path) if path.exists() else {"model": str(results), "replies": [], "rows": []}
     rows, left_out = parse_score_rows(value, str(path)), []
+    made: dict[SampleKey, list[dict]] = {}
     if not all(map(_is_imported, rows)):  # Their intervals stay as they are.
         config = replace(config, confidence=read_scores(folder)[2])
     for task in read_harness_results(results):
@@ -68,9 +70,10 @@ def run_import(
             left_out.append(task.name)
             continue
         key = write_harness_task(folder, task, decoding)
-        rows = [row for row in rows if sample_key_of(row) != key]
-        rows += _rows(config, folder, key, task, group)
-    rows = [_measured_again(config, folder, row) if _is_imported(row) else row for row in rows]
+        made[key] = _rows(config, folder, key, task, group)
+    kept = [row for row in rows if sample_key_of(row) not in made]
+    rows = [_measured(config, folder, row) if _is_imported(row) else row for row in kept]
+    rows += itertools.chain.from_iterable(made.values())
     groups = group_rows(primaries_of(folder, rows), config.confidence, config.resamples)
     shared = {"confidence": config.confidence, "rows": rows, "groups": groups}
     write_scores(folder, value | shared)
@@ -87,9 +90,8 @@ def _rows(
     head |= {"num_samples": 1, "errors": 0}
     made = []
     for metric in metrics:
-        values = read_sample_scores(folder, key, GRADER, metric, None)
-        found = mean_interval(cluster([values]), config.confidence, config.resamples)
-        row = score_row(head, metric, metric == primary, found, None, values)
+        own = head | {"metric": metric, "primary": metric == primary}
+        row = _measured(config, folder, own)
         made += [row | {"variant": variant} for variant in VARIANTS]
     return made
 
@@ -106,15 +108,15 @@ def imported_rows(config: EvalConfig, folder: epath.Path) -> list[dict]:
         return []
     found = [row for row in rows if _is_imported(row)]
     there = [row for row in found if grown_exists(grades_path(folder, sample_key_of(row), GRADER))]
-    return [_measured_again(config, folder, row) for row in there]
+    return [_measured(config, folder, row) for row in there]
 
 
 def _is_imported(row: dict) -> bool:
     return row["grader"] == GRADER
 
 
-def _measured_again(config: EvalConfig, folder: epath.Path, row: dict) -> dict:
-    """Returns an imported row with the interval that its grade file has under `config`."""
+def _measured(config: EvalConfig, folder: epath.Path, row: dict) -> dict:
+    """Returns an imported row with the mean and the interval that its grade file has under `config`."""
     metric, primary = row["metric"], row["primary"]
     values = read_sample_scores(folder, sample_key_of(row), GRADER, metric, None)
     found = mean_interval(cluster([values]), config.confidence, config.resamples)

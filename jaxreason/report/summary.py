@@ -270,12 +270,13 @@ def _without_scores(runs: list[EvaluatedRun], progress: StepScores) -> list[dict
     bases = columns_with_scores(progress.levels)
     found = []
     for run in (run for run in runs if run.arm.base in progress.evaluated()):
-        left_out = [n for n in run.steps() if n not in kept.get((run.arm.name, run.seed), ())]
-        said = [
-            f"step {step} is not in the curves, since a benchmark has no score there"
-            for step in left_out
-        ]
-        if run.arm.base not in bases:
+        if run.arm.base in bases:
+            said = [
+                f"step {step} is not in the curves, since a benchmark has no score there"
+                for step in run.steps()
+                if step not in kept.get((run.arm.name, run.seed), ())
+            ]
+        else:
             said = ["it is not in the curves, since a benchmark has no score of its base"]
         found += [{"arm": run.arm.name, "seed": run.seed, "said": one} for one in said]
     return found

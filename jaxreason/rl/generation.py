@@ -267,8 +267,8 @@ def _why_nothing(groups: Sequence[RolloutGroup]) -> str:
     """Describes what all replies have in common."""
     rewards, scores = group_rewards(groups), group_scores(groups)
     graded = ~np.isnan(scores)
-    right = graded.any(axis=1) & np.where(graded, scores >= 1.0, True).all(axis=1)
-    wrong = graded.any(axis=1) & np.where(graded, scores <= 0.0, True).all(axis=1)
+    right = graded.any(axis=1) & (~graded | (scores >= 1.0)).all(axis=1)
+    wrong = graded.any(axis=1) & (~graded | (scores <= 0.0)).all(axis=1)
     return (
         f"of {len(groups)} groups all replies are right in {right.sum()}, wrong in {wrong.sum()}, "
         f"and the mean reward is {np.nanmean(rewards):.3g}. The weights stay as they are."

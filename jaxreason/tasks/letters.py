@@ -159,13 +159,9 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
         denied = DENIED_BOX.search(text, max(0, opened - 20), max(0, opened))
         refuted = denied or REFUTED.match(text, start + len(box)) or is_unreal(text, opened)
         if opened <= 0 or not refuted:
-            listed = boxed_answer(text) not in (box, None)
-            end = start + len(box)
-            return (
-                Statement(start, end, SEVERAL)
-                if listed
-                else letter_in_box(box, start, labels, texts)
-            )
+            if boxed_answer(text) not in (box, None):  # A list of boxes.
+                return Statement(start, start + len(box), SEVERAL)
+            return letter_in_box(box, start, labels, texts)
         text = text[:opened]
     return None
 

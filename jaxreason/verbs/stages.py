@@ -155,8 +155,9 @@ def _check_grade_flags(flags: dict[str, Any]) -> None:
     """Refuses flags that nothing would read, since the user expects something else than what would be graded."""
     if flags["responses"] and flags["lm-eval"]:
         raise ConfigError("--responses and --lm-eval: one of them at a time.")
-    needs = dict.fromkeys(("benchmark", "variant", "fields"), ("responses", "FILE"))
-    for name, (other, value) in (needs | {"group": ("lm-eval", "DIR")}).items():
+    files = "responses", "FILE"
+    needs = {"benchmark": files, "variant": files, "fields": files, "group": ("lm-eval", "DIR")}
+    for name, (other, value) in needs.items():
         if flags[name] and not flags[other]:
             raise ConfigError(f"--{name} is for --{other} {value}, which is not given.")
 

@@ -15,12 +15,18 @@ from jaxreason.results.sample_files import SampleKey, read_samples
 from jaxreason.results.statistics import wilson
 
 
-def test_imported_tasks_stay_when_the_evaluation_is_graded_or_continued(tmp_path, monkeypatch):
+@pytest.fixture
+def setting(tmp_path, monkeypatch):
+    """A model and an evaluation of it; lm-eval has one task, in which three of four documents are right."""
     documents = [Document(f"d{n}", "?", "!", "x", {"acc": float(n < 3)}) for n in range(4)]
     task = HarnessTask("trivia", "none", {"acc": True}, (), documents, {})
     monkeypatch.setattr(harness_import, "read_harness_results", lambda folder: [task])
     questions = write_questions(tmp_path / "sums.jsonl", sums(4))
-    model, config = make_folder(tmp_path), sums_config(questions, {"greedy": 1})
+    return make_folder(tmp_path), sums_config(questions, {"greedy": 1})
+
+
+def test_imported_tasks_stay_when_the_evaluation_is_graded_or_continued(tmp_path, setting):
+    model, config = setting
     folder = epath.Path(tmp_path / "run" / "evaluation")
     before = evaluate(config, model, tmp_path / "run")
     assert run_import(config, "results", "math", "greedy", folder) == []
@@ -48,12 +54,8 @@ def ends(value):
     return {row["benchmark"]: (row["low"], row["high"]) for row in [*rows, *groups]}
 
 
-def test_all_intervals_of_scores_are_of_the_one_confidence_that_they_name(tmp_path, monkeypatch):
-    documents = [Document(f"d{n}", "?", "!", "x", {"acc": float(n < 3)}) for n in range(4)]
-    task = HarnessTask("trivia", "none", {"acc": True}, (), documents, {})
-    monkeypatch.setattr(harness_import, "read_harness_results", lambda folder: [task])
-    questions = write_questions(tmp_path / "sums.jsonl", sums(4))
-    model, config = make_folder(tmp_path), sums_config(questions, {"greedy": 1})
+def test_all_intervals_of_scores_are_of_the_one_confidence_that_they_name(tmp_path, setting):
+    model, config = setting
     folder, other = epath.Path(tmp_path / "run" / "evaluation"), replace(config, confidence=0.5)
     own = ends(evaluate(config, model, tmp_path / "run"))["sums"]
     run_import(other, "results", "math", "greedy", folder)
