@@ -97,7 +97,17 @@ MAY_IMPORT = {
     "chat": {"compiling", "config", "data", "host_memory", "models", "sampling", "sharding"},
     "serve": {"compiling", "config", "data", "host_memory", "models", "sampling", "sharding"},
     "verbs": None,  # anything
-    "plan": {"compiling", "config", "data", "models", "rl", "sampling", "sharding", "training"},
+    "plan": {
+        "compiling",
+        "config",
+        "data",
+        "evaluation",
+        "models",
+        "rl",
+        "sampling",
+        "sharding",
+        "training",
+    },
     "cli": None,  # anything
     "__main__": {"cli", "data", "host_memory"},
 }

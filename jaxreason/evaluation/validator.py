@@ -67,12 +67,21 @@ def make_validator(
     """
     if not how.every:
         return None
+    return BenchmarkValidator(needed_eval(config, how, stage), how, stage, model_config, mesh, seed)
+
+
+def needed_eval(config: EvalConfig | None, how: ValidationConfig, stage: str) -> EvalConfig:
+    """Returns the recipe's `eval` section, which says how a validation puts its questions.
+
+    Raises:
+      ConfigError: it has none.
+    """
     if config is None:
         raise ConfigError(
             f"{stage}.validation.every={how.every}: expected a section `eval` in the recipe, which says how questions "
             "are put and where they are."
         )
-    return BenchmarkValidator(config, how, stage, model_config, mesh, seed)
+    return config
 
 
 class BenchmarkValidator:
@@ -131,8 +140,9 @@ class BenchmarkValidator:
         try:
             ask_and_grade(config, source, tokenizer, make_engine, folder, self._seed, check)
         finally:
-            for one in used:  # Frees the cache's memory, and what it holds of prompts.
-                one.release()
+            for one in used:
+                # Training goes on without the cache, and without a copy of the weights that it does not know.
+                one.release(weights=one is not engine)
         return self._score(folder / EVALUATION)
 
     def _own_engine(

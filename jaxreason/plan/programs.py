@@ -1,5 +1,6 @@
 """The jitted steps of a recipe with abstract arguments: the same functions that a run compiles, without a device."""
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.update import abstract_rollouts
 from jaxreason.rl.update import make_update_programs as make_rl_programs
 from jaxreason.sampling.engine_calls import engine_calls
+from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sharding import check_rows, num_parts
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.sft import make_step, sft_arguments
@@ -63,15 +65,20 @@ class Program:
 
 
 def sft_programs(
-    config: SFTConfig, model: Model, mesh: Mesh, num_micro_batches: int = 0
+    config: SFTConfig,
+    model: Model,
+    mesh: Mesh,
+    num_micro_batches: int = 0,
+    sampler: SamplerConfig | None = None,
 ) -> list[Program]:
-    """Returns the training step, with as many micro-batches as a step's examples fill.
+    """Returns the training step, with as many micro-batches as a step's examples fill, and the programs of validation.
 
     Args:
       config: the recipe's section.
       model: static description of the model.
       mesh: mesh of the target.
       num_micro_batches: as `micro_batches` counts them; 0 = for examples as long as a row.
+      sampler: sizes of the engine that validates the model between steps; None without validation.
 
     Raises:
       ValueError: the recipe does not fit the mesh or the model; names the field and a value that would fit.
@@ -85,6 +92,7 @@ def sft_programs(
     arguments = sft_arguments(config, state, mesh, pieces)
     _, batch, *frozen = arguments
     held = {"params": [state.params, *frozen], "optimizer": state.opt_state, "batch": batch}
+    validation = _validation_programs(sampler, model, mesh, state, frozen) if sampler else []
     return [
         Program(
             "SFT step",
@@ -96,8 +104,20 @@ def sft_programs(
             config.length,
             pieces,
             config.length,
-        )
+        ),
+        *validation,
     ]
+
+
+def _validation_programs(
+    sampler: SamplerConfig, model: Model, mesh: Mesh, state: TrainState, frozen: list[Any]
+) -> list[Program]:
+    """Returns the programs of SFT's validation. Its engine holds a copy of the weights only while it runs."""
+    _check_length("eval.sampler.max_length", sampler.max_length, model)
+    move = _move(sampler, model, mesh, state, frozen)
+    copied = [frozen, *(p.args[0] for p in move)]
+    programs = [*move, *_sampling_programs(sampler, model, mesh, state, copied)]
+    return [dataclasses.replace(p, name=f"validation: {p.name}") for p in programs]
 
 
 def micro_batches(config: SFTConfig, example_tokens: int) -> int:
@@ -131,7 +151,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     reference = [state.params] * config.has_kl
     frozen = reference * config.exact_kl
     copies = [state.params for _ in copied(config)]
-    move = _move(config, model, mesh, state)
+    move = _move(config.sampler, model, mesh, state, [reference, copies])
     others = [reference * (not config.exact_kl), copies, *(p.args[1] for p in move)]
     waiting = {"batch": [batch] * (num_batches - 1), "params": others}
     held = {
@@ -164,7 +184,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
         ),
         *move,
         *_sampling_programs(
-            config,
+            config.sampler,
             model,
             mesh,
             state,
@@ -173,25 +193,29 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     ]
 
 
-def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list[Program]:
-    """Returns the program that copies the trainer's parameters to the sampler; none if nothing is copied."""
-    found = move_program(model, mesh, config.sampler.weights)
+def _move(
+    sizes: SamplerConfig, model: Model, mesh: Mesh, state: TrainState, others: list[Any]
+) -> list[Program]:
+    """Returns the program that copies the trainer's parameters to the sampler; none if nothing is copied.
+
+    `others` are parameters of other models that are in memory too.
+    """
+    found = move_program(model, mesh, sizes.weights)
     if found is None:
         return []
     function, args = found
-    held = {"params": [state.params, args[1]], "optimizer": state.opt_state}
-    beside = {"optimizer": state.opt_state}
+    held = {"params": [state.params, args[1], others], "optimizer": state.opt_state}
+    beside = {"optimizer": state.opt_state, "params": others}
     return [Program("weights to the sampler", "move", function, args, held, 0, 0, 1, 0, beside)]
 
 
 def _sampling_programs(
-    config: RLConfig, model: Model, mesh: Mesh, state: TrainState, copied: list[Any]
+    sizes: SamplerConfig, model: Model, mesh: Mesh, state: TrainState, copied: list[Any]
 ) -> list[Program]:
     """Returns prefill and decode.
 
     `copied` is in memory too: the trainer's parameters if they were copied for the sampler, and other models.
     """
-    sizes = config.sampler
     calls = engine_calls(model, mesh, sizes, STOP_IDS)
     decode, prefill = (placed_call(mesh, calls[name]) for name in ("decode", "prefill"))
     params, slot_state = decode[1][:2]

@@ -12,6 +12,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError, parse
+from jaxreason.evaluation.eval_settings import EvalConfig
+from jaxreason.evaluation.evaluator import fitting
+from jaxreason.evaluation.validator import needed_eval
 from jaxreason.models.architecture import Model
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, static_model
@@ -26,6 +29,7 @@ from jaxreason.plan.roofline import Timed, estimate
 from jaxreason.plan.run_time import RunTime, rl_time, sft_time
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.rl_config import RLConfig
+from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 from jaxreason.training.sft_config import SFTConfig
 
@@ -132,7 +136,7 @@ def plan_recipe(
     """
     target = open_target(config, slice_)
     model, mesh, where = target.model, target.mesh, (slice_, target.can_compile)
-    stages = [_stage(*stage, model, mesh, *where, fit, remat) for stage in target.stages]
+    stages = [_stage(stage, model, mesh, *where, fit, remat) for stage in target.stages]
     return Plan(slice_, dict(mesh.shape), model, num_parameters(model), tuple(stages))
 
 
@@ -143,13 +147,29 @@ class Target(NamedTuple):
       model: the recipe's model.
       mesh: mesh of these devices, or of stand-ins.
       can_compile: whether there is a compiler for them here.
-      stages: for each of `STAGES` that the recipe has: its name, its section, and what is known of the data.
+      stages: those of `STAGES` that the recipe has.
     """
 
     model: Model
     mesh: Mesh
     can_compile: bool
-    stages: tuple[tuple[str, Any, PlanConfig | None], ...]
+    stages: tuple["Stage", ...]
+
+
+class Stage(NamedTuple):
+    """A stage of a recipe.
+
+    Attributes:
+      name: its name in `STAGES`.
+      section: its section.
+      known: what is known of the data.
+      sampler: sizes of the engine that validates SFT; None without validation. RL is validated by its own engine.
+    """
+
+    name: str
+    section: Any
+    known: PlanConfig | None
+    sampler: SamplerConfig | None
 
 
 def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
@@ -173,8 +193,20 @@ def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
     for name in names:
         section = parse(STAGES[name][0], config[name], f"config.{name}")
         known = with_local_examples(plan, section, model_config) if name == "sft" else plan
-        stages.append((name, section, known))
+        stages.append(
+            Stage(name, section, known, _validating_sampler(config, name, section, model))
+        )
     return Target(model, mesh, can_compile, tuple(stages))
+
+
+def _validating_sampler(
+    config: ml_collections.ConfigDict, name: str, section: Any, model: Model
+) -> SamplerConfig | None:
+    if name != "sft" or not section.validation.every:
+        return None
+    asked = parse(EvalConfig, config.eval, "config.eval") if "eval" in config else None
+    asked = needed_eval(asked, section.validation, name)
+    return fitting(asked, model.architecture.max_position_embeddings).sampler
 
 
 def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
@@ -191,7 +223,9 @@ def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
     return make_model(config, architecture_from_hf(plan.architecture))
 
 
-def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) -> StagePlan:
+def _stage(stage: Stage, model, mesh, slice_, can_compile, fit, remat) -> StagePlan:
+    name, section, plan, sampler = stage
+
     def run(programs: list[Program], model: Model = model) -> list[ProgramCost]:
         return [
             measure_program(p, model, mesh, can_compile, section.logprob_chunk) for p in programs
@@ -201,7 +235,9 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
     if name == "sft":
         tokens = 0 if plan is None else plan.example_tokens
         make = functools.partial(make, num_micro_batches=micro_batches(section, tokens))
-    programs = make(section, model, mesh)
+    # Sizes of the training step are searched below without the programs of validation.
+    extra = {} if sampler is None else {"sampler": sampler}
+    programs = make(section, model, mesh, **extra)
     measured = run(programs)
     timed = [estimate(p, m, model, mesh, slice_) for p, m in zip(programs, measured, strict=True)]
     times = {p.name: t for p, t in zip(programs, timed, strict=True)}

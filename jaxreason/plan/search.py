@@ -92,7 +92,7 @@ def search_recipe(config: ml_collections.ConfigDict, slice_: Slice) -> list[Foun
     """
     target = open_target(config, slice_)
     found = []
-    for name, section, known in target.stages:
+    for name, section, known, _ in target.stages:
         make = _maker(name, 0 if known is None else known.example_tokens)
         given = section, target.model, target.mesh, slice_, make, target.can_compile
         found.append(search_stage(name, *given))

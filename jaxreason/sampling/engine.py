@@ -135,8 +135,12 @@ class Engine:
         """The largest number of tokens of a sequence that the model reads."""
         return self._config.max_length
 
-    def release(self) -> None:
-        """Frees the cache's memory, for example for a training step. The next `generate` makes an empty cache again."""
+    def release(self, weights: bool = False) -> None:
+        """Frees the cache's memory, for example for a training step. The next `generate` makes an empty cache again.
+
+        With `weights`, the sampler's copy of the weights is freed too; then the next call must be `set_params`.
+        """
+        self._params = None if weights else self._params
         self._state: Any = None
         self._pools: list[BlockManager] = []
         self._run: Scheduler | None = None
@@ -189,9 +193,7 @@ class Engine:
                 check()
             # While it had the completions, the caller may have started another `generate` or set new weights.
             if self._run is not run:
-                raise RuntimeError(
-                    "generate: the engine was used otherwise before this call had ended"
-                )
+                raise RuntimeError("generate: the engine was used otherwise before this ended")
             if block is None:
                 continue
             block = to_host(block)

@@ -97,13 +97,17 @@ class PrefillQueue:
         self._taken = [0] * len(self.rows)
         return blocks
 
-    def close(self, gone: Callable[[OpenPrompt], bool], suspect: bool) -> None:
-        """Removes the prompts for which `gone` is true and releases their pages."""
+    def close(self, gone: Callable[[OpenPrompt], bool]) -> None:
+        """Removes the prompts for which `gone` is true, and releases the pages that were filled for them as suspect.
+
+        No token was decoded after them yet, so it is not known whether their numbers are finite.
+        """
         for pool, rows in zip(self._pools, self.rows, strict=True):
             opened, rows[:] = rows.copy(), []
             for row in opened:
                 if gone(row):
-                    pool.release(row.pages, suspect)
+                    pool.release(row.pages[: row.found])
+                    pool.release(row.pages[row.found :], suspect=True)
                 else:
                     rows.append(row)
 

@@ -179,17 +179,17 @@ class Scheduler:
         """Ends the cancelled requests among those that have started and the one that waits next."""
         for slot, reply in enumerate(self.slots):
             if reply is not None and cancelled(reply.request.id):
-                self.end(slot, "cancelled")
-        self.prompts.close(functools.partial(self._is_cancelled, cancelled), suspect=False)
+                self.end(slot, "cancelled", suspect=not reply.tokens)
+        self.prompts.close(functools.partial(self._is_cancelled, cancelled))
         if self._next is not None and cancelled(self._next.id):
             self._finish_unstarted(self._next, 0, "cancelled")
             self._next = None
 
     def abandon(self) -> None:
-        """Returns all pages, as suspect ones: it is not known what the device was writing to them."""
+        """Returns all pages; those that the device may be writing to are suspect."""
         for slot in np.flatnonzero(self.running()):
             self._give_up(int(slot), suspect=True)
-        self.prompts.close(lambda _: True, suspect=True)
+        self.prompts.close(lambda _: True)
 
     def _is_cancelled(self, cancelled: Callable[[str], bool], row: OpenPrompt) -> bool:
         gone = cancelled(row.request.id)

@@ -1,6 +1,7 @@
 """The benchmark that training asks: the evaluation's own files and score, whoever holds the engine."""
 
 import dataclasses
+import gc
 
 import jax
 import pytest
@@ -40,8 +41,11 @@ def asked(tmp_path_factory):
     return make_folder(folder), eval_config(own, {})
 
 
-def score(asked, folder, *, engine_length=None, check=lambda: None, how=HOW):
-    """The score of the model, asked with an engine of training's where it has a length."""
+def score(asked, folder, *, engine_length=None, check=lambda: None, how=HOW, left=None):
+    """The score of the model, asked with an engine of training's where it has a length.
+
+    Appends to `left`, if it is given, the bytes of arrays before and after each of two calls.
+    """
     path, config = asked
     mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=1, context=1), jax.devices()[:1])
     tokenizer = load_tokenizer(str(path))
@@ -53,8 +57,17 @@ def score(asked, folder, *, engine_length=None, check=lambda: None, how=HOW):
             ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
             engine = Engine(model, params, sizes, mesh, *ends)
         validator = BenchmarkValidator(config, how, "rl", model_config(path), mesh, seed=1)
+        for step in () if left is None else (1, 2):
+            begun, identity = live_bytes(), {"step": step, "weights": "0"}
+            validator(folder / str(step), identity, model, params, tokenizer, engine, check)
+            left.append((begun, live_bytes()))
         identity = {"step": 4, "weights": "0"}
         return validator(folder, identity, model, params, tokenizer, engine, check)
+
+
+def live_bytes():
+    gc.collect()
+    return sum(x.nbytes for x in jax.live_arrays())
 
 
 def test_the_score_is_the_mean_of_the_grades_of_its_own_decoding(asked, tmp_path):
@@ -69,6 +82,14 @@ def test_trainings_engine_gives_the_replies_that_an_own_one_gives(asked, tmp_pat
     assert score(asked, alone) == score(asked, shared, engine_length=64)
     name = "evaluation/samples/digits.own.validation.jsonl"
     assert read_jsonl(alone / name) == read_jsonl(shared / name)
+
+
+def test_no_copy_of_the_weights_stays_beside_training(asked, tmp_path):
+    path, config = asked
+    copied = dataclasses.replace(config.sampler, weight_dtype="int8")
+    left = []
+    score((path, dataclasses.replace(config, sampler=copied)), tmp_path, left=left)
+    assert [after for _, after in left] == [before for before, _ in left]
 
 
 def test_a_stop_keeps_what_was_sampled_and_the_next_call_goes_on(asked, tmp_path):

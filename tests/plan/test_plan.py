@@ -100,6 +100,28 @@ def test_a_plan_has_every_program_of_a_recipe(plan):
     assert held["cache"] == pytest.approx(row * rows, rel=0.01)
 
 
+def test_a_plan_of_sft_has_the_programs_of_its_validation(tiny, plan):
+    config = tiny.copy_and_resolve_references()
+    config.sft.validation = dict(every=10, benchmark="sums")
+    asked = plan_recipe(config, find_slice("h100"), fit=True).stages[0]
+    train, move, prefill, decode = asked.programs
+    assert [p.name for p in (move, prefill, decode)] == [
+        "validation: weights to the sampler",
+        "validation: prefill",
+        "validation: decode, one token",
+    ]
+    assert (decode.rows, decode.length) == (config.eval.sampler.slots, config.eval.sampler.max_length)
+    held = [found.held for found in asked.measured]
+    assert held[0] == plan.stages[0].measured[0].held  # no copy stays beside the training step
+    assert held[3]["optimizer"] == held[0]["optimizer"]
+    copied = bytes_on_device(move.args[1])
+    assert held[1]["params"] == held[3]["params"] == held[0]["params"] + copied
+    assert asked.limits == plan.stages[0].limits
+    del config.eval
+    with pytest.raises(ConfigError, match="sft.validation.every=10: expected a section `eval`"):
+        plan_recipe(config, find_slice("h100"), fit=False)
+
+
 def test_the_way_to_the_sampler_is_paid_in_bytes_and_no_products(plan):
     stage = plan.stages[1]
     move, found, timed = stage.programs[2], stage.measured[2], stage.timed[2]

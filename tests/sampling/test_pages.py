@@ -92,6 +92,25 @@ def test_a_block_that_goes_on_beyond_a_stop_string_to_no_numbers_leaves_none_beh
     assert np.isfinite(engine._state.cache.pages).all()
 
 
+def test_a_cancelled_prompt_that_was_read_to_no_numbers_leaves_none_behind(make_engine, params):
+    poisoned = jax.tree.map(lambda x: x, params)
+    embedding = params["embed_tokens"]["embedding"].at[7].set(jnp.nan)
+    poisoned["embed_tokens"] = {"embedding": embedding}
+    engine = make_engine(slots=2, params=poisoned, stop_ids=())
+    common, long = tuple(range(10, 27)), dataclasses.replace(GREEDY, max_tokens=40)
+    requests = [Request("a", (*common, 5), 1, 1), Request("b", (*common, 28), 1, 1)]
+    waits = Request("waits", (*common, 7, *range(30, 40)), 1, 1)
+    found = run(engine, [*requests, waits], long, cancelled=lambda name: name == "waits")
+    assert found["waits", 0].finish_reason == "cancelled"
+    assert {len(found[name, 0].tokens) for name in "ab"} == {40}
+    list(engine.generate([], GREEDY))
+    assert np.isfinite(engine._state.cache.pages).all()
+    assert held(engine) == [0]
+    engine.stats.shared_tokens = 0
+    run(engine, [Request("again", (*common, 8), 1, 1)], GREEDY)
+    assert engine.stats.shared_tokens == 16  # which the cancelled one only read
+
+
 def test_ten_thousand_short_requests_leak_nothing(make_engine):
     engine = make_engine(slots=128, prefill_tokens=256, max_length=16, decode_block=2)
     rng = np.random.default_rng(0)
