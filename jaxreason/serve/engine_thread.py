@@ -206,12 +206,10 @@ class EngineThread:
             for prompt in prompts:
                 prompt.cancelled = True
             for prompt in waiting:
-                # The engine never sees these prompts. They count as running until `_end_all` below, where
-                # `_finish` looks for them.
-                self._waiting.remove(prompt)
-                self._running[prompt.request.id] = prompt
+                self._waiting.remove(prompt)  # The engine never sees it.
+            self._counts["ended:cancelled"] += _unfinished(waiting)
         for prompt in waiting:
-            self._end_all(prompt, "cancelled")
+            _post_ends(prompt, "cancelled")
 
     def _work(self, mesh: jax.sharding.Mesh) -> None:
         with jax.set_mesh(mesh):
@@ -369,12 +367,17 @@ class EngineThread:
             self._running.clear()
         for prompt in failed:
             self._count("ended:error", prompt.unfinished)
-            for sample in range(prompt.request.num_samples):  # One error fails the whole job.
-                prompt.post(sample, Completion(prompt.request.id, sample, (), (), reason))
+            _post_ends(prompt, reason)  # One error fails the whole job.
 
     def _count(self, name: str, number: int) -> None:
         with self._news:
             self._counts[name] += number
+
+
+def _post_ends(prompt: QueuedPrompt, reason: str) -> None:
+    """Posts an end without tokens for each of the prompt's replies."""
+    for sample in range(prompt.request.num_samples):
+        prompt.post(sample, Completion(prompt.request.id, sample, (), (), reason))
 
 
 def _unfinished(queue: Iterable[QueuedPrompt | QueuedWeights]) -> int:

@@ -104,13 +104,16 @@ def test_a_plan_of_sft_has_the_programs_of_its_validation(tiny, plan):
     config = tiny.copy_and_resolve_references()
     config.sft.validation = dict(every=10, benchmark="sums")
     asked = plan_recipe(config, find_slice("h100"), fit=True).stages[0]
-    train, move, prefill, decode = asked.programs
+    _, move, prefill, decode = asked.programs
     assert [p.name for p in (move, prefill, decode)] == [
         "validation: weights to the sampler",
         "validation: prefill",
         "validation: decode, one token",
     ]
-    assert (decode.rows, decode.length) == (config.eval.sampler.slots, config.eval.sampler.max_length)
+    assert (decode.rows, decode.length) == (
+        config.eval.sampler.slots,
+        config.eval.sampler.max_length,
+    )
     held = [found.held for found in asked.measured]
     assert held[0] == plan.stages[0].measured[0].held  # no copy stays beside the training step
     assert held[3]["optimizer"] == held[0]["optimizer"]

@@ -27,11 +27,11 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import open_model, static_model
 from jaxreason.sampling import open_engine
 from jaxreason.sampling.engine_config import EngineStats
-from jaxreason.sampling.sampling_params import Completion
+from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.serve import server as stage
 from jaxreason.serve.api import ServerState
 from jaxreason.serve.api_errors import ERROR_TYPES, ApiError
-from jaxreason.serve.engine_thread import EngineThread
+from jaxreason.serve.engine_thread import EngineThread, QueuedPrompt
 from jaxreason.serve.preprocess import Preprocessor
 from jaxreason.serve.prompt_logprobs import PromptLogprobs
 
@@ -356,6 +356,22 @@ def test_an_engine_that_breaks_fails_its_requests_and_serves_the_next(scripted, 
         assert server.post(TEXT, {"prompt": [9]}).status_code == 200
         assert engine.released == count
     assert "RuntimeError: out of memory" in capfd.readouterr().err
+
+
+def test_a_waiting_prompt_is_cancelled_once_though_the_engine_fails_meanwhile():
+    engine_thread = EngineThread(ScriptedEngine(), ScriptedScorer(), serve_config().decoding, 12)
+    posted = []
+
+    def post(sample, completion):
+        posted.append((sample, completion.finish_reason))
+        engine_thread._fail("error: the engine failed")
+
+    waits = QueuedPrompt(Request("a", (5,), 0, 2), post, False, False, True)
+    engine_thread._waiting.append(waits)
+    engine_thread.cancel([waits])
+    assert posted == [(0, "cancelled"), (1, "cancelled")]
+    assert engine_thread.counts()["ended:cancelled"] == 2
+    assert engine_thread.load() == (0, 0)
 
 
 class LostEngine(ScriptedEngine):
