@@ -121,7 +121,7 @@ def test_a_plan_of_sft_has_the_programs_of_its_validation(tiny, plan):
     assert held[1]["params"] == held[3]["params"] == held[0]["params"] + copied
     assert asked.limits == plan.stages[0].limits
     del config.eval
-    with pytest.raises(ConfigError, match="sft.validation.every=10: expected a section `eval`"):
+    with pytest.raises(ConfigError, match=r"sft\.validation\.every=10: expected a section `eval`"):
         plan_recipe(config, find_slice("h100"), fit=False)
 
 
