@@ -297,6 +297,7 @@ def test_a_set_of_questions_that_is_on_the_hub_is_not_made_and_its_rows_are_not_
     text = dry_run.describe_study(config)
     lines = [line for line in text.splitlines() if line.startswith("train sft_low")]
     assert lines and all("not known" in line for line in lines)
+    assert any(line.startswith("all that is known  ") for line in text.splitlines())
 
 
 def test_a_base_of_an_arms_own_has_its_own_size(monkeypatch):

@@ -349,9 +349,11 @@ def check_learned(config: RLConfig, workdir: epath.Path, num_updates: int) -> No
         return
     path = metrics_path(workdir)
     rewards = on_process_zero(lambda: [x["reward"] for x in read_metrics(path, config.num_steps)])
+    why = "all replies to each prompt earned the same"
+    why = "no reply was right" if config.advantage == "right" else why
     raise UserError(
-        f"{workdir}: nothing was learned: in {config.num_steps} steps all replies to each prompt earned the same "
-        f"(mean reward {min(rewards):.3g} to {max(rewards):.3g}), so no group was trained on and the model is as it "
-        "was. Expected questions that are answered right now and then: other questions, a larger rl.group_size, a "
-        "longer rl.decoding.max_tokens, or more rl.num_steps."
+        f"{workdir}: nothing was learned: in {config.num_steps} steps {why} (mean reward {min(rewards):.3g} to "
+        f"{max(rewards):.3g}), so no group was trained on and the model is as it was. Expected questions that are "
+        "answered right now and then: other questions, a larger rl.group_size, a longer rl.decoding.max_tokens, or "
+        "more rl.num_steps."
     )

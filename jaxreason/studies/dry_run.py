@@ -323,11 +323,9 @@ def _table(rows: list[StageRow], machine: Machine) -> str:
     for title, members in (("all", rows), ("left", [row for row in rows if not row.done])):
         known = [row.work.spent for row in members if row.work.spent is not None]
         whole = StageWork(sum(known, Spent()), sum(row.work.disk for row in members))
-        lines += (
-            [_line(StageRow(title, whole, False), machine)]
-            if members != rows or title == "all"
-            else []
-        )
+        name = title if len(known) == len(members) else f"{title} that is known"
+        if members != rows or title == "all":
+            lines.append(_line(StageRow(name, whole, False), machine))
     unit = ["hours", "chip-hours"] if _is_slice(machine) else ["minutes"]
     lines.insert(0, ["stage", *unit, "disk GiB", ""])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

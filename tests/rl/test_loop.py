@@ -252,12 +252,16 @@ def test_other_questions_under_a_run_are_refused(finished, inputs, tmp_path):
         run(same, inputs[0], finished[0])
 
 
-def test_a_run_that_never_trained_on_a_group_is_no_result(inputs, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("advantage", "why"),
+    [("grpo", "all replies to each prompt earned the same"), ("right", "no reply was right")],
+)
+def test_a_run_that_never_trained_on_a_group_is_no_result(inputs, tmp_path, caplog, advantage, why):
     text = inputs[1].read_text().replace('"answer": "0"', '"answer": "7"')
     text = text.replace('"answer": "1"', '"answer": "7"')  # which the model cannot write
     (tmp_path / "questions.jsonl").write_text(text)
-    config = rl_config(tmp_path / "questions.jsonl", num_steps=1)
-    with pytest.raises(UserError, match=r"nothing was learned: in 1 steps.*mean reward 0 to 0"):
+    config = rl_config(tmp_path / "questions.jsonl", num_steps=1, advantage=advantage)
+    with pytest.raises(UserError, match=rf"learned: in 1 steps {why}.* \(mean reward 0 to 0"):
         run(config, inputs[0], tmp_path / "run")
     assert "step 1: nothing to learn: " in caplog.text
     assert not (tmp_path / "run" / "done.json").exists()
