@@ -22,7 +22,7 @@ from jaxreason.sampling.admission_control import Lengths
 from jaxreason.sampling.block_manager import BlockManager
 from jaxreason.sampling.device_programs import DecodedBlock, make_device_programs
 from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
-from jaxreason.sampling.engine_config import EngineSizes, EngineStats, SamplerConfig, WeightSync
+from jaxreason.sampling.engine_config import EngineStats, SamplerConfig, WeightSync
 from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
 from jaxreason.sampling.scheduler import Scheduler
 from jaxreason.sampling.scoring import Pair, Score, Scorer
@@ -54,7 +54,7 @@ class Engine:
       compiling: the compilation of its programs, if it was started before the weights were loaded.
 
     Raises:
-      ValueError: slots or prompt tokens do not divide over the devices, or the cache is longer than the model allows.
+      ValueError: slots or prompt tokens do not divide over the devices, or the sizes are too large for the model.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Engine:
     ):
         self._parts = num_parts(mesh, "act_batch")
         self._sizes = config.sizes(self._parts)
-        _check_length(model, self._sizes)
+        config.check_model(model.architecture)
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         model = self._sampling_model = sampler_weights.sampling_model(
@@ -379,14 +379,6 @@ class Engine:
         if sequence.tokens[-1] in self._stop_ids:
             return "stop"
         return "length" if len(sequence.tokens) == sequence.limit else None
-
-
-def _check_length(model: Model, sizes: EngineSizes) -> None:
-    limit = model.architecture.max_position_embeddings
-    if sizes.length > limit:
-        raise UserError(
-            f"sampler.max_length={sizes.length} exceeds the model's max_position_embeddings={limit}"
-        )
 
 
 def _top_logprobs(

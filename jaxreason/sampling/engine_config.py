@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, get_args
 
 from jaxreason.config import FREE, LEARNED, at_least, check_ranges
 from jaxreason.errors import UserError
+from jaxreason.models.architecture import Architecture
 from jaxreason.models.sampler_weights import WeightDtype, WeightLayout
 from jaxreason.sampling.cache_engine import CacheDtype
 from jaxreason.sharding import RULES
@@ -88,6 +89,22 @@ class SamplerConfig:
     def prefills_between(self) -> int:
         """The most prefills between two blocks of decoding: their tokens are at most those of a block. At least 1."""
         return max(self.slots * self.decode_block // self.prefill_tokens, 1)
+
+    def check_model(self, architecture: Architecture) -> None:
+        """Checks that a model has as many positions and tokens as the sizes ask for.
+
+        Raises:
+          ValueError: it has fewer.
+        """
+        limit, vocab = architecture.max_position_embeddings, architecture.vocab_size
+        if self.max_length > limit:
+            raise UserError(
+                f"sampler.max_length={self.max_length} exceeds the model's max_position_embeddings={limit}"
+            )
+        if self.top_logprobs > vocab:
+            raise UserError(
+                f"sampler.top_logprobs={self.top_logprobs} exceeds the model's vocabulary of {vocab} tokens"
+            )
 
     def sizes(self, parts: int) -> EngineSizes:
         """Returns the sizes of the programs if `parts` parts of the mesh have rows of their own.

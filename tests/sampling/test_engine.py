@@ -325,6 +325,8 @@ def test_sizes_that_cannot_be_are_refused_by_name(make_engine):
         make_engine(cache_dtype="fp8")
     with pytest.raises(ValueError, match="max_position_embeddings=128"):
         make_engine(max_length=129)
+    with pytest.raises(ValueError, match=r"top_logprobs=62 exceeds the model's vocabulary of 61 t"):
+        make_engine(top_logprobs=62)
 
 
 def test_rows_that_do_not_divide_over_the_devices_are_refused(model, params):
