@@ -85,6 +85,7 @@ class Tokenizer:
       bos_id, eos_id: the ids that the tokenizer itself names, or None.
       begin: the tokens that the tokenizer puts before a text (BOS), usually none.
       close_think: the token `</think>` and an empty line after it; () if that is not one token.
+      open_think: the token `<think>`; None if that is not one token.
       stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json and of
         generation_config.json (which disagree in Qwen3's base models), and the token with which the chat template ends
         an assistant turn.
@@ -115,6 +116,7 @@ class Tokenizer:
             *close,
             *self.encode_after(close, "\n\n")[1],
         )
+        self.open_think: int | None = next(iter(self._single(OPEN)), None)
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self._ordinary_stops = {i for i in self.stop_ids if i not in known}

@@ -40,8 +40,9 @@ def make_teacher_engine(
 ) -> Engine:
     """Makes the engine with the teacher's weights."""
     model, params = source.open()
-    stop, pad = tokenizer.stop_ids, tokenizer.pad_id
-    return Engine(model, params, sampler, mesh, stop, pad, tokenizer.decode, tokenizer.close_think)
+    ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
+    think = tokenizer.close_think, tokenizer.open_think
+    return Engine(model, params, sampler, mesh, *ends, *think)
 
 
 def ask_engine(

@@ -116,7 +116,7 @@ def evaluate(
     def make_engine() -> Engine:
         model, params = source.open()
         stop, pad = tokenizer.stop_ids, tokenizer.pad_id
-        text = tokenizer.decode, tokenizer.close_think
+        text = tokenizer.decode, tokenizer.close_think, tokenizer.open_think
         return Engine(model, params, config.sampler, mesh, stop, pad, *text)
 
     with Interrupt() as interrupt:

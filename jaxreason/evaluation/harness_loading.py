@@ -144,5 +144,6 @@ def _open_engine(
         unroll=layers if mesh.devices.flat[0].platform == "cpu" else 1,
     )
     model, params = open_model(config, mesh)
-    ends = tokenizer.stop_ids, tokenizer.pad_id
-    return Engine(model, params, sampler, mesh, *ends, tokenizer.decode, tokenizer.close_think)
+    ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
+    think = tokenizer.close_think, tokenizer.open_think
+    return Engine(model, params, sampler, mesh, *ends, *think)

@@ -149,8 +149,9 @@ class BenchmarkValidator:
         self, sampler: SamplerConfig, model: Model, params: Any, tokenizer: Tokenizer
     ) -> Engine:
         if self._engine is None:
-            ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think
-            self._engine = Engine(model, params, sampler, self._mesh, *ends)
+            ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
+            think = tokenizer.close_think, tokenizer.open_think
+            self._engine = Engine(model, params, sampler, self._mesh, *ends, *think)
         else:
             self._engine.set_params(params)
         return self._engine

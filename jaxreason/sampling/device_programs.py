@@ -41,10 +41,25 @@ class SlotState(NamedTuple):
     token: Int[Array, " B"]  # The newest token, which is the input of the next step.
     position: Int[Array, " B"]  # The index of `token` in the sequence (prompt and reply).
     last: Int[Array, " B"]  # Index of the last token that the sequence may have.
-    # Index from which an open think block is closed; NEVER if there is none.
+    # Index from which an open think block is closed; the negative index while none is open; NEVER if none will be closed.
     close_at: Int[Array, " B"]
     seen: UInt32[Array, "B W"]  # Tokens that the penalty applies to, see `sampler.add_token_bit`.
     rule: sampler.SamplingTensors
+
+
+class ThinkTokens(NamedTuple):
+    """The tokens of a think block.
+
+    Attributes:
+      close: the token that closes it and the tokens that must follow; empty if there is no such token.
+      open: the token that opens it; None = every reply begins within one.
+    """
+
+    close: tuple[int, ...] = ()
+    open: int | None = None
+
+
+NO_THINKING = ThinkTokens()
 
 
 class DecodedBlock(NamedTuple):
@@ -74,12 +89,13 @@ def make_device_programs(
     sizes: EngineSizes,
     stop_ids: tuple[int, ...],
     close_think: tuple[int, ...] = (),
+    open_think: int | None = None,
 ) -> DevicePrograms:
     """Wraps the programs in `jax.jit`; nothing is compiled yet."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(model, mesh, init)
     whole = replicated(mesh)
-    run = functools.partial(decode, model, sizes, stop_ids, close_think)
+    run = functools.partial(decode, model, sizes, stop_ids, ThinkTokens(close_think, open_think))
     return DevicePrograms(
         make_state=jax.jit(init, out_shardings=shardings),
         prefill=jax.jit(
@@ -216,7 +232,7 @@ def decode(
     model: Model,
     sizes: EngineSizes,
     stop_ids: tuple[int, ...],
-    close_think: tuple[int, ...],
+    think: ThinkTokens,
     params: Any,
     state: SlotState,
     tables: Int[Array, "B M"],
@@ -247,7 +263,7 @@ def decode(
 
     def body(carry: tuple) -> tuple:
         index, state, running, block = carry
-        state, choice = step(model, params, state, running, close_think, num_top)
+        state, choice = step(model, params, state, running, think, num_top)
         block = DecodedBlock(
             tokens=put(block.tokens, choice.token, index),
             logprobs=put(block.logprobs, choice.logprob, index),
@@ -274,7 +290,7 @@ def step(
     params: Any,
     state: SlotState,
     running: Bool[Array, " B"],
-    close_think: tuple[int, ...] = (),
+    think: ThinkTokens = NO_THINKING,
     num_top: int = 0,
 ) -> tuple[SlotState, sampler.SamplerOutput]:
     """Decodes one token for every running slot; the other slots write nothing and keep their state.
@@ -284,8 +300,7 @@ def step(
       params: its parameters.
       state: the slots.
       running: the slots that take part.
-      close_think: the token that closes a think block and the tokens that must follow it; empty if there is no such
-        token.
+      think: the tokens that close and open a think block.
       num_top: how many of the most likely tokens are returned.
     """
     # Idle slots are computed too, since shapes are fixed. A position outside the cache makes the cache drop the write.
@@ -300,7 +315,7 @@ def step(
         min_p=jnp.where(running, state.rule.min_p, 0.0),
         penalty=jnp.where(running, state.rule.penalty, 1.0),
     )
-    forced = _closing(state, close_think)
+    forced = _closing(state, think.close)
     choice = sampler.sample_tokens(
         out.logits[:, 0], rule, state.position + 1, state.seen, forced, num_top
     )
@@ -309,9 +324,7 @@ def step(
             cache=out.cache,
             token=jnp.where(running, choice.token, state.token),
             position=state.position + running,
-            close_at=jnp.where(
-                running, _still_open(state, choice.token, close_think), state.close_at
-            ),
+            close_at=jnp.where(running, _next_close_at(state, choice.token, think), state.close_at),
             seen=sampler.add_token_bit(state.seen, choice.token, running),
         ),
         choice,
@@ -328,11 +341,18 @@ def _closing(state: SlotState, close_think: tuple[int, ...]) -> Int[Array, " B"]
     return jnp.where(due, tokens[jnp.clip(offset, 0, len(close_think) - 1)], -1)
 
 
-def _still_open(
-    state: SlotState, token: Int[Array, " B"], close_think: tuple[int, ...]
+def _next_close_at(
+    state: SlotState, token: Int[Array, " B"], think: ThinkTokens
 ) -> Int[Array, " B"]:
-    """Returns the new `close_at`: NEVER after a token that closed the think block before the budget was spent."""
-    if not close_think:
+    """Returns the new `close_at`: NEVER after a token that closed the think block before the budget was spent.
+
+    A block that is opened when the budget has been spent is closed at once.
+    """
+    if not think.close:
         return state.close_at
-    closes = (token == close_think[0]) & (state.position + 1 < state.close_at)
-    return jnp.where(closes, NEVER, state.close_at)
+    closes = (token == think.close[0]) & (state.position + 1 < state.close_at)
+    close_at = jnp.where(closes, NEVER, state.close_at)
+    if think.open is None:
+        return close_at
+    opens = (state.close_at < 0) & (token == think.open)
+    return jnp.where(opens, jnp.maximum(-state.close_at, state.position + 2), close_at)

@@ -27,7 +27,7 @@ from jaxreason.sampling.sampling_params import Completion, Request, SamplingPara
 from jaxreason.sampling.scheduler import Scheduler
 from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.sequences import RunningSequence, make_admission
-from jaxreason.sampling.stopping import closed_by_prompt, completing_token
+from jaxreason.sampling.stopping import ThinkBlock, completing_token, think_block_of
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
 # While prompts could be prefilled, a block of decoding has only 1 / SHORT of its steps: a step costs the same with few
@@ -51,6 +51,7 @@ class Engine:
       decode: converts token ids to text, for stop strings. If it has a method `with_special`, stop strings match
         special tokens too.
       close_think: the token that closes a think block, and the tokens that must follow it; () if there is none.
+      open_think: the token that opens one; None = every reply begins within one.
       compiling: the compilation of its programs, if it was started before the weights were loaded.
 
     Raises:
@@ -67,6 +68,7 @@ class Engine:
         pad_id: int,
         decode: Callable[[list[int]], str],
         close_think: Sequence[int] = (),
+        open_think: int | None = None,
         compiling: Compiling | None = None,
     ):
         self._parts = num_parts(mesh, "act_batch")
@@ -77,9 +79,9 @@ class Engine:
         model = self._sampling_model = sampler_weights.sampling_model(
             model, mesh, config.weight_dtype
         )
-        self._close_think = tuple(close_think)
+        self._close_think, self._open_think = tuple(close_think), open_think
         self._programs = make_device_programs(
-            model, mesh, self._sizes, tuple(sorted(self._stop_ids)), self._close_think
+            model, mesh, self._sizes, tuple(sorted(self._stop_ids)), self._close_think, open_think
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats = EngineStats()
@@ -233,7 +235,7 @@ class Engine:
     def _compile(self) -> None:
         """Compiles all programs in parallel before the first call; otherwise each is compiled at its first use."""
         if self._compiling is None:
-            ends = self._stop_ids, self._close_think
+            ends = self._stop_ids, self._close_think, self._open_think
             calls = engine_calls(self._model, self._mesh, self._config, *ends)
             self._compiling = Compiling(self._mesh, calls)
         self._compiling.wait()
@@ -295,11 +297,12 @@ class Engine:
         self, starting: list[tuple[int, RunningSequence]], dirty: list[list[int]]
     ) -> None:
         vocab = self._model.architecture.vocab_size
-        admission = make_admission(starting, self._sizes, vocab, dirty, self._thought)
+        admission = make_admission(starting, self._sizes, vocab, dirty, self._think_block)
         self._state = self._programs.admit(self._state, admission)
 
-    def _thought(self, prompt: Sequence[int]) -> bool:
-        return closed_by_prompt(prompt, self._close_think, self._stop_ids, self._decode_text)
+    def _think_block(self, prompt: Sequence[int]) -> ThinkBlock:
+        think = self._close_think, self._open_think
+        return think_block_of(prompt, *think, self._stop_ids, self._decode_text)
 
     def _dispatch_prefill(self, run: Scheduler) -> None:
         blocks, size = self._config.prefill_blocks, self._config.prefill_block

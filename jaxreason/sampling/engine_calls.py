@@ -36,6 +36,7 @@ def engine_calls(
     config: SamplerConfig,
     stop_ids: Collection[int],
     close_think: Sequence[int] = (),
+    open_think: int | None = None,
 ) -> dict[str, ProgramCall]:
     """Returns the engine's programs by name, the largest first.
 
@@ -44,12 +45,12 @@ def engine_calls(
       mesh: the engine's mesh.
       config: the engine's sizes.
       stop_ids: tokens that end a reply.
-      close_think: the same as the engine's.
+      close_think, open_think: the same as the engine's.
     """
     parts = num_parts(mesh, "act_batch")
     sizes, sampler = config.sizes(parts), sampling_model(model, mesh, config.weight_dtype)
     programs = make_device_programs(
-        sampler, mesh, sizes, tuple(sorted(set(stop_ids))), tuple(close_think)
+        sampler, mesh, sizes, tuple(sorted(set(stop_ids))), tuple(close_think), open_think
     )
     params, state = (
         abstract_layout(model, mesh, config.weights),
@@ -57,7 +58,7 @@ def engine_calls(
     )
     rows, block, slots = config.prefill_blocks, config.prefill_block, config.slots
     nothing = make_admission(
-        [], sizes, model.architecture.vocab_size, [[]] * parts, lambda _: False
+        [], sizes, model.architecture.vocab_size, [[]] * parts, lambda _: "open"
     )
     tables, tokens = _numbers(slots, sizes.columns), _numbers(rows, block)
     prompts = (_numbers(rows, sizes.columns), tokens, _numbers(rows), _numbers(rows))

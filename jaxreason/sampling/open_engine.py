@@ -29,6 +29,7 @@ class EngineTokens(Protocol):
     pad_id: int
     decode: Callable[[Sequence[int]], str]
     close_think: Sequence[int]
+    open_think: int | None
 
 
 def open_engine(
@@ -53,9 +54,10 @@ def open_engine(
         _read, model_config, mesh, config, compiling.wait
     )
     tokens = tokenizer.result()
-    compiling.begin(engine_calls(model, mesh, config, tokens.stop_ids, tokens.close_think))
-    ends = tokens.stop_ids, tokens.pad_id, tokens.decode, tokens.close_think
-    engine = Engine(model, reading.result, config, mesh, *ends, compiling=compiling)
+    think = tokens.close_think, tokens.open_think
+    compiling.begin(engine_calls(model, mesh, config, tokens.stop_ids, *think))
+    ends = tokens.stop_ids, tokens.pad_id, tokens.decode
+    engine = Engine(model, reading.result, config, mesh, *ends, *think, compiling=compiling)
     _warm_up(engine, tokens.pad_id)
     return engine, model
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.sampler import token_bits
 from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
+from jaxreason.sampling.stopping import ThinkBlock
 
 NEVER = 2**30  # An index that no token has.
 # The least values that are used. They are above 0 in the device's float32 too, so that the most likely token stays.
@@ -84,7 +85,7 @@ def make_admission(
     sizes: EngineSizes,
     vocab_size: int,
     dirty: Sequence[Sequence[int]],
-    thought: Callable[[Sequence[int]], bool],
+    think_block: Callable[[Sequence[int]], ThinkBlock],
 ) -> Admission:
     """Returns the argument of `DevicePrograms.admit`. Numbers that do not fit into the device's 32 bits are limited or
     split.
@@ -94,7 +95,7 @@ def make_admission(
       sizes: of the engine.
       vocab_size: of the model.
       dirty: each part's pages to clear.
-      thought: returns whether a prompt already holds the reply's closed think block; called only if there is a budget.
+      think_block: returns the state of the reply's think block after a prompt; called only if there is a budget.
     """
 
     def of_slots(
@@ -113,7 +114,7 @@ def make_admission(
         token=of_slots(lambda reply: reply.request.tokens[-1]),
         position=of_slots(lambda reply: len(reply.request.tokens) - 1),
         last=of_slots(lambda reply: len(reply.request.tokens) + reply.limit - 1),
-        close_at=of_slots(lambda reply: _close_at(reply, thought)),
+        close_at=of_slots(lambda reply: _close_at(reply, think_block)),
         seen=of_slots(lambda reply: _seen(reply, vocab_size), np.uint32, -(-vocab_size // 32)),
         seed=of_slots(lambda reply: divmod(reply.request.seed, 2**32), np.uint32, 2),
         sample=of_slots(lambda reply: reply.sample),
@@ -131,11 +132,14 @@ def _temperature(wanted: float) -> float:
     return max(wanted, LEAST_TEMPERATURE) if wanted else 0.0
 
 
-def _close_at(reply: RunningSequence, thought: Callable[[Sequence[int]], bool]) -> int:
-    budget = reply.decoding.think_budget
-    if not budget or thought(reply.request.tokens):
+def _close_at(reply: RunningSequence, think_block: Callable[[Sequence[int]], ThinkBlock]) -> int:
+    """Returns `SlotState.close_at`."""
+    budget, prompt = reply.decoding.think_budget, reply.request.tokens
+    block = think_block(prompt) if budget else "closed"
+    if block == "closed":
         return NEVER
-    return min(len(reply.request.tokens) + budget, NEVER)
+    index = min(len(prompt) + budget, NEVER)
+    return index if block == "open" else -index
 
 
 def _seen(reply: RunningSequence, vocab_size: int) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Finds the end of a reply: stop strings, and think blocks that are already closed in the prompt."""
+"""Finds the end of a reply: stop strings, and think blocks that a prompt has opened or closed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Literal
 
 # Tokens decoded before the place where a match could begin. They absorb a cut character or a dropped leading space.
 MARGIN = 8
 
 Decode = Callable[[list[int]], str]
+ThinkBlock = Literal["open", "closed", "none"]
 
 
 def completing_token(
@@ -38,7 +40,7 @@ def _has_any(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -> bo
     return any(s in text for text in _readings(tokens, decode) for s in stop)
 
 
-def _readings(tokens: Sequence[int], decode: Decode) -> Iterable[str]:
+def _readings(tokens: Sequence[int], decode: Decode) -> Iterator[str]:
     """Yields the text as it is shown, and, if `decode` can do it, the text with special tokens."""
     yield decode(list(tokens))
     if hasattr(decode, "with_special"):
@@ -103,8 +105,30 @@ def _shown_from(tail: list[int], place: int, decode: Decode) -> int:
     return max(0, len(decode(tail)) - before - min(inside, own - before))
 
 
+def think_block_of(
+    prompt: Sequence[int],
+    close: Sequence[int],
+    open_token: int | None,
+    stop_ids: Collection[int],
+    decode: Decode,
+) -> ThinkBlock:
+    """Returns the state of the think block in the turn that the prompt opens.
+
+    Args:
+      prompt, close, stop_ids, decode: as for `closed_by_prompt`.
+      open_token: the token that opens a block; None = every turn begins within one.
+    """
+    if closed_by_prompt(prompt, close, stop_ids, decode):
+        return "closed"
+    if open_token is None:
+        return "open"
+    ends = {open_token, *close[:1], *stop_ids}
+    last = next((token for token in reversed(prompt) if token in ends), None)
+    return "open" if last == open_token else "none"
+
+
 def closed_by_prompt(
-    prompt: Sequence[int], close: Sequence[int], stop_ids: Iterable[int], decode: Decode
+    prompt: Sequence[int], close: Sequence[int], stop_ids: Collection[int], decode: Decode
 ) -> bool:
     """Returns whether the turn that the prompt opens already contains a closed think block.
 

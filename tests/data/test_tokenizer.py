@@ -338,6 +338,8 @@ def test_the_token_that_closes_a_think_block_is_known_where_there_is_one(
     make_tokenizer, shared_qwen3
 ):
     assert load_tokenizer("configs/tiny_base").close_think == ()
+    assert load_tokenizer("configs/tiny_base").open_think is None
     assert load_tokenizer(make_tokenizer("thinking")).close_think[0] == 263
     for folder in shared_qwen3:
         assert load_tokenizer(folder).close_think == (151668, 271)  # </think> and an empty line
+        assert load_tokenizer(folder).open_think == 151667  # <think>

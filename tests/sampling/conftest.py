@@ -105,12 +105,13 @@ def make_engine(model, params, mesh, engines):
         decode=spell,
         fresh=False,
         close_think=(),
+        open_think=None,
         **sizes,
     ):
         config = SamplerConfig(**(SIZES | sizes))
-        key = (model, config, stop_ids, decode, close_think)
+        key = (model, config, stop_ids, decode, think := (close_think, open_think))
         if fresh or key not in engines:
-            engines[key] = Engine(model, params, config, mesh, stop_ids, 0, decode, close_think)
+            engines[key] = Engine(model, params, config, mesh, stop_ids, 0, decode, *think)
         engines[key].set_params(params)
         engines[key].stats = EngineStats()
         return engines[key]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxreason.models.decoder import init_params
-from jaxreason.sampling.device_programs import make_device_programs, step
+from jaxreason.sampling.device_programs import ThinkTokens, make_device_programs, step
 from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.sequences import NEVER, Admission
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -144,7 +144,7 @@ def test_a_slot_that_waits_for_a_page_keeps_its_think_budget(model, params, mesh
     state = state._replace(cache=state.cache._replace(tables=own_pages(4, sizes())))
     running = np.array([False, True, True, True])
     chosen = int(step(model, params, state, running)[1].token[0])
-    after, choice = step(model, params, state, running, (chosen, 11))
+    after, choice = step(model, params, state, running, ThinkTokens((chosen, 11)))
     assert choice.token[0] == chosen
     expected = np.where(running & (choice.token == chosen), NEVER, 30)
     np.testing.assert_array_equal(after.close_at, expected)

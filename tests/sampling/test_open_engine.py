@@ -27,7 +27,7 @@ from jaxreason.sharding import MeshConfig, make_mesh
 ROOT = Path(__file__).parents[2]
 TINY = "configs/study_tiny.py"
 CONFIG = SamplerConfig(8, 48, 4, 64, 8, 64, 8, 0, 0, "auto", "auto", True)
-TOKENS = SimpleNamespace(stop_ids=(3,), pad_id=0, decode=str, close_think=())
+TOKENS = SimpleNamespace(stop_ids=(3,), pad_id=0, decode=str, close_think=(), open_think=None)
 
 
 def model_config(unroll, path=ROOT / "configs/tiny_base"):

@@ -81,6 +81,38 @@ def test_a_think_block_that_the_model_has_closed_is_left_alone(make_engine):
     assert any(found[key] != free[key] for key in free)
 
 
+OPEN = 13
+
+
+def test_a_reply_that_opens_no_think_block_is_left_alone(make_engine):
+    requests = [r for r in make_requests(30) if OPEN not in r.tokens]
+    free = run(make_engine(stop_ids=()), requests, RANDOM)
+    engine = make_engine(stop_ids=(), close_think=CLOSE, open_think=OPEN)
+    found = run(engine, requests, dataclasses.replace(RANDOM, think_budget=4))
+    opened = 0
+    for key, reply in found.items():
+        tokens, expected = free[key].tokens, free[key].tokens
+        begin = tokens.index(OPEN) if OPEN in tokens else len(tokens)
+        end = max(4, begin + 1)  # one that is opened after the budget is closed at once
+        if CLOSE[0] not in tokens[begin:end] and end < 12:
+            expected = tokens[:end] + CLOSE[: 12 - end]
+            opened += 1
+        assert reply.tokens[: len(expected)] == expected
+        assert len(reply.tokens) == 12
+    assert 0 < opened < len(found)
+
+
+def test_a_think_block_that_the_prompt_has_opened_is_closed_after_the_budget(make_engine):
+    opened = [dataclasses.replace(r, tokens=(*r.tokens, OPEN, 12)) for r in make_requests(6)]
+    engine = make_engine(stop_ids=(), close_think=CLOSE, open_think=OPEN)
+    found = run(engine, opened, dataclasses.replace(RANDOM, think_budget=4))
+    free = run(make_engine(stop_ids=()), opened, RANDOM)
+    for key, reply in found.items():
+        before = free[key].tokens[:4]
+        assert reply.tokens[:4] == before
+        assert CLOSE[0] in before or reply.tokens[4:7] == CLOSE
+
+
 def test_a_budget_without_a_closing_token_is_refused(make_engine):
     budget = dataclasses.replace(GREEDY, think_budget=3)
     with pytest.raises(ValueError, match=r"decoding\.think_budget=3: expected 0"):

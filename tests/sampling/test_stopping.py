@@ -1,6 +1,11 @@
 """Finding the token that completes a stop string."""
 
-from jaxreason.sampling.stopping import before_stop, closed_by_prompt, completing_token
+from jaxreason.sampling.stopping import (
+    before_stop,
+    closed_by_prompt,
+    completing_token,
+    think_block_of,
+)
 
 PIECES = ["a", "b", "ab", "ST", "OP", " ", "", "é"[:1]]
 
@@ -89,3 +94,15 @@ def test_a_think_block_that_the_turns_prompt_has_closed_is_known():
     assert not closed_by_prompt([0, 8, 9, 1], close, ends, show)  # a mark follows
     assert not closed_by_prompt([0, 1], close, ends, show)
     assert not closed_by_prompt([0, 1, 8], (), ends, show)
+
+
+def test_a_think_block_is_open_only_after_the_token_that_opens_it():
+    show, close, opens, ends = Showing(), (8, 7), 5, (6,)
+
+    def block(*prompt, opens=opens):
+        return think_block_of(prompt, close, opens, ends, show)
+
+    assert block(0, 1, 5) == block(0, 1, 5, 2, 3) == block(5, 8, 6, 1, 5, 2) == "open"
+    assert block(0, 1) == block(5, 1, 6, 2) == block(5, 8, 6, 1) == "none"  # of an earlier turn
+    assert block(5, 8, 7) == block(0, 5, 1, 8, 2) == "closed"
+    assert block(0, 1, opens=None) == block(5, 8, 6, 1, opens=None) == "open"
