@@ -41,7 +41,7 @@ class SlotState(NamedTuple):
     token: Int[Array, " B"]  # The newest token, which is the input of the next step.
     position: Int[Array, " B"]  # The index of `token` in the sequence (prompt and reply).
     last: Int[Array, " B"]  # Index of the last token that the sequence may have.
-    # Index from which an open think block is closed; the negative index while none is open; NEVER if none will be closed.
+    # Index from which an open think block is closed; negative while none is open; NEVER if none will be closed.
     close_at: Int[Array, " B"]
     seen: UInt32[Array, "B W"]  # Tokens that the penalty applies to, see `sampler.add_token_bit`.
     rule: sampler.SamplingTensors
