@@ -11,22 +11,23 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxreason.compiling import ProgramCall
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
-from jaxreason.models.decoder import param_axes
+from jaxreason.models.decoder import abstract_params, param_axes, param_shardings
 from jaxreason.models.sampler_weights import move_program
 from jaxreason.rl.checks import check_rl
-from jaxreason.rl.references import copied
+from jaxreason.rl.references import AVERAGE, copied
 from jaxreason.rl.rl_config import RLConfig
-from jaxreason.rl.update import abstract_rollouts
+from jaxreason.rl.update import abstract_rollouts, needs_reference
 from jaxreason.rl.update import make_update_programs as make_rl_programs
 from jaxreason.sampling.engine_calls import engine_calls
 from jaxreason.sampling.engine_config import SamplerConfig
-from jaxreason.sharding import check_rows, num_parts
+from jaxreason.sharding import abstract_arrays, check_rows, num_parts
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.sft import make_step, sft_arguments
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.state import TrainState, abstract_train_state, state_shardings
 
 STEPS = 1000  # Of the schedule: a number in the program that does not change its size.
+REFERENCE_PASS = "log-prob pass of the reference"
 STOP_IDS = (151643, 151645)  # As many as Qwen3 has; the number does not matter either.
 
 
@@ -130,10 +131,19 @@ def micro_batches(config: SFTConfig, example_tokens: int) -> int:
     return math.ceil(math.ceil(rows) / config.micro_batch_rows)
 
 
-def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
-    """Returns the update, the log-prob pass, the transfer of weights to the sampler, prefill and decode.
+def rl_programs(
+    config: RLConfig, model: Model, mesh: Mesh, reference: Model | None = None
+) -> list[Program]:
+    """Returns the update, the log-prob passes, the transfer of weights to the sampler, prefill and decode.
 
     Each one counts what else is in memory then. The sampler's weights always are, unless they are the trainer's own.
+    Without sampled replies there is no sampler.
+
+    Args:
+      config: the recipe's section.
+      model: static description of the policy.
+      mesh: mesh of the target.
+      reference: description of the KL term's reference if it is another model, a teacher.
 
     Raises:
       ValueError: as a run of the recipe would.
@@ -144,15 +154,20 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     )
     state = abstract_train_state(model, optimizer, mesh)
     longest = config.sampler.max_length - config.decoding.max_tokens
-    programs = make_rl_programs(config, model, optimizer, state, longest, model)
+    programs = make_rl_programs(config, model, optimizer, state, longest, reference or model)
     layout = programs.layout
     num_batches = -(-config.prompts_per_step // config.mini_batch_prompts)
     batch = abstract_rollouts(config, mesh, layout)
-    reference = [state.params] * config.has_kl
-    frozen = reference * config.exact_kl
-    copies = [state.params for _ in copied(config)]
-    move = _move(config.sampler, model, mesh, state, [reference, copies])
-    others = [reference * (not config.exact_kl), copies, *(p.args[1] for p in move)]
+    teacher = reference and abstract_arrays(
+        abstract_params(reference), param_shardings(reference, mesh)
+    )
+    fixed = [teacher or state.params] * config.has_kl
+    frozen = fixed * config.exact_kl
+    # The moving average is the reference.
+    copies = [state.params for name in copied(config) if name != AVERAGE]
+    move = _move(config.sampler, model, mesh, state, [fixed, copies]) if config.sampled else []
+    made = [copies, *(p.args[1] for p in move)]
+    others = [fixed * (not config.exact_kl), *made]
     waiting = {"batch": [batch] * (num_batches - 1), "params": others}
     held = {
         "params": [state.params, *frozen, others],
@@ -161,6 +176,25 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     }
     piece = (layout.micro_batch_rows, layout.row_length, layout.num_micro_batches)
     unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
+    scoring = []
+    if teacher and needs_reference(config):
+        beside = {"optimizer": state.opt_state, "params": [state.params, *made]}
+        scoring = [
+            Program(
+                REFERENCE_PASS,
+                "read",
+                programs.reference_pass,
+                (teacher, unscored),
+                held,
+                *piece,
+                layout.row_length,
+                waiting | beside,
+            )
+        ]
+    sampling = []
+    if config.sampled:
+        beside = [fixed, copies, *(p.args[0] for p in move)]
+        sampling = _sampling_programs(config.sampler, model, mesh, state, beside)
     return [
         Program(
             "RL policy step",
@@ -182,14 +216,9 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
             layout.row_length,
             waiting | {"optimizer": state.opt_state, "frozen": frozen},
         ),
+        *scoring,
         *move,
-        *_sampling_programs(
-            config.sampler,
-            model,
-            mesh,
-            state,
-            [reference, copies, *(p.args[0] for p in move)],
-        ),
+        *sampling,
     ]
 
 

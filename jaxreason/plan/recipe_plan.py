@@ -4,6 +4,7 @@ the largest sizes that fit.
 
 import dataclasses
 import functools
+import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,11 +29,13 @@ from jaxreason.plan.programs import Program, micro_batches, rl_programs, sft_pro
 from jaxreason.plan.roofline import Timed, estimate
 from jaxreason.plan.run_time import RunTime, rl_time, sft_time
 from jaxreason.plan.slices import Slice
+from jaxreason.rl.references import reference_model
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 from jaxreason.training.sft_config import SFTConfig
 
+_LOG = logging.getLogger(__name__)
 STAGES = {"sft": (SFTConfig, sft_programs), "rl": (RLConfig, rl_programs)}
 
 
@@ -163,13 +166,13 @@ class Stage(NamedTuple):
       name: its name in `STAGES`.
       section: its section.
       known: what is known of the data.
-      sampler: sizes of the engine that validates SFT; None without validation. RL is validated by its own engine.
+      options: more arguments of the function that makes its programs.
     """
 
     name: str
     section: Any
     known: PlanConfig | None
-    sampler: SamplerConfig | None
+    options: dict[str, Any]
 
 
 def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
@@ -193,20 +196,41 @@ def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
     for name in names:
         section = parse(STAGES[name][0], config[name], f"config.{name}")
         known = with_local_examples(plan, section, model_config) if name == "sft" else plan
-        stages.append(
-            Stage(name, section, known, _validating_sampler(config, name, section, model))
-        )
+        if name == "sft":
+            options = {"sampler": _validating_sampler(config, section, model)}
+        else:
+            options = {"reference": _teacher(section, model_config)}
+        stages.append(Stage(name, section, known, options))
     return Target(model, mesh, can_compile, tuple(stages))
 
 
 def _validating_sampler(
-    config: ml_collections.ConfigDict, name: str, section: Any, model: Model
+    config: ml_collections.ConfigDict, section: SFTConfig, model: Model
 ) -> SamplerConfig | None:
-    if name != "sft" or not section.validation.every:
+    """Returns the sizes of the engine that validates SFT; None without validation. RL's own engine validates it."""
+    if not section.validation.every:
         return None
     asked = parse(EvalConfig, config.eval, "config.eval") if "eval" in config else None
-    asked = needed_eval(asked, section.validation, name)
+    asked = needed_eval(asked, section.validation, "sft")
     return fitting(asked, model.architecture.max_position_embeddings).sampler
+
+
+def _teacher(section: RLConfig, config: ModelConfig) -> Model | None:
+    """Returns the model of the KL term's reference if it is another one than the policy's.
+
+    Raises:
+      UserError: as `reference_model`.
+    """
+    teacher = section.reference.teacher
+    if not (section.has_kl and teacher):
+        return None
+    if epath.Path(teacher).expanduser().is_dir():
+        return reference_model(section, config)
+    _LOG.warning(
+        "rl.reference.teacher=%r: this folder is not here, so the plan counts it as if it had the policy's size.",
+        teacher,
+    )
+    return None
 
 
 def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
@@ -224,28 +248,26 @@ def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
 
 
 def _stage(stage: Stage, model, mesh, slice_, can_compile, fit, remat) -> StagePlan:
-    name, section, plan, sampler = stage
+    name, section, plan, options = stage
 
     def run(programs: list[Program], model: Model = model) -> list[ProgramCost]:
         return [
             measure_program(p, model, mesh, can_compile, section.logprob_chunk) for p in programs
         ]
 
-    make = STAGES[name][1]
+    make = functools.partial(STAGES[name][1], **options)
     if name == "sft":
         tokens = 0 if plan is None else plan.example_tokens
         make = functools.partial(make, num_micro_batches=micro_batches(section, tokens))
-    # Sizes of the training step are searched below without the programs of validation.
-    extra = {} if sampler is None else {"sampler": sampler}
-    programs = make(section, model, mesh, **extra)
+    programs = make(section, model, mesh)
     measured = run(programs)
     timed = [estimate(p, m, model, mesh, slice_) for p, m in zip(programs, measured, strict=True)]
     times = {p.name: t for p, t in zip(programs, timed, strict=True)}
     limits = []
     if fit:
         limits = _train_limits(name, section, model, mesh, slice_, measured[0], make, run)
-        if name == "rl":
-            limits += _slot_limit(section, model, mesh, slice_, measured[-1], run)
+        if name == "rl" and section.sampled:
+            limits += _slot_limit(section, model, mesh, slice_, measured[-1], make, run)
     remats = {}
     for policy in REMAT if remat else ():
         other = dataclasses.replace(model, remat=policy)
@@ -293,15 +315,15 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: ProgramCost, m
     ]
 
 
-def _slot_limit(section: RLConfig, model, mesh, slice_, full: ProgramCost, run) -> list[Limit]:
+def _slot_limit(section: RLConfig, model, mesh, slice_, full: ProgramCost, make, run):
     parts, now = num_parts(mesh, "act_batch"), section.sampler.slots
     other = other_slots(section, parts)
-    found = run(rl_programs(other, model, mesh)[-1:])[0]
+    found = run(make(other, model, mesh)[-1:])[0]
     if full.refused or found.refused:
         return [Limit("decode slots (rl.sampler.slots)", 0, now, "refused by the compiler")]
     slots = other.sampler.slots
     line = Line("slots", (slots, now), (found.total, full.total))
-    most = section.prompts_per_batch * section.group_size
+    most = section.prompts_per_batch * section.sampled
     how = f"line through {'compiles' if full.compiled else 'the rule'} at {min(slots, now)} and {max(slots, now)}"
     largest = line.largest(slice_.kind.hbm, parts, most)
     how += "; there are no more replies at a time" if largest >= most // parts * parts else ""

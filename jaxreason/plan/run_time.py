@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from jaxreason.data.packing import make_layout
 from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.plan.programs import REFERENCE_PASS
 from jaxreason.plan.roofline import Timed
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.rl_config import RLConfig
@@ -75,16 +76,19 @@ def _rl_time(
     ).num_rows
     filled = min(number * (prompt + reply) / config.row_length / rows, 1.0)
     batches = config.updates_per_step / config.epochs_per_batch
+    # A reference that is the policy's own model is read by the policy's program.
+    passes = needs_old(config) + (needs_reference(config) and REFERENCE_PASS not in timed)
     times = {
         "RL policy step": config.updates_per_step * filled,
-        "log-prob pass": batches * (needs_old(config) + needs_reference(config)) * filled,
+        "log-prob pass": batches * passes * filled,
+        REFERENCE_PASS: batches * filled,
         "weights to the sampler": 1,
         "prefill": prompts * math.ceil(prompt / sizes.prefill_block) / sizes.prefill_blocks,
         "decode, one token": replies * reply / sizes.slots,
     }
     # Sequences of all ages are decoded together, so half of a reply is there on average.
-    decode = timed["decode, one token"].filled((prompt + reply / 2) / sizes.max_length)
-    timed = timed | {"decode, one token": decode}
+    name, share = "decode, one token", (prompt + reply / 2) / sizes.max_length
+    timed = timed | ({name: timed[name].filled(share)} if name in timed else {})
     best = {name: t.best * times[name] for name, t in timed.items()}
     worst = [t.worst * times[name] for name, t in timed.items()]
     steps = config.num_steps

@@ -92,15 +92,15 @@ def search_recipe(config: ml_collections.ConfigDict, slice_: Slice) -> list[Foun
     """
     target = open_target(config, slice_)
     found = []
-    for name, section, known, _ in target.stages:
-        make = _maker(name, 0 if known is None else known.example_tokens)
+    for name, section, known, options in target.stages:
+        make = _maker(name, 0 if known is None else known.example_tokens, options)
         given = section, target.model, target.mesh, slice_, make, target.can_compile
         found.append(search_stage(name, *given))
     return found
 
 
-def _maker(name: str, example_tokens: int) -> Make:
-    make = STAGES[name][1]
+def _maker(name: str, example_tokens: int, options: dict[str, Any]) -> Make:
+    make = functools.partial(STAGES[name][1], **options)
     if name != "sft":
         return make
 

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ from jaxreason.plan.fit import Line, next_slice
 from jaxreason.plan.flops import NONE
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.program_costs import ProgramCost, measure_program, needed_bytes
-from jaxreason.plan.programs import rl_programs, sft_programs
+from jaxreason.plan.programs import REFERENCE_PASS, rl_programs, sft_programs
 from jaxreason.plan.recipe_plan import STAGES, plan_recipe, planned_model
 from jaxreason.plan.roofline import Share, Timed
 from jaxreason.plan.run_time import rl_time
@@ -123,6 +124,53 @@ def test_a_plan_of_sft_has_the_programs_of_its_validation(tiny, plan):
     del config.eval
     with pytest.raises(ConfigError, match=r"sft\.validation\.every=10: expected a section `eval`"):
         plan_recipe(config, find_slice("h100"), fit=False)
+
+
+def planned_rl(config, **changes):
+    """The programs of RL by name, and their costs by name, with other settings."""
+    config = config.copy_and_resolve_references()
+    del config.sft
+    with config.unlocked():
+        config.rl.update(changes)
+    stage = plan_recipe(config, find_slice("h100"), fit=True).stages[0]
+    return {p.name: p for p in stage.programs}, {m.name: m.held for m in stage.measured}
+
+
+@pytest.mark.parametrize("estimator", ["k3", "full"])
+def test_a_teacher_is_planned_at_its_own_size(tiny, plan, tmp_path, estimator):
+    shutil.copytree("configs/tiny_base", tmp_path / "teacher")
+    path = tmp_path / "teacher" / "config.json"
+    known = json.loads(path.read_text())
+    layers = known["num_hidden_layers"]
+    path.write_text(json.dumps(known | {"num_hidden_layers": 3 * layers}))
+    reference = {"model": "teacher", "teacher": str(path.parent)}
+    kl = {"kl_coefficient": 0.1, "kl_estimator": estimator}
+    programs, held = planned_rl(tiny, reference=reference, policy_loss=kl)
+    alone = {m.name: m.held for m in plan.stages[1].measured}
+    inside = num_parameters(plan.model) - num_outside_layers(plan.model)
+    teacher = 4 * (num_parameters(plan.model) + 2 * inside)
+    for name, found in alone.items():
+        assert held[name]["params"] == found["params"] + teacher
+    assert (REFERENCE_PASS in programs) == (estimator == "k3")
+    # A teacher is read by a program of its own, beside the policy and its optimizer.
+    if estimator == "k3":
+        assert bytes_on_device(programs[REFERENCE_PASS].args[0]) == teacher
+        assert held[REFERENCE_PASS] == held["log-prob pass"]
+
+
+def test_a_moving_average_is_counted_once(tiny, plan):
+    kl = {"kl_coefficient": 0.1}
+    _, held = planned_rl(tiny, reference={"model": "average"}, policy_loss=kl)
+    own = 4 * num_parameters(plan.model)
+    alone = plan.stages[1].measured[0].held["params"]
+    assert held["RL policy step"]["params"] == held["prefill"]["params"] == alone + own
+
+
+def test_rl_on_given_replies_alone_has_no_sampler_in_its_plan(tiny):
+    given = {"given": tiny.rl.group_size, "refresh_every": 1}
+    programs, held = planned_rl(tiny, samples=given)
+    assert set(programs) == {"RL policy step", "log-prob pass"}
+    assert "cache" not in held["RL policy step"]
 
 
 def test_the_way_to_the_sampler_is_paid_in_bytes_and_no_products(plan):
