@@ -92,8 +92,10 @@ def sft_programs(
     step = make_step(config, model, optimizer, state_shardings(state), pieces)
     arguments = sft_arguments(config, state, mesh, pieces)
     _, batch, *frozen = arguments
-    held = {"params": [state.params, *frozen], "optimizer": state.opt_state, "batch": batch}
-    validation = _validation_programs(sampler, model, mesh, state, frozen) if sampler else []
+    base = _measured_base(config, model, mesh)
+    held = {"params": [state.params, *frozen, base], "optimizer": state.opt_state, "batch": batch}
+    others = [*frozen, base]
+    validation = _validation_programs(sampler, model, mesh, state, others) if sampler else []
     return [
         Program(
             "SFT step",
@@ -105,18 +107,27 @@ def sft_programs(
             config.length,
             pieces,
             config.length,
+            {"params": base},
         ),
         *validation,
     ]
 
 
+def _measured_base(config: SFTConfig | RLConfig, model: Model, mesh: Mesh) -> list[Any]:
+    """Returns the base's parameters, which a run holds that measures its KL from the base (`base_kl`)."""
+    if not config.base_kl.every:
+        return []
+    base = dataclasses.replace(model, param_dtype=model.dtype)
+    return [abstract_arrays(abstract_params(base), param_shardings(base, mesh))]
+
+
 def _validation_programs(
-    sampler: SamplerConfig, model: Model, mesh: Mesh, state: TrainState, frozen: list[Any]
+    sampler: SamplerConfig, model: Model, mesh: Mesh, state: TrainState, others: list[Any]
 ) -> list[Program]:
     """Returns the programs of SFT's validation. Its engine holds a copy of the weights only while it runs."""
     _check_length("eval.sampler.max_length", sampler.max_length, model)
-    move = _move(sampler, model, mesh, state, frozen)
-    copied = [frozen, *(p.args[0] for p in move)]
+    move = _move(sampler, model, mesh, state, others)
+    copied = [others, *(p.args[0] for p in move)]
     programs = [*move, *_sampling_programs(sampler, model, mesh, state, copied)]
     return [dataclasses.replace(p, name=f"validation: {p.name}") for p in programs]
 
@@ -165,6 +176,7 @@ def rl_programs(
     frozen = fixed * config.exact_kl
     # The moving average is the reference.
     copies = [state.params for name in copied(config) if name != AVERAGE]
+    copies += _measured_base(config, model, mesh)
     move = _move(config.sampler, model, mesh, state, [fixed, copies]) if config.sampled else []
     made = [copies, *(p.args[1] for p in move)]
     others = [fixed * (not config.exact_kl), *made]

@@ -166,6 +166,20 @@ def test_a_moving_average_is_counted_once(tiny, plan):
     assert held["RL policy step"]["params"] == held["prefill"]["params"] == alone + own
 
 
+def test_the_base_whose_kl_is_measured_on_the_way_is_counted_in_every_program(tiny, plan):
+    config = tiny.copy_and_resolve_references()
+    config.model.dtype = "bfloat16"
+    config.sft.validation = dict(every=10, benchmark="sums")
+    without = plan_recipe(config, find_slice("h100"), fit=False)
+    config.sft.base_kl = config.rl.base_kl = dict(every=5)
+    found = plan_recipe(config, find_slice("h100"), fit=False)
+    base = 2 * num_parameters(plan.model)
+    for old, new in zip(without.stages, found.stages, strict=True):
+        for before, after in zip(old.measured, new.measured, strict=True):
+            assert after.held["params"] == before.held["params"] + base
+            assert after.total == pytest.approx(before.total + base, rel=1e-6)
+
+
 def test_rl_on_given_replies_alone_has_no_sampler_in_its_plan(tiny):
     given = {"given": tiny.rl.group_size, "refresh_every": 1}
     programs, held = planned_rl(tiny, samples=given)
