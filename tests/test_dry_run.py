@@ -154,8 +154,15 @@ def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):
     # half of 16 replies are given; two passes over 16; log-probs of all by policy and reference
     expected = on_paper.write(model, MACHINE, 1, 256, replies, prompt, 20)
     expected += train(model, 20, 2 * 2 * trained, prompt + 20)
-    expected += on_paper.read(model, MACHINE, 2 * 2 * trained, prompt + 20)
-    assert found.spent == expected
+    expected += on_paper.read(model, MACHINE, 2 * trained, prompt + 20)
+    of_policy = on_paper.read(model, MACHINE, 2 * trained, prompt + 20)
+    assert found.spent == expected + of_policy
+    architecture = dataclasses.replace(model.architecture, num_hidden_layers=40)
+    teacher = dataclasses.replace(model, architecture=architecture)
+    about = PlanConfig({}, 0, 20), model, MACHINE, 1, teacher
+    taught = workload.rl_work(parse(RLConfig, config, "rl"), *about)
+    of_teacher = on_paper.read(teacher, MACHINE, 2 * trained, prompt + 20)
+    assert taught.spent == expected + of_teacher and of_teacher.best > 3 * of_policy.best
 
 
 def evaluation(benchmarks):

@@ -199,7 +199,7 @@ def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
         if name == "sft":
             options = {"sampler": _validating_sampler(config, section, model)}
         else:
-            options = {"reference": _teacher(section, model_config)}
+            options = {"reference": planned_teacher(section, model_config)}
         stages.append(Stage(name, section, known, options))
     return Target(model, mesh, can_compile, tuple(stages))
 
@@ -215,7 +215,7 @@ def _validating_sampler(
     return fitting(asked, model.architecture.max_position_embeddings).sampler
 
 
-def _teacher(section: RLConfig, config: ModelConfig) -> Model | None:
+def planned_teacher(section: RLConfig, config: ModelConfig) -> Model | None:
     """Returns the model of the KL term's reference if it is another one than the policy's.
 
     Raises:
@@ -227,7 +227,7 @@ def _teacher(section: RLConfig, config: ModelConfig) -> Model | None:
     if epath.Path(teacher).expanduser().is_dir():
         return reference_model(section, config)
     _LOG.warning(
-        "rl.reference.teacher=%r: this folder is not here, so the plan counts it as if it had the policy's size.",
+        "rl.reference.teacher=%r: this folder is not here, so it is counted as if it had the policy's size.",
         teacher,
     )
     return None

@@ -92,10 +92,15 @@ def training_steps(section: SFTConfig | RLConfig, plan: PlanConfig) -> int | Non
 
 
 def rl_work(
-    section: RLConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
+    section: RLConfig,
+    plan: PlanConfig,
+    model: Model,
+    machine: Machine,
+    tensor: int,
+    teacher: Model | None = None,
 ) -> StageWork:
-    """Estimates an RL run: sampling, updates, and passes for the log-probs of policy and
-    reference if they are needed.
+    """Estimates an RL run: sampling, updates, and passes for the log-probs of policy and reference (the teacher, if
+    there is one) if they are needed.
     """
     most, steps = section.decoding.max_tokens, section.num_steps
     reply = min(plan.reply_tokens or most / 2, most)
@@ -108,8 +113,9 @@ def rl_work(
     pieces = math.ceil(trained / updates / section.micro_batch_rows)
     run = {"steps": updates, "sequences": trained, "length": length, "pieces": pieces}
     spent += on_paper.train(model, machine, tensor, **run)
-    passes = [needs_old(section), needs_reference(section) or section.exact_kl]
-    spent += on_paper.read(model, machine, sum(passes) * kept, length)
+    spent += on_paper.read(model, machine, needs_old(section) * kept, length)
+    if needs_reference(section) or section.exact_kl:
+        spent += on_paper.read(teacher or model, machine, kept, length)
     disk = on_paper.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
     return StageWork(spent, disk)
 
