@@ -86,6 +86,8 @@ def test_disk_is_the_kept_states_the_export_and_the_lines(model):
     assert on_paper.checkpoints_bytes(*kept, steps=100, every=20, keep=0) == 5 * state
     assert on_paper.checkpoints_bytes(*kept, steps=10, every=20, keep=2) == state
     assert on_paper.checkpoints_bytes(*kept, steps=10, every=0, keep=2) == state  # at the end alone
+    more = on_paper.checkpoints_bytes(*kept, 100, 20, keep=2, copies=2, chooses=True)
+    assert more == 3 * (state + 2 * 4 * SIZE)
     assert on_paper.exported_bytes(model, "bfloat16") == 2 * SIZE
     assert on_paper.lines_bytes(10, 20, 30) == 10 * (1000 + 11 * 50)
 
@@ -163,6 +165,21 @@ def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):
     taught = workload.rl_work(parse(RLConfig, config, "rl"), *about)
     of_teacher = on_paper.read(teacher, MACHINE, 2 * trained, prompt + 20)
     assert taught.spent == expected + of_teacher and of_teacher.best > 3 * of_policy.best
+
+
+def test_a_moving_average_and_the_best_step_take_disk_too(model):
+    config = load_recipe("configs/study_tiny.py").rl
+    config.keep = 1
+    about = PlanConfig({}, 0, 20), model, MACHINE, 1
+    plain = workload.rl_work(parse(RLConfig, config, "rl"), *about).disk
+    config.validation = dict(every=5, benchmark="sums", choose=True)
+    chooses = workload.rl_work(parse(RLConfig, config, "rl"), *about).disk
+    state = on_paper.checkpoint_bytes(model, parse(RLConfig, config, "rl").optimizer)
+    assert chooses == plain + state
+    config.policy_loss.kl_coefficient = 0.1
+    config.reference.model = "average"
+    found = workload.rl_work(parse(RLConfig, config, "rl"), *about).disk
+    assert found == chooses + 2 * 4 * SIZE
 
 
 def evaluation(benchmarks):

@@ -180,14 +180,28 @@ def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
 
 
 def checkpoints_bytes(
-    model: Model, optimizer: OptimizerConfig, steps: int, every: int, keep: int
+    model: Model,
+    optimizer: OptimizerConfig,
+    steps: int,
+    every: int,
+    keep: int,
+    copies: int = 0,
+    chooses: bool = False,
 ) -> int:
     """Returns the bytes of the checkpoints at the end of a run. While the newest is written there is one more.
 
-    With `every` 0 there is only one, at the end.
+    Args:
+      model: static description of the model.
+      optimizer: its optimizer.
+      steps: of the run.
+      every: steps between two checkpoints; 0 for only one, at the end.
+      keep: how many of the newest are kept; 0 for all.
+      copies: further copies of the parameters in each.
+      chooses: whether that of the best step is kept too, beside the newest.
     """
     made = math.ceil(steps / every) if every else 1
-    return checkpoint_bytes(model, optimizer) * (min(keep, made) if keep else made)
+    each = checkpoint_bytes(model, optimizer) + copies * _bytes(abstract_params(model))
+    return each * ((min(keep, made) if keep else made) + chooses)
 
 
 def exported_bytes(model: Model, dtype: str) -> int:

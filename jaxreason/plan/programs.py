@@ -117,8 +117,11 @@ def _measured_base(config: SFTConfig | RLConfig, model: Model, mesh: Mesh) -> li
     """Returns the base's parameters, which a run holds that measures its KL from the base (`base_kl`)."""
     if not config.base_kl.every:
         return []
-    base = dataclasses.replace(model, param_dtype=model.dtype)
-    return [abstract_arrays(abstract_params(base), param_shardings(base, mesh))]
+    return [_parameters(dataclasses.replace(model, param_dtype=model.dtype), mesh)]
+
+
+def _parameters(model: Model, mesh: Mesh) -> Any:
+    return abstract_arrays(abstract_params(model), param_shardings(model, mesh))
 
 
 def _validation_programs(
@@ -169,9 +172,7 @@ def rl_programs(
     layout = programs.layout
     num_batches = -(-config.prompts_per_step // config.mini_batch_prompts)
     batch = abstract_rollouts(config, mesh, layout)
-    teacher = reference and abstract_arrays(
-        abstract_params(reference), param_shardings(reference, mesh)
-    )
+    teacher = reference and _parameters(reference, mesh)
     fixed = [teacher or state.params] * config.has_kl
     frozen = fixed * config.exact_kl
     # The moving average is the reference.
@@ -190,19 +191,9 @@ def rl_programs(
     unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
     scoring = []
     if teacher and needs_reference(config):
+        read = "read", programs.reference_pass, (teacher, unscored), held, *piece, layout.row_length
         beside = {"optimizer": state.opt_state, "params": [state.params, *made]}
-        scoring = [
-            Program(
-                REFERENCE_PASS,
-                "read",
-                programs.reference_pass,
-                (teacher, unscored),
-                held,
-                *piece,
-                layout.row_length,
-                waiting | beside,
-            )
-        ]
+        scoring = [Program(REFERENCE_PASS, *read, waiting | beside)]
     sampling = []
     if config.sampled:
         beside = [fixed, copies, *(p.args[0] for p in move)]

@@ -24,7 +24,7 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import on_paper
 from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.plan_settings import PlanConfig
-from jaxreason.plan.recipe_plan import planned_model, planned_teacher
+from jaxreason.plan.recipe_plan import planned_model
 from jaxreason.plan.slices import find_slice
 from jaxreason.results.claims import DONE
 from jaxreason.results.drift_files import drift_path
@@ -48,12 +48,10 @@ from jaxreason.studies.workload import (
     expected_replies,
     is_here,
     prompt_tokens,
-    rl_work,
-    sft_work,
     training_steps,
+    training_work,
     watched_work,
 )
-from jaxreason.training.sft_config import SFTConfig
 
 # Shares of a large matrix product's rate that a CPU reaches; between those of models with 0.5M and 135M parameters.
 SHARE_TRAINING, SHARE_SAMPLING = 0.35, 0.1
@@ -262,11 +260,8 @@ def _followed(study: _Study, name: str) -> StageWork:
 def _training(study: _Study, name: str) -> StageWork:
     section = arm_section(study.config, name, study.arms.arms[name])
     about = study.plan(name), study.models[name], study.machine, study.tensor
-    if isinstance(section, SFTConfig):
-        work = sft_work(section, *about)
-    else:
-        base = parse(ModelConfig, study.config.model, "config.model")
-        work = rl_work(section, *about, planned_teacher(section, base))
+    base = parse(ModelConfig, study.config.model, "config.model")
+    work = training_work(section, base, *about)
     steps = training_steps(section, study.plan(name))
     if work.spent is None or steps is None:
         return work

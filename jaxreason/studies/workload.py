@@ -14,11 +14,14 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import SIZES, in_folder
 from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.architecture import Model
+from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import on_paper
 from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.programs import micro_batches
+from jaxreason.plan.recipe_plan import planned_teacher
 from jaxreason.results.atomic_files import glob_in
+from jaxreason.rl.references import copied
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.update import needs_old, needs_reference
 from jaxreason.tasks.registry import TASKS
@@ -60,14 +63,28 @@ class ExpectedReplies:
     read: float
 
 
+def training_work(
+    section: SFTConfig | RLConfig,
+    base: ModelConfig,
+    plan: PlanConfig,
+    model: Model,
+    machine: Machine,
+    tensor: int,
+) -> StageWork:
+    """Estimates a run of SFT or RL; `base` is the recipe's `model` section, as which a teacher is opened too."""
+    about = plan, model, machine, tensor
+    if isinstance(section, SFTConfig):
+        return sft_work(section, *about)
+    return rl_work(section, *about, planned_teacher(section, base))
+
+
 def sft_work(
     section: SFTConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
 ) -> StageWork:
     """Estimates an SFT run; its time is unknown if the number of examples is."""
     examples = _examples(section, plan)
     if examples is None:
-        state = on_paper.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
-        return StageWork(None, state + on_paper.exported_bytes(model, section.export_dtype))
+        return StageWork(None, _kept(section, model, max(section.keep, 1), every=1))
     steps = training_steps(section, plan)
     length = min(plan.example_tokens or section.length / 2, section.length)
     run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
@@ -75,7 +92,7 @@ def sft_work(
     spent = on_paper.train(model, machine, tensor, **run)
     if section.kl_coefficient:
         spent += on_paper.read(model, machine, run["sequences"], length)
-    return StageWork(spent, _kept(section, model, steps))
+    return StageWork(spent, _kept(section, model, steps, section.checkpoint_every))
 
 
 def _examples(section: SFTConfig, plan: PlanConfig) -> int | None:
@@ -116,7 +133,9 @@ def rl_work(
     spent += on_paper.read(model, machine, needs_old(section) * kept, length)
     if needs_reference(section) or section.exact_kl:
         spent += on_paper.read(teacher or model, machine, kept, length)
-    disk = on_paper.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
+    disk = on_paper.lines_bytes(sampled, prompt, reply) + _kept(
+        section, model, steps, section.checkpoint_every
+    )
     return StageWork(spent, disk)
 
 
@@ -246,8 +265,9 @@ def _found(pattern: str) -> list[epath.Path]:
     return [path] if path.exists() else glob_in(path.parent, path.name)
 
 
-def _kept(section: SFTConfig | RLConfig, model: Model, steps: int) -> float:
-    state = section.optimizer, steps, section.checkpoint_every, section.keep
-    return on_paper.checkpoints_bytes(model, *state) + on_paper.exported_bytes(
-        model, section.export_dtype
-    )
+def _kept(section: SFTConfig | RLConfig, model: Model, steps: int, every: int) -> float:
+    """Returns the bytes of a run's checkpoints and of its exported model."""
+    copies = len(copied(section)) if isinstance(section, RLConfig) else 0
+    made = section.optimizer, steps, every, section.keep, copies, section.validation.choose
+    exported = on_paper.exported_bytes(model, section.export_dtype)
+    return on_paper.checkpoints_bytes(model, *made) + exported
