@@ -28,7 +28,7 @@ from jaxreason.models.families import WEIGHTS, dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_to_hf
 from jaxreason.models.stop_tokens import CONFIG_FILE, json_bytes, with_stop_tokens
 from jaxreason.models.weight_files import INDEX_FILE, SINGLE_FILE
-from jaxreason.results.atomic_files import atomic_write_bytes, is_remote, is_taken
+from jaxreason.results.atomic_files import atomic_write_bytes, glob_in, is_remote, is_taken
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, hash_once, write_checksums
 from jaxreason.results.lease import check_held
@@ -42,6 +42,7 @@ TOKENIZER_FILES = (
     *("vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json"),
 )
 _COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json", CONFIG_FILE)
+_MORE_TEMPLATES = "additional_chat_templates"  # Where transformers puts all but the default one.
 _TOKEN_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id")
 TOLD_BY_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
 ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
@@ -112,7 +113,9 @@ def weight_index(files: dict[str, list[StoredWeight]]) -> dict[str, Any]:
 
 
 def read_copied(source: epath.Path | None) -> dict[str, bytes]:
-    """The tokenizer's files of a model folder, its generation config and its config.json; {} of None.
+    """The files of a model folder's tokenizer, chat templates among them, its generation config and its config.json.
+
+    {} of None.
 
     Raises:
       UserError: it has no tokenizer.
@@ -126,7 +129,8 @@ def read_copied(source: epath.Path | None) -> dict[str, bytes]:
         raise UserError(
             f"{source}: no tokenizer to copy (looked for {', '.join(TOKENIZER_FILES)})."
         )
-    return files
+    more = glob_in(source / _MORE_TEMPLATES, "*.jinja")
+    return files | {f"{_MORE_TEMPLATES}/{file.name}": file.read_bytes() for file in more}
 
 
 def settings_files(

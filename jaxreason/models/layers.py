@@ -45,13 +45,18 @@ def rms_norm(
     return wide.astype(x.dtype) * scale.astype(x.dtype)
 
 
-def multiply_rows(x: Float[Array, "... I"], kernel: Float[Array, "I O"]) -> Float[Array, "... O"]:
-    """x @ kernel; on CPU with all rows as one matrix, or XLA copies both operands of the kernel's gradient."""
+def multiply_rows(
+    x: Float[Array, "... I"], kernel: Float[Array, "I O"], dtype: DTypeLike | None = None
+) -> Float[Array, "... O"]:
+    """x @ kernel in `dtype` (None: that of x).
+
+    On CPU all rows are one matrix, or XLA copies both operands of the kernel's gradient.
+    """
     if platform() != "cpu" or axis_size("act_len") > 1:  # rows that lie apart cannot be one dim
-        return x @ kernel
+        return jnp.matmul(x, kernel, preferred_element_type=dtype)
     rows = x.reshape(-1, x.shape[-1])
-    out = jnp.matmul(rows, kernel, preferred_element_type=_product_dtype(x)).astype(x.dtype)
-    return out.reshape(*x.shape[:-1], -1)
+    out = jnp.matmul(rows, kernel, preferred_element_type=dtype or _product_dtype(x))
+    return out.astype(dtype or x.dtype).reshape(*x.shape[:-1], -1)
 
 
 def _product_dtype(x: Array) -> DTypeLike | None:
@@ -185,7 +190,10 @@ class Linear(nnx.Module):
         self.multiply = multiply_rows_by_outputs if output_first else multiply_rows
 
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
-        out = self.multiply(x, self.kernel[...].astype(x.dtype))
-        if self.kernel_scale is not None:
+        scaled = self.kernel_scale is not None
+        # The sum is over whole numbers, and may be too large for float16 where the scaled one is not.
+        wide = jnp.float32 if scaled and x.dtype == jnp.float16 else None
+        out = self.multiply(x, self.kernel[...].astype(x.dtype), wide)
+        if scaled:
             out = (out * self.kernel_scale[...]).astype(x.dtype)
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)

@@ -312,12 +312,16 @@ def _blocks(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
 def first_not_finite(folder: epath.PathLike) -> str:
     """Describes the first tensor with NaN or infinity: its file and how many; "" if all values are finite.
 
+    Tensors that are never loaded are not looked at: a causal mask, for example, may hold infinities.
+
     Raises:
       UserError: a file is damaged.
     """
     folder = epath.Path(folder)
     for name, file in open_files(folder).items():
-        for key, (shape, _) in file.tensors().items():
+        for key, (shape, dtype) in file.tensors().items():
+            if _IGNORED.fullmatch(key) or dtype not in _DTYPES:
+                continue
             bad = sum(_not_finite(file.read(key, rows)) for rows in _blocks(shape))
             if bad:
                 return f"{folder / name}: {key} holds {bad:,} values that are NaN or infinite"

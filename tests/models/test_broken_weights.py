@@ -2,8 +2,10 @@
 
 import ml_dtypes
 import numpy as np
+import pytest
 import safetensors.numpy
 
+from jaxreason.models import safetensors_reader
 from jaxreason.models.safetensors_reader import ROWS, first_not_finite
 
 
@@ -28,3 +30,20 @@ def test_bfloat16_and_single_numbers_are_looked_at_and_whole_weights_have_nothin
     assert "b holds 1 values" in first_not_finite(write(tmp_path, **worse))
     worse = fine | {"a": np.full((3, 2), np.inf, ml_dtypes.bfloat16)}
     assert "a holds 6 values" in first_not_finite(write(tmp_path, **worse))
+
+
+@pytest.mark.parametrize("kind", ["LocalFile", "RemoteFile"])
+def test_buffers_that_no_model_loads_are_not_looked_at(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(safetensors_reader, "LocalFile", getattr(safetensors_reader, kind))
+    buffers = {
+        "model.causal_mask": np.triu(np.full((4, 4), -np.inf, np.float32), 1),
+        "model.layers.0.self_attn.bias": np.ones((1, 1, 4, 4), bool),
+        "model.position_ids": np.arange(4),
+        "model.extra": np.array(3),
+        "v_head.weight": np.full(3, np.nan, np.float32),
+        "model.layers.0.weight_scale": np.ones((2, 2), ml_dtypes.float8_e4m3fn),
+    }
+    weight = np.ones((3, 2), np.float32)
+    assert first_not_finite(write(tmp_path, norm=weight, **buffers)) == ""
+    weight[2, 1] = np.nan
+    assert "norm holds 1 values" in first_not_finite(write(tmp_path, norm=weight, **buffers))

@@ -12,6 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+import tokenizers
+import transformers
 from etils import epath
 from tiny_models import (
     SIZES,
@@ -119,8 +121,6 @@ def test_on_a_mesh_each_part_of_a_checkpoint_is_read_once(folder, model, params,
 @pytest.mark.parametrize("model_type", ["qwen3", "qwen2", "llama", "mistral"])
 def test_transformers_loads_what_is_saved_with_identical_logits(model_type, tied, tmp_path):
     torch = pytest.importorskip("torch", reason="Hugging Face's models need torch")
-    import transformers
-
     qwen2 = model_type == "qwen2"
     arch = make_architecture(
         model_type=model_type,
@@ -321,8 +321,6 @@ def test_buffers_that_checkpoints_hold_beside_the_weights_are_passed_over(
 
 def _logits_of_transformers(folder, tokens):
     torch = pytest.importorskip("torch", reason="Hugging Face's models need torch")
-    import transformers
-
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     with torch.no_grad():
         return theirs(torch.tensor(tokens).long()).logits
@@ -460,6 +458,18 @@ def test_tokenizer_template_and_token_ids_come_along(source, model, params, tmp_
     (source / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match="no tokenizer to copy"):
         save_model(tmp_path / "out", model, params, tokenizer_from=source, max_shard_bytes=10**9)
+
+
+def test_templates_beside_the_default_one_come_along(source, model, params, tmp_path):
+    templates = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0})),
+        chat_template=templates,
+    )
+    tokenizer.save_pretrained(source)
+    save_model(tmp_path / "out", model, params, tokenizer_from=source, max_shard_bytes=10**9)
+    loaded = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path / "out")
+    assert loaded.chat_template == templates
 
 
 def test_a_save_that_dies_leaves_the_old_folder_whole_and_the_next_one_succeeds(

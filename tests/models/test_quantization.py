@@ -3,10 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from pools import HEAD_DIM, HEADS, KV_HEADS, LAYERS, ROWS, make_cache, reference
 
 from jaxreason.models import paged_cache_tpu
 from jaxreason.models.attention_mask import attention_mask
+from jaxreason.models.layers import Linear
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
@@ -27,6 +29,24 @@ def test_a_kernel_is_off_by_half_a_step_of_its_output_at_most():
     np.testing.assert_allclose(scale[:, 1:], np.abs(kernel).max(axis=1)[:, 1:] / 127, rtol=1e-6)
     off = np.abs(np.asarray(whole) * np.asarray(scale)[:, None] - kernel)
     assert (off <= np.asarray(scale)[:, None] / 2 + 1e-6).all()
+
+
+@pytest.mark.parametrize("output_first", [True, False])
+def test_int8_in_float16_gives_numbers_whose_sums_of_whole_numbers_float16_cannot_hold(
+    output_first,
+):
+    sizes, axes = (32, 6), ("embed", "mlp")
+    linear = Linear(sizes, axes, False, 1.0, "float16", nnx.Rngs(0), output_first, int8=True)
+    rng = np.random.default_rng(0)
+    whole, scale = quantize_outputs(jnp.asarray(rng.normal(0, 0.05, sizes)))
+    linear.kernel[...], linear.kernel_scale[...] = whole.T if output_first else whole, scale
+    x = rng.normal(size=(2, 3, 32)).astype(np.float16)
+    x[:, :, 5] = 1500  # As large as a few features of trained models are.
+    assert np.abs(x.astype(np.float32) @ np.asarray(whole)).max() > 2**16
+    found = linear(jnp.asarray(x))
+    assert found.dtype == jnp.float16
+    wanted = x.astype(np.float32) @ (np.asarray(whole) * np.asarray(scale))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", [PagedCache, PagedCacheGPU, PagedCacheTPU])
