@@ -152,8 +152,7 @@ def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
     if request.get("like") == "study":
         return _run_like_study(request)
     module = _module(request, names, "__main__")
-    sys.stdin = io.TextIOWrapper(io.FileIO(0), encoding="utf-8", errors="surrogateescape")
-    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), encoding="utf-8", errors="surrogatepass")
+    _open_streams()
     if request.get("prelude"):
         module.stdin, module.stdout = sys.stdin, sys.stdout
     status = 0
@@ -164,8 +163,19 @@ def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
         status = code & 0xFF if isinstance(code, int) else int(code is not None)
     threading._shutdown()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
+    for stream in (
+        sys.stdout,
+        sys.__stdout__,
+    ):  # Another one if the program has put its own in place.
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.flush()
     return status
+
+
+def _open_streams() -> None:
+    """Opens the standard streams as Python does: with buffers, with a mode, and under both of their names."""
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115
 
 
 def _run_like_study(request: dict[str, Any]) -> int:

@@ -14,8 +14,8 @@ _OF_IT = (
     rf"^\W*{_THIS}(?:'s|\s+is|(?=\s+isn't))"
     r"(?:\s+(?:clearly|also|therefore|indeed|the))?"
 )
-_APART = r"(?<=\W)[(:—–-]\W*"
-_THEN = r"(?=\s*[*_]*(?:[.,;:)—–-](?!\w)|$)|\s+(?:because|since|as|due)\b)"
+_APART = r"(?<=\W)[(:|—–-]\W*"
+_THEN = r"(?=\s*[*_]*(?:[.,;:)|—–-](?!\w)|$)|\s+(?:because|since|as|due)\b)"
 VERDICT_AGAINST = re.compile(
     r"^\W*(?:wrong|incorrect|false|no|not|impossible|invalid)\b|[✗✘❌✕]|(?:\b(?:wrong|incorrect|false"
     r"|no|impossible|invalid|inapplicable)|\b(?:not|n't)\s+(?:\w+\s+)?\w+|n't\s+\w+)\W*$"
@@ -82,10 +82,17 @@ REFUTED = re.compile(
 # Words just before an announcement that only considers the letter, or reports somebody else's choice.
 CONSIDERED = re.compile(
     r"(?:\b(?:if|whether|unless|suppos\w+|assum\w+|imagin\w+|why|how)\s+(?:is\s+)?(?:that\s+)?"
-    r"|\bis\s+|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
+    r"|(?:(?:\A|[^\w\s'])\s*|\n\s*|\b(?:and|or|but|so|then|now|well|what|which)\s+)is\s+"
+    r"|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
     r"(?:say|think|believe|claim|argue|guess|assume)\s+(?:that\s+)?"
-    r"|\b(?:wrong|incorrect|false|other|another|no|not|previous|initial|first)\s+"
-    r"|n't\s+)(?:(?:the|your|our|an?)\s+)?(?:(?:final|correct|right|best)\s+)?$",
+    r"|\b(?:wrong|incorrect|false|other|another|no|not|previous|initial|first)[^\S\n]+"
+    r"|n't[^\S\n]+)(?:(?:the|your|our|an?)\s+)?(?:(?:final|correct|right|best)\s+)?$",
+    re.IGNORECASE,
+)
+# A sentence up to a letter that names one without choosing it: "the incorrect one is", "if the next step is".
+OTHER_SUBJECT = re.compile(
+    r"(?:\b(?:wrong|incorrect|false|if|whether|unless|suppos\w+|assum\w+|thought|eliminat\w+|exclud\w+|no|not|never"
+    r"|cannot|could|may|might)\b|n't\b)[^.,!?;:\n]{0,60}\bis\s+(?:the\s+)?[(*'\"`]*$",
     re.IGNORECASE,
 )
 # Words after an A that show it is a letter, since no article precedes them. "an" precedes vowels, so "A is" has none.

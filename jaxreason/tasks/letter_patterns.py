@@ -26,7 +26,8 @@ WRAP = (
 )
 # Marks that may close after it.
 CLOSE = r"[*_`'\"”’»$)\]}>]"
-END = r"(?![A-Za-z0-9]|['’][A-Za-z]|-[A-Za-z]|(?<=\d)[.,]\d)"
+# In Turkish "it is B" is "B'dir".
+END = r"(?![A-Za-z0-9]|['’](?!d[iı]r\b)[A-Za-z]|-[A-Za-z]|(?<=\d)[.,]\d)"
 
 _VERB = (
     r"(?:\b(?:is|are|was|be|being|becomes|remains|equals|lautet|ist|wäre|es|est|è|é)\b"
@@ -43,17 +44,17 @@ _SEPARATOR = (
 )
 _ABOUT = r"(?:\s+(?:to|for|from|among|of|here|in|based|that|which)\b[^.\n:?]{0,80}?)?"
 _ANSWER = (
-    r"(?:(?:answers?|ans\.?|solution|antwort(?:en)?|antwoord(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
+    r"(?:(?:answers?(?:_(?:letter|choice|option))?|ans\.?|solution|antwort(?:en)?|antwoord(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
     r"(?:\s+(?:correcta|correcte|corretta|correta)\b)?"
     r"|(?:opción|opção|opzione|option|alternativa)\s+(?:correcta|correcte|corretta|correta)\b)"
 )
 _NOUN = r"(?:answer|option|choice|statement|alternative|letter|one|action|response|selection|pick|aussage)"
 _BEST = (
     r"(?:\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
-    rf"\s+(?:answer\s+)?{_NOUN}s?\b|\bmy\s+(?:best\s+|final\s+|educated\s+)?(?:guess|bet|vote)\b)"
+    rf"[\s_]+(?:answer\s+)?{_NOUN}s?\b|\bmy\s+(?:best\s+|final\s+|educated\s+)?(?:guess|bet|vote)\b)"
 )
 LEAD = (
-    rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|{FOREIGN_LEAD}|\bfinal\s+answer\s"
+    rf"(?:(?:(?<![^\W_]){_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|{FOREIGN_LEAD}|\bfinal\s+answer\s"
     r"|\bans\b(?:\.|(?=\s*+[(\[]))|\b(?:richtig|korrekt)\s+ist\b)"
 )
 # A noun before a letter, or the article that Romance languages put there: "la B", "a C".
@@ -152,9 +153,10 @@ class Labels:
 
     @cached_property
     def telling(self) -> str:
-        """A character class of the labels, including small ones that are not words."""
+        """A label, also a small one that is no word or stands in brackets, `(a)`."""
         small = "".join(letter.lower() for letter in self.letters if letter not in "AEIOUYaeiouy")
-        return f"[{re.escape(''.join(dict.fromkeys(''.join(self.letters) + small)))}]"
+        known = f"[{re.escape(''.join(dict.fromkeys(''.join(self.letters) + small)))}]"
+        return rf"{known}|(?<=[(\[]){self.any_case}(?=[)\]])"
 
     @cached_property
     def lead(self) -> re.Pattern[str]:
@@ -224,11 +226,12 @@ class Labels:
 
     @cached_property
     def head(self) -> re.Pattern[str]:
-        """A line that begins with a letter as a list item does: `B. text`, `(b) text`."""
+        """A line that begins with a letter as an item of a list or a row of a table does: `B. text`, `| B | text |`."""
         wrap = r"[*_`'\"“${]*+(?:\\text\w*\{)?+"
         return re.compile(
-            rf"^{BULLET}{wrap}(?:[(\[]({self.any_case})[)\]]|({self.any_case})(?:[*_]*\)|[*_]*[.:](?=[\s*_])"
+            rf"^(?:{BULLET}{wrap}(?:[(\[]({self.any_case})[)\]]|({self.any_case})(?:[*_]*\)|[*_]*[.:](?=[\s*_])"
             rf"|[*_]*[ \t]+[-–—][ \t]|,(?=[ \t]+(?:because|since|as|for)\b)))"
+            rf"|\|[ \t]+[*_(]*({self.any_case})(?:[*_).:]*[ \t]+\||[*_]*[).:][*_]*[ \t])(?=.*\|[ \t]*$))"
             rf"(?P<text>.*)$",
             re.MULTILINE,
         )

@@ -33,6 +33,8 @@ TURN = re.compile(
     re.I,
 )
 SPACES = re.compile(r"[\s*_`'\"“]*+")
+# What stands between a label and its text in a list's style: `B: No`, `(D) - Not enough`.
+LABEL_MARK = re.compile(r"[)\]}$*_]*+\s?(?::|[.—–-](?!\w))[\s*_`'\"“]*+")
 LINE_START = re.compile(r"\n[\s*_`'\"“+-]*+")
 ITEM_END = re.compile(r"[*_`'\"”]*+\s?(?:[:.\n—–-]|$)")
 MOST_JOINED = 30
@@ -84,11 +86,20 @@ def announced_text(
 def begins_with_text(
     text: str, place: int, label: str, letters: Sequence[str], texts: Sequence[str]
 ) -> bool:
-    """Returns whether the text of this label's choice begins behind the spaces at a place, and ends its line there."""
+    """Returns whether this label's choice follows at a place: behind a mark as in lists, or up to the line's end."""
+    mark = LABEL_MARK.match(text, place)
+    end = end_of_text(text, mark.end() if mark else place, label, letters, texts)
+    return end is not None and (mark is not None or ITEM_END.match(text, end) is not None)
+
+
+def end_of_text(
+    text: str, place: int, label: str, letters: Sequence[str], texts: Sequence[str]
+) -> int | None:
+    """Returns where the text of this label's choice ends if it begins behind the spaces at a place, else None."""
     own = tuple(one for x, one in zip(letters, texts) if x.upper() == label)
     pattern = pattern_of(own)
     found = pattern.match(text, SPACES.match(text, place).end()) if pattern else None
-    return found is not None and ITEM_END.match(text, found.end()) is not None
+    return found.end() if found else None
 
 
 def joined(text: str, end: int, pattern: re.Pattern[str]) -> list[re.Match[str]]:

@@ -13,6 +13,7 @@ from jaxreason.tasks.letter_judgements import (
     ARTICLE,
     CALLED_WRONG,
     CONSIDERED,
+    OTHER_SUBJECT,
     OTHERS_SAY,
     REFUTED,
     VERDICT_AGAINST,
@@ -44,6 +45,7 @@ from jaxreason.tasks.letter_texts import (
     SEVERAL,
     announced_text,
     begins_with_text,
+    end_of_text,
     line_of_text,
     opening_text,
     text_in_line,
@@ -114,10 +116,10 @@ def with_letter_for_number(text: str, labels: Labels) -> str:
 def unannounced(text: str, labels: Labels, texts: Sequence[str]) -> str | None:
     """Returns the letter that a text without announcements decides on, or None."""
     letters = labels.letters
-    listed, single = list_heads(text, labels)
+    heads, right = inline_list(text, labels, texts)
+    text = without(text, heads)
+    listed, single = list_heads(text, labels, texts)
     rest = without(text, listed)
-    heads, right = inline_list(rest, labels)
-    rest = without(rest, heads)
     return (
         single
         or right
@@ -170,8 +172,8 @@ def letter_in_box(box: str, start: int, labels: Labels, texts: Sequence[str]) ->
     """Returns the letter, the letters or the choice that a box holds, which begins at `start`; None for others."""
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
-    match = re.fullmatch(rf"\(?({labels.any_case})\)?[.:]?", bare)
-    match = match or re.match(rf"\(?({labels.any_case})(?:\)|[.:](?=\s))", bare)
+    match = re.fullmatch(rf"(?:\( ?)?({labels.any_case})(?: ?\))?[.:。]?", bare)
+    match = match or re.match(rf"(?:\( ?)?({labels.any_case})(?: ?\)|[.:](?=\s))", bare)
     if match:
         return Statement(start, start + len(box), match[1].upper())
     if re.fullmatch(rf"(?:\W|and|or|{labels.capital}(?![A-Za-z0-9]))+", bare):
@@ -229,7 +231,9 @@ def bare_lines(text: str, labels: Labels) -> Iterator[Statement]:
             yield Statement(match.start(), match.end(), match[1].upper())
 
 
-def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | None]:
+def list_heads(
+    text: str, labels: Labels, texts: Sequence[str]
+) -> tuple[list[tuple[int, int]], str | None]:
     """Returns the lines that list options, and the letter of the last line outside of any list.
 
     Two or more lines whose letters ascend list the options; a single line gives an answer.
@@ -243,13 +247,15 @@ def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | 
             runs[-1].append(match)
         else:
             runs.append([match])
-    meant = [meant_of(text, run) for run in runs]
+    meant = [meant_of(text, run, labels, texts) for run in runs]
     single = [head_letter(run[0]) for run in meant if len(run) == 1]
     spans = [m.span() for run in runs if len(run) > 1 for m in run]
     return spans, single[-1] if single else None
 
 
-def inline_list(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | None]:
+def inline_list(
+    text: str, labels: Labels, texts: Sequence[str]
+) -> tuple[list[tuple[int, int]], str | None]:
     """Returns the heads of options that one line lists, and the letter of the only one that is called right."""
     spans: list[tuple[int, int]] = []
     right: list[str] = []
@@ -258,7 +264,9 @@ def inline_list(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str |
         if len(items) < 3 or tuple(item[1] for item in items) != labels.letters[: len(items)]:
             continue
         ends = [item.start() for item in items[1:]] + [line.end()]
-        called = [text[item.end() : end][:MAX_OPTION] for item, end in zip(items, ends)]
+        called = [
+            remark(text, item.end(), end, item[1], labels, texts) for item, end in zip(items, ends)
+        ]
         spans += [item.span() for item in items]
         right = [
             item[1]
@@ -268,21 +276,34 @@ def inline_list(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str |
     return spans, right[0] if len(right) == 1 else None
 
 
-def meant_of(text: str, run: Sequence[re.Match[str]]) -> list[re.Match[str]]:
+def meant_of(
+    text: str, run: Sequence[re.Match[str]], labels: Labels, texts: Sequence[str]
+) -> list[re.Match[str]]:
     """Returns the only option in a list that is called right, else those that are not called wrong."""
+    said = [remark(text, *match.span("text"), head_letter(match), labels, texts) for match in run]
     left = [
-        match
-        for match in run
-        if not REFUTED.match(text, match.start("text") - 1)
-        and not VERDICT_AGAINST.search(match["text"][:MAX_OPTION])
+        (match, words)
+        for match, words in zip(run, said)
+        if not (
+            words == match["text"][:MAX_OPTION] and REFUTED.match(text, match.start("text") - 1)
+        )
+        and not VERDICT_AGAINST.search(words)
     ]
-    right = [match for match in left if VERDICT_FOR.search(match["text"][:MAX_OPTION])]
-    return right if len(right) == 1 else left
+    right = [match for match, words in left if VERDICT_FOR.search(words)]
+    return right if len(right) == 1 else [match for match, _ in left]
+
+
+def remark(
+    text: str, start: int, end: int, letter: str, labels: Labels, texts: Sequence[str]
+) -> str:
+    """Returns what a list says of an option: its part of the text without the choice's own, which may be "No"."""
+    own = end_of_text(text, start, letter, labels.letters, texts)
+    return text[own if own is not None and own <= end else start : end][:MAX_OPTION]
 
 
 def head_letter(match: re.Match[str]) -> str:
     """Returns the letter at the head of a line."""
-    return (match[1] or match[2]).upper()
+    return (match[1] or match[2] or match[3]).upper()
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
@@ -319,6 +340,7 @@ def is_only_considered(text: str, begin: int, start: int, end: int) -> bool:
     return bool(
         CONSIDERED.search(text[max(0, begin - NEAR) : begin])
         or OTHERS_SAY.search(text[max(0, start - NEAR) : start])
+        or OTHER_SUBJECT.search(text[max(0, start - NEAR) : start])
         or is_unreal(text, start)
         or would_be_if(text, end)
         or CALLED_WRONG.match(text, end)

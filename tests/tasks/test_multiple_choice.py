@@ -259,3 +259,84 @@ def test_a_gold_label_may_be_small_or_have_space_around_it():
     score = TASKS["multiple_choice"].score
     assert score(example(" b\n", {"choices": CHOICES}), "Answer: B")["accuracy"] == 1.0
     assert score(example("A", {"choices": CHOICES}), "no idea")["accuracy"] == 0.0
+
+
+CITIES = ["Paris", "London", "Berlin", "Madrid"]
+CHANGES = ["Increase", "No change", "Decrease", "Not enough information"]
+YES_NO = ["Yes", "No"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("The next action is C.", "C"), ("The substance with the highest boiling point is B.", "B"),
+        ("Since it is not soluble, the product is B.", "B"), ("The only valid plan is **D**", "D"),
+        ("Thus the compound is (C).", "C"), ("The incorrect one is C.", None), ("Is C?", None),
+        ("If the next action is C, it fails.", None), ("The plan that does not work is C.", None),
+    ],
+)  # fmt: skip
+def test_a_letter_at_the_end_of_a_statement_is_chosen(reply, letter):
+    assert find_letter(reply, "ABCD", CITIES) == letter
+
+
+def test_a_verdict_on_the_line_before_does_not_cancel_an_announcement():
+    listed = "- A ❌ false\n- C ❌ false\n\nThe answer is B"
+    assert find_letter(listed, "ABCD", CITIES) == "B"
+    assert find_letter("C would be wrong\nThe answer is B, since A is.", "ABCD", CITIES) == "B"
+    assert find_letter("The wrong answer is B", "ABCD", CITIES) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "texts", "letter"),
+    [
+        ("The answer is (D): Not enough information to say A", CHANGES, "D"),
+        ("D: Not enough information to choose A", CHANGES, "D"),
+        ("So the answer is B: no. Option A would be wrong.", YES_NO, "B"),
+        ("A. Yes\nB. No\n\nIt is not applicable, so: B", YES_NO, "B"),
+        ("A. Yes\nB. No\n\nI cannot tell.", YES_NO, None),
+        ("A. Yes - incorrect\nB. No - correct", YES_NO, "B"),
+        ("A) True B) False C) Uncertain\n\nIt is hard to say.", ["True", "False", "Uncertain"], None),
+        ("The answer is B: no.", CITIES[:2], None),
+    ],
+)  # fmt: skip
+def test_the_text_of_a_choice_that_begins_with_no_does_not_refute_its_letter(reply, texts, letter):
+    assert find_letter(reply, "ABCD"[: len(texts)], texts) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("(A) Paris (B) London (C) Berlin (D) Madrid\n\nThe capital of England is London.", "B"),
+        ("A: Paris; B: London; C: Berlin; D: Madrid. Therefore it must be option B.", "B"),
+        ("A) Paris B) London C) Berlin D) Madrid\n\nNone.", None),
+    ],
+)
+def test_a_line_that_repeats_the_choices_is_no_answer(reply, letter):
+    assert find_letter(reply, "ABCD", CITIES) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("| Option | Verdict |\n|---|---|\n| A | ❌ |\n| B | ✅ |\n| C | ❌ |\n| D | ❌ |", "B"),
+        ("| **A** | Wrong since x |\n| **B** | Correct since y |\n| **C** | Incorrect |", "B"),
+        ("| A. Paris | Incorrect because x |\n| B. London | Correct |\n| C. Berlin | No |", "B"),
+        ("|A| + |B| = |C|\n\nSo D", "D"),
+    ],
+)
+def test_verdicts_in_a_table_are_read_as_those_in_a_list(reply, letter):
+    assert find_letter(reply, "ABCD", CITIES) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ('{"correct_option": "B", "explanation": "Option A is wrong, so is option C"}', "B"),
+        ('{"answer_letter": "B", "reason": "A is far"}', "B"), ("{'final_answer': 'B'}", "B"),
+        ("option (a) is correct", "A"), ("So, (a) is correct. (b) is not.", "A"), ("option a lot", None),
+        (r"The answer is $\boxed{(\mathbf{B})}$.", "B"), (r"\boxed{(\text{B})\ London}", "B"),
+        (r"\boxed{B。}", "B"), ("Doğru cevap B'dir.", "B"), ("Doğru cevap B'nin değil.", None),
+    ],
+)  # fmt: skip
+def test_letters_are_read_in_keys_brackets_and_boxes(reply, letter):
+    assert find_letter(reply, "ABCD", CITIES) == letter

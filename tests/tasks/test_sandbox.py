@@ -289,6 +289,39 @@ thread.join()
     assert (numpy.ended, numpy.output) == ("finished", b"30\n")
 
 
+# What fast input and output of contests needs: a mode, files that stay open, and reads of many bytes at once.
+OWN_STREAMS = """
+import io, os, sys
+class Fast(io.IOBase):
+    def __init__(self, file):
+        self._file, self.buffer = file.fileno(), io.BytesIO()
+        self.writable = "x" in file.mode or "r" not in file.mode
+    def readline(self):
+        return b"" if self.writable else os.read(self._file, 100)
+    def flush(self):
+        if self.writable:
+            os.write(self._file, self.buffer.getvalue())
+sys.stdin, sys.stdout = Fast(sys.stdin), Fast(sys.stdout)
+sys.stdout.buffer.write(sys.stdin.readline())
+"""
+
+
+@needs_isolation
+@pytest.mark.parametrize(
+    "code",
+    [
+        OWN_STREAMS,
+        "import sys\nassert sys.stdin.buffer.peek(3) == b'a b\\n'\nprint(sys.stdin.buffer.read1().decode())",
+        "import io, sys\nsys.stdout = io.StringIO()\nprint(input())\nsys.__stdout__.write(sys.stdout.getvalue())",
+        "import sys\nprint(sys.__stdin__.read())\nsys.stdout.close()",
+        "import sys\nsys.stdout.write(input())\nsys.stdout = None",
+    ],
+)
+def test_the_standard_streams_are_those_of_a_script(code):
+    outcome = run_program(code, "a b\n", BEST)
+    assert (outcome.ended, outcome.output.strip()) == ("finished", b"a b")
+
+
 @needs_isolation
 def test_the_order_of_sets_is_the_same_in_every_run():
     outputs = {run_program("print(set('abcdefgh'))", "", BEST).output for _ in range(3)}
