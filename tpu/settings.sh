@@ -151,7 +151,7 @@ tpu_told() {
 }
 tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 
-# The whole command: a command of jaxreason gets the working directory, unless it names one itself.
+# The whole command: it gets the working directory, unless it names one itself or is of a verb that takes none.
 tpu_command() {
   local command="${1:-$TPU_COMMAND}"
   case "$command" in
@@ -166,6 +166,9 @@ tpu_command() {
   esac
   case " $command " in
     *" --workdir "* | *" --workdir="* | *" --target "* | *" --target="*) echo "$command" ;;
+    *" jaxreason serve "* | *" jaxreason chat "* | *" jaxreason check "* | *" jaxreason show "* | *" jaxreason status "*)
+      echo "$command"
+      ;;
     *) echo "$command --workdir $(tpu_quote "$TPU_WORKDIR")" ;;
   esac
 }
