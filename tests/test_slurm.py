@@ -5,6 +5,8 @@ import shlex
 import pytest
 from cloud import ROOT, Cloud
 
+from jaxreason.runtime import ending
+
 WORDS = ["jaxreason", "study", "--config", "a b.py", "--workdir", '/runs/it\'s "$(touch stolen)"']
 
 
@@ -21,27 +23,45 @@ def test_the_command_runs_once_a_node_with_its_words_as_they_are(cloud):
     printed = cloud.run("slurm.sbatch", "--dry-run", *WORDS)
     assert printed.returncode == 0 and not cloud.calls
     assert cloud.run("slurm.sbatch", *WORDS).returncode == 0
-    expected = ["srun", "--kill-on-bad-exit=1", "--ntasks-per-node=1", *WORDS]
+    expected = ["srun", "--kill-on-bad-exit=0", "--wait=120", "--ntasks-per-node=1", *WORDS]
     assert cloud.calls == [expected]
     assert shlex.split(printed.stdout)[2:] == expected
     assert not list(cloud.folder.glob("**/stolen"))
 
 
 @pytest.mark.parametrize(
-    ("code", "restarts", "requeued", "ends"),
+    ("code", "crashes", "requeued", "ends"),
     [
-        (143, "99", True, 0),  # the time limit or a preemption: it has saved
-        (1, "9", True, 0),
-        (1, "10", False, 1),
-        (2, "0", False, 2),  # the recipe is refused
+        (143, 99, True, 0),  # the time limit or a preemption: it has saved
+        (1, 9, True, 0),
+        (1, 10, False, 1),
+        (2, 0, False, 2),  # the recipe is refused
     ],
 )
-def test_a_job_goes_back_into_the_queue_where_that_may_help(cloud, code, restarts, requeued, ends):
+def test_a_job_goes_back_into_the_queue_where_that_may_help(cloud, code, crashes, requeued, ends):
+    (cloud.folder / "jaxreason-17.crashes").write_text("1\n" * crashes)
     cloud.fail("srun", f"{code} slurmstepd: error")
-    result = cloud.run("slurm.sbatch", *WORDS, SLURM_RESTART_COUNT=restarts)
+    result = cloud.run("slurm.sbatch", *WORDS, SLURM_RESTART_COUNT="50")
     assert result.returncode == ends
     assert (["scontrol", "requeue", "17"] in cloud.calls) == requeued
     assert result.stderr.splitlines()[-1].startswith("slurm.sbatch: ")
+
+
+def test_a_crash_after_many_time_limits_is_the_first_one(cloud):
+    cloud.fail("srun", *(f"{code} slurmstepd: error" for code in [143] * 12 + [1, 1, 1]))
+    for count in range(15):
+        settings = {"SLURM_RESTART_COUNT": str(count), "JAXREASON_RESTARTS": "2"}
+        result = cloud.run("slurm.sbatch", *WORDS, **settings)
+        assert result.returncode == (1 if count == 14 else 0), result.stderr
+    assert "crash number 3; the job ends" in result.stderr
+    assert len(cloud.asked("scontrol", "requeue")) == 14
+
+
+def test_srun_gives_the_tasks_the_time_to_end_together_with_one_code(cloud):
+    words = shlex.split(cloud.run("slurm.sbatch", "--dry-run", *WORDS).stdout)
+    wait = next(int(word.removeprefix("--wait=")) for word in words if "--wait=" in word)
+    assert "--kill-on-bad-exit=0" in words
+    assert wait > ending.STOP_GRACE_S + ending.LAST_S
 
 
 def test_secrets_come_from_a_file_or_the_environment_and_not_from_the_command(cloud):

@@ -10,6 +10,9 @@ import time
 import pytest
 from cloud import ROOT, Cloud
 
+from jaxreason.verbs.catalogue import VERBS
+from jaxreason.verbs.flags import flags_of
+
 COMMANDS = sorted((ROOT / "tpu").glob("*.sh"))
 COMMANDS = [path.name for path in COMMANDS if path.name not in ("settings.sh", "host.sh")]
 HOSTILE = 'gs://b/my run\'s "$(touch stolen)" & `touch stolen`; touch stolen #'
@@ -94,6 +97,14 @@ def test_a_command_with_a_secret_is_refused_in_every_form(cloud, form):
     assert not cloud.calls
 
 
+@pytest.mark.parametrize("form", ["VAULT_PW=x jaxreason rl", "jaxreason rl --config a:s3cret"])
+def test_a_command_with_a_secret_that_the_settings_name_is_refused_by_name_and_by_value(cloud, form):
+    named = {"TPU_SECRETS": "HF_TOKEN VAULT_PW", "VAULT_PW": "s3cret"}
+    result = cloud.run("run.sh", form, **named)
+    assert result.returncode == 2 and "the command holds a secret" in result.stderr
+    assert "s3cret" not in result.stderr and not cloud.calls
+
+
 def test_a_dry_run_prints_just_what_is_then_run(cloud):
     printed = shlex.split(cloud.run("run.sh", "--dry-run", "echo rl", TPU_WORKDIR=HOSTILE).stdout)
     cloud.run("run.sh", "echo rl", TPU_WORKDIR=HOSTILE)
@@ -127,6 +138,24 @@ def test_without_spot_and_project_neither_is_asked_for(cloud):
     cloud.run("create.sh", TPU_SPOT="no", TPU_PROJECT="")
     (asked,) = cloud.asked("create")
     assert "--spot" not in asked and not any(word.startswith("--project") for word in asked)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_command_gets_the_working_directory_if_its_verb_takes_one(cloud, verb):
+    result = cloud.run("run.sh", "--dry-run", f"jaxreason {verb} --config x")
+    takes = {flag.name for flag in flags_of(verb)}
+    if "target" not in takes:  # which would have to be given
+        assert ("--workdir gs://b/run" in result.stdout) == ("workdir" in takes), result.stdout
+
+
+def test_an_installation_that_was_cut_off_is_made_again(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    pip = cloud.host() / ".venv" / "bin" / "pip"
+    pip.unlink()  # it comes after the interpreter
+    result = cloud.run("setup.sh")
+    assert result.returncode == 0, result.stderr
+    assert pip.exists()
 
 
 def test_run_starts_the_command_on_all_hosts_of_every_slice_in_an_environment_of_its_own(cloud):
@@ -260,6 +289,7 @@ def test_status_tells_what_is_rented_what_the_hosts_do_and_the_runs_own_word(clo
         ("resume.sh", {"TPU_WORKDIR": "/tmp/run"}, "expected gs://bucket/folder"),
         ("gke.sh", {"TPU_IMAGE": "IMAGE"}, "TPU_IMAGE is not set"),
         ("gke.sh", {"TPU_IMAGE": "i", "TPU_SLICE": "v5p-7"}, "there is no such slice"),
+        ("gke.sh", {"TPU_IMAGE": "i", "TPU_SLICE": "v5p-9"}, "there is no such slice"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line_before_anything_is_asked(

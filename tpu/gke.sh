@@ -25,7 +25,7 @@ place() {
   one="$(tpu_one)"
   kind="${one%%-*}"
   chips="${one##*-}"
-  case "$kind" in v4 | v5p | tpu7x) chips=$((chips / 2)) ;; esac # their names count cores
+  case "$kind" in v4 | v5p | tpu7x) chips=$((chips % 2 ? 0 : chips / 2)) ;; esac # their names count cores
   case "$chips" in
     1) flat=1x1 ;; 4) flat=2x2 cube=2x2x1 ;; 8) flat=2x4 cube=2x2x2 ;; 16) flat=4x4 cube=2x2x4 ;;
     32) flat=4x8 cube=2x4x4 ;; 64) flat=8x8 cube=4x4x4 ;; 128) flat=8x16 cube=4x4x8 ;; 256) flat=16x16 cube=4x8x8 ;;

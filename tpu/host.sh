@@ -23,7 +23,8 @@ lives() { # the run of that name; the number alone may be another process's afte
 
 install() {
   chmod 600 "$secrets" 2>/dev/null || true
-  if [ ! -d .venv ]; then
+  if [ ! -x .venv/bin/pip ]; then # or a part of one, if that was cut off
+    rm -rf .venv
     if python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
       python3 -m venv .venv
     else # Ubuntu 22.04 has 3.10

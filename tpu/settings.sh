@@ -151,14 +151,15 @@ tpu_told() {
 }
 tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 
-# The whole command: a command of jaxreason gets the working directory, unless it names one itself.
+# The whole command: it gets the working directory, unless it names one itself or is of a verb that takes none.
 tpu_command() {
-  local command="${1:-$TPU_COMMAND}"
-  case "$command" in
-    *_TOKEN=* | *_API_KEY=* | *PASSWORD=* | *api_key[=\ ]*)
-      tpu_fail "the command holds a secret, which ps and logs would show: set it in the environment and name it in TPU_SECRETS"
-      ;;
-  esac
+  local command="${1:-$TPU_COMMAND}" name secret=no
+  case "$command" in *_TOKEN=* | *_API_KEY=* | *PASSWORD=* | *api_key[=\ ]*) secret=yes ;; esac
+  for name in $TPU_SECRETS; do
+    case "$command" in *"$name="* | *"${!name:-$name=}"*) secret=yes ;; esac
+  done
+  [ "$secret" = no ] ||
+    tpu_fail "the command holds a secret, which ps and logs would show: set it in the environment and name it in TPU_SECRETS"
   case "$TPU_WORKDIR" in
     gs://your-bucket/*) tpu_fail "TPU_WORKDIR is not set: expected gs://bucket/folder" ;;
     gs://*) ;;
@@ -166,6 +167,9 @@ tpu_command() {
   esac
   case " $command " in
     *" --workdir "* | *" --workdir="* | *" --target "* | *" --target="*) echo "$command" ;;
+    *" jaxreason serve "* | *" jaxreason chat "* | *" jaxreason check "* | *" jaxreason show "* | *" jaxreason status "*)
+      echo "$command"
+      ;;
     *) echo "$command --workdir $(tpu_quote "$TPU_WORKDIR")" ;;
   esac
 }

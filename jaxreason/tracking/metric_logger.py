@@ -3,9 +3,12 @@
 Only process 0 writes and shows anything. The other processes may make the same calls, which then do nothing.
 """
 
+import contextlib
+import logging
+import pathlib
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,7 +22,9 @@ from jaxreason.results.training_files import metrics_writer
 from jaxreason.tracking.profiling import hear_progress
 from jaxreason.tracking.trackers import Tracker, TrackerName
 
+_LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_COPIES = 60.0
+SECONDS_BETWEEN_FLUSHES = 60.0
 
 
 class EventFiles:
@@ -28,28 +33,57 @@ class EventFiles:
     The library appends to its file, which a bucket cannot do. For a bucket the file grows in a temporary folder on this
     machine, and the whole file is copied at most once a minute and at the end.
 
+    A disk without room ends these files and not the run: metrics.jsonl has the same numbers. The library's own writer
+    would wait without end then, for its thread that the error has ended.
+
     Args:
       workdir: working directory of the run.
       resume_step: steps done when this run starts. TensorBoard hides what an earlier start wrote for later steps.
     """
 
     def __init__(self, workdir: epath.PathLike, resume_step: int):
-        import tensorboardX  # Imported only when asked for, because it brings in protobuf.
+        # Imported only when asked for, because it brings in protobuf.
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto import event_pb2
 
+        self._event, self._scalar = event_pb2.Event, summary.scalar
         self._folder = epath.Path(workdir) / "tensorboard"
         self._scratch = tempfile.TemporaryDirectory() if is_remote(self._folder) else None
-        where = self._folder if self._scratch is None else self._scratch.name
-        self._writer = tensorboardX.SummaryWriter(str(where), purge_step=resume_step + 1)
+        where = pathlib.Path(self._folder if self._scratch is None else self._scratch.name)
+        where.mkdir(parents=True, exist_ok=True)
+        self._writer = event_file_writer.EventsWriter(str(where / "events"))
+        self._failed, self._flushed = False, 0.0
         self._copied = time.monotonic()
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write([{"step": resume_step + 1, "session_log": start}])
 
-    def add(self, name: str, value: Any, step: int) -> None:
-        """Adds one number."""
-        self._writer.add_scalar(name, value, step)
+    def add(self, values: Mapping[str, Any], step: int) -> None:
+        """Adds the numbers of a step."""
+        scalars = (self._scalar(name, value) for name, value in values.items())
+        self._write([{"step": step, "summary": scalar} for scalar in scalars])
+
+    def _write(self, events: list[dict[str, Any]]) -> None:
+        with self._guarded():
+            for event in events:
+                self._writer.write_event(self._event(wall_time=time.time(), **event))
+            if time.monotonic() - self._flushed >= SECONDS_BETWEEN_FLUSHES:
+                self._writer.flush()
+                self._flushed = time.monotonic()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                _LOG.warning("TensorBoard's files lack what follows (%s); the run goes on.", error)
+            self._failed = True
 
     def flush_if_due(self) -> None:
         """Copies the files to a bucket if the last copy is old."""
         if self._scratch is not None and time.monotonic() - self._copied >= SECONDS_BETWEEN_COPIES:
-            self._writer.flush()
+            with self._guarded():
+                self._writer.flush()
             self._copy()
 
     def _copy(self) -> None:
@@ -58,7 +92,8 @@ class EventFiles:
 
     def close(self) -> None:
         """Writes the remaining numbers."""
-        self._writer.close()
+        with self._guarded():
+            self._writer.close()
         if self._scratch is not None:
             self._copy()
             self._scratch.cleanup()
@@ -187,8 +222,7 @@ class MetricsWriter:
         numbers = {name: _number(value) for name, value in values.items()}
         self._lines.write({"step": step, "stage": self._stage} | numbers)
         if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add(f"{self._stage}/{name}", value, step)
+            self._board.add({f"{self._stage}/{name}": x for name, x in numbers.items()}, step)
         if self._tracker is not None:
             self._tracker.log(step, numbers)
         self._progress.update(step, shown_values(numbers))
