@@ -60,7 +60,7 @@ class Checkpointer:
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
             )
         self._keep, self._verified = keep, set()
-        self._pinned: int | None = None
+        self._pinned: list[int | None] = [None]  # Until the last one is complete, the one before.
         self._steps: list[int] = _on_first(self._open)
         self._orbax, self._writing = None, False
         if keep is not None:
@@ -98,8 +98,12 @@ class Checkpointer:
         self._writing = True
 
     def pin(self, step: int | None) -> None:
-        """Keeps the checkpoint of this step from now on, however old it gets; the one pinned before is released."""
-        self._pinned = step
+        """Keeps the checkpoint of this step from now on, however old it gets.
+
+        The one pinned before is released once this one is complete: a kill may come before.
+        """
+        if step != self._pinned[-1]:
+            self._pinned = [*self._pinned, step]
 
     def steps(self) -> list[int]:
         """Returns the finished checkpoints, oldest first. Their files are not verified."""
@@ -223,7 +227,9 @@ class Checkpointer:
         self._orbax.wait()
         self._writing = False
         if self._keep:  # Only now there is a new one; until then an older one may be needed.
-            old = [step for step in sorted(self._steps)[: -self._keep] if step != self._pinned]
+            if self._pinned[-1] in self._steps:
+                self._pinned = self._pinned[-1:]
+            old = [step for step in sorted(self._steps)[: -self._keep] if step not in self._pinned]
             self._steps = [step for step in self._steps if step not in old]
             if jax.process_index() == 0:
                 for step in old:

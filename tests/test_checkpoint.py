@@ -74,6 +74,24 @@ def test_the_newest_are_kept_and_older_ones_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "3"]
 
 
+def test_a_pinned_one_is_kept_until_the_one_that_is_pinned_instead_is_complete(tmp_path):
+    state = {"x": jnp.ones(4)}
+    there = lambda: sorted(int(path.name) for path in tmp_path.iterdir())  # noqa: E731
+    with Checkpointer(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, state)
+        checkpoints.pin(1)
+        checkpoints.save(2, state)
+        checkpoints.save(3, state)
+        checkpoints.pin(4)  # Better, and not yet written: a kill may come now.
+        checkpoints.wait()
+        assert there() == [1, 3]
+        checkpoints.save(4, state)
+        checkpoints.wait()
+        assert there() == [4]
+        checkpoints.save(5, state)
+    assert there() == [4, 5]
+
+
 def test_a_saved_state_may_be_donated_while_it_is_being_written(tmp_path):
     add_one = jax.jit(lambda x: x + 1, donate_argnums=0)
     state = {"x": jnp.zeros((512, 1024))}

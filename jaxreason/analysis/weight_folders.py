@@ -14,7 +14,7 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import resolve
 from jaxreason.models.weight_files import verified_identity
-from jaxreason.results.atomic_files import check_object, read_object
+from jaxreason.results.atomic_files import check_object, read_object, remove
 from jaxreason.results.claims import differences, plain_json, refuse
 from jaxreason.results.drift_files import (
     MADE_WITH,
@@ -141,13 +141,18 @@ def _compare(folder: epath.Path, base: str, tuned: str, check: Check) -> None:
 
 
 def _overlaps(workdir: epath.Path, members: dict[str, list[Member]], check: Check) -> None:
-    """Writes the overlaps; writes them again if the models have changed, for example when a study has gained a run."""
+    """Writes the overlaps; writes them again if the models have changed, for example when a study has gained a run.
+
+    Removes those of a study in which no base has two runs any more.
+    """
     made_with = [
         {"base": _identity(base), "tuned": [_identity(member.path) for member in of]}
         for base, of in members.items()
     ]
     old, wanted = read_overlap(workdir), plain_json({"models": made_with})
-    if not members or (old is not None and old[MADE_WITH] == wanted):
+    if not members:
+        return remove(overlap_path(workdir))
+    if old is not None and old[MADE_WITH] == wanted:
         return
     if old is not None:
         _LOG.info("%s: measured again, of other models.", overlap_path(workdir))

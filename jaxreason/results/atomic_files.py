@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from etils import epath
 from jaxreason.errors import UserError
 from jaxreason.results.buckets import read_whole
 from jaxreason.results.lease import check_held
-from jaxreason.results.process_life import lives
+from jaxreason.results.process_life import lives, short_place
 
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
 _NAMES = {
@@ -24,7 +25,8 @@ _NAMES = {
     int: "a whole number",
     float: "a number",
 }
-_LEFTOVER = re.compile(r".+\.tmp-(\d+)")
+_LEFTOVER = re.compile(r".+\.tmp-(?:([0-9a-f]{8})-)?(\d+)")  # Older versions wrote no place.
+_DAY = 86400.0  # In seconds. No write takes so long.
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
@@ -84,7 +86,8 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
-    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
+    # Hosts and containers that share the disk have processes of the same number.
+    temporary = path.parent / f"{path.name}.tmp-{short_place()}-{os.getpid()}"
     try:
         with about(path), open(temporary, "wb") as file:
             file.write(data)
@@ -163,8 +166,19 @@ def remove_others(folder: epath.Path, names: Collection[str]) -> None:
 def _remove_leftovers(folder: epath.Path) -> None:
     for name in os.listdir(folder):
         found = _LEFTOVER.fullmatch(name)
-        if found and not lives(int(found[1])):
+        if found and _is_left(folder / name, found[1], int(found[2])):
             (folder / name).unlink(missing_ok=True)
+
+
+def _is_left(temporary: epath.Path, place: str | None, process: int) -> bool:
+    """Returns whether the writer of a temporary file has ended; of one on another host or in another container only the
+    file's age tells.
+    """
+    if place in (None, short_place()):
+        return not lives(process)
+    with contextlib.suppress(FileNotFoundError):  # Renamed meanwhile.
+        return time.time() - changed_at(temporary) > _DAY
+    return False
 
 
 def _sync_folder(folder: epath.Path) -> None:

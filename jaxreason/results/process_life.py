@@ -4,8 +4,11 @@ A process id is given again after a while, and stands for other processes in ano
 process is named by this boot of the machine, its space of process ids, and when it began.
 """
 
+import functools
+import hashlib
 import os
 import pathlib
+import socket
 
 _ENDED = "ZX"  # States of a process that has ended and that nobody has asked for yet.
 
@@ -33,6 +36,12 @@ def has_ended(process: int, life: object) -> bool:
         return False
     now = life_of(process)
     return now != life if now else not _is_hidden(process)
+
+
+@functools.cache
+def short_place() -> str:
+    """Returns eight letters for this boot and space of process ids; for the host's name where they are not told."""
+    return hashlib.sha256((_place() or socket.gethostname()).encode()).hexdigest()[:8]
 
 
 def _place() -> str:

@@ -8,10 +8,11 @@ from etils import epath
 
 from jaxreason.config import ConfigError, whole_number
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import changed_at
 from jaxreason.results.claims import DONE
 from jaxreason.results.jsonl import grown_exists, read_jsonl
 from jaxreason.results.process_life import has_ended
-from jaxreason.results.run_status import read_status
+from jaxreason.results.run_status import NAME, read_status
 from jaxreason.results.study_files import is_study, read_manifest, run_folders
 from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
@@ -39,7 +40,7 @@ def status_verb(call: Call) -> None:
     if status is None:
         print("\n".join(_without_status(folder, steps)))
         return
-    state = state_of(status, time.time())
+    state = state_of(status, time.time() - changed_at(folder / NAME))
     print("\n".join(lines_of(folder, status, state, steps)))
     if state in BAD:
         raise SystemExit(1)
@@ -53,13 +54,18 @@ def _without_status(folder: epath.Path, steps: int) -> list[str]:
     return [first, *_told_by_files(folder, steps), *_models(folder)]
 
 
-def state_of(status: dict[str, Any], now: float) -> str:
+def state_of(status: dict[str, Any], silent: float) -> str:
     """Returns the state: `running`, `done`, `stopped` (by a signal), `failed`, or `dead`.
 
     A run is dead if its status says that it is running but is no longer updated, or its process has ended. Only the
     process is certain while a clock that was set back catches up.
+
+    Args:
+      status: as `read_status` gives it.
+      silent: the seconds since its file was written. The time in it is of the clock of the run's own host, which may
+        differ from the one here.
     """
-    late = now - status["updated"] > MISSED * status["every"]
+    late = silent > MISSED * status["every"]
     gone = late or has_ended(status["process"], status.get("life"))
     return "dead" if status["state"] == "running" and gone else status["state"]
 

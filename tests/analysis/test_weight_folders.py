@@ -168,6 +168,9 @@ def test_arms_that_are_compared_by_their_scores_alone_have_no_weights_and_one_ru
     folders, tmp_path
 ):
     study = write_study(tmp_path, folders)
+    compare_study(study, nothing)
+    assert read_overlap(study) is not None  # that of a larger study
+    shutil.rmtree(study / "two")
     manifest = json.loads((study / "study.json").read_text())
     for arm in manifest["arms"]:
         arm["drift"] = arm["name"] == "three"

@@ -105,6 +105,20 @@ def test_what_a_process_that_is_gone_left_half_written_is_removed_by_the_next_wr
     assert sorted(os.listdir(tmp_path)) == ["a.json", "other.json.tmp-1"]
 
 
+def test_what_another_host_or_container_is_writing_is_left_to_it_for_a_day(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = [f"a.json.tmp-0123abcd-{process}" for process in (os.getpid(), gone.pid)]
+    for name in names:
+        (tmp_path / name).write_text("theirs")
+    write_json(tmp_path / "a.json", {})
+    assert [(tmp_path / name).read_text() for name in names] == ["theirs"] * 2
+    day_ago = time.time() - 86500
+    os.utime(tmp_path / names[1], (day_ago, day_ago))
+    write_json(tmp_path / "a.json", {})
+    assert sorted(os.listdir(tmp_path)) == ["a.json", names[0]]
+
+
 FULL = """
 import resource, signal, sys
 from jaxreason.results.atomic_files import write_json

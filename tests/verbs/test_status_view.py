@@ -76,7 +76,7 @@ def test_what_is_left_follows_from_the_speed_since_the_first_word(tmp_path, monk
         ({"state": "done"}, ": done\n", 0),
         ({"state": "stopped"}, "stopped by a signal", 0),
         ({"state": "failed", "error": "UserError: x is y"}, "last error: UserError: x is y", 1),
-        ({"state": "running", "updated": 1e9}, "dead: it gives no sign of life", 1),
+        ({"state": "running", "host": "other", "life": ""}, "dead: it gives no sign of life", 1),
     ],
 )
 def test_the_end_of_a_run_is_told_and_a_dead_or_failed_one_ends_with_1(
@@ -86,7 +86,22 @@ def test_the_end_of_a_run_is_told_and_a_dead_or_failed_one_ends_with_1(
         pass
     path = tmp_path / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    os.utime(path, (1e9, 1e9))
     assert said in shown(capsys, tmp_path, code)
+
+
+@pytest.mark.parametrize(("ahead", "silent"), [(3600, 60), (-3600, 60), (3600, 0), (-3600, 0)])
+def test_a_run_lives_or_is_dead_whatever_the_clock_of_its_host_says(
+    tmp_path, capsys, ahead, silent
+):
+    with keep_status(epath.Path(tmp_path), "sft"):
+        pass
+    path, now = tmp_path / "status.json", time.time()
+    told = {"state": "running", "host": "other", "life": "", "updated": now + ahead - silent}
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    os.utime(path, (now - silent, now - silent))  # The disk's own clock is the one here.
+    said = ": dead: it gives no sign of life" if silent else ": running\n"
+    assert said in shown(capsys, tmp_path, bool(silent))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
@@ -230,9 +245,9 @@ def test_only_the_very_process_of_a_run_is_looked_for(tmp_path, capsys):
         ("", "running"),
         (7, "running"),
     ):
-        assert state_of(living | {"life": life}, time.time()) == state, life
+        assert state_of(living | {"life": life}, 0.0) == state, life
     del living["life"]  # Of an older version.
-    assert state_of(living, time.time()) == "running"
+    assert state_of(living, 0.0) == "running"
 
 
 def test_a_process_that_nobody_has_asked_for_yet_has_ended():
