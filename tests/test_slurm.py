@@ -23,7 +23,7 @@ def test_the_command_runs_once_a_node_with_its_words_as_they_are(cloud):
     printed = cloud.run("slurm.sbatch", "--dry-run", *WORDS)
     assert printed.returncode == 0 and not cloud.calls
     assert cloud.run("slurm.sbatch", *WORDS).returncode == 0
-    expected = ["srun", "--kill-on-bad-exit=0", "--wait=120", "--ntasks-per-node=1", *WORDS]
+    expected = ["srun", "--kill-on-bad-exit=0", "--wait=600", "--ntasks-per-node=1", *WORDS]
     assert cloud.calls == [expected]
     assert shlex.split(printed.stdout)[2:] == expected
     assert not list(cloud.folder.glob("**/stolen"))

@@ -153,10 +153,12 @@ tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 
 # The whole command: it gets the working directory, unless it names one itself or is of a verb that takes none.
 tpu_command() {
-  local command="${1:-$TPU_COMMAND}" name secret=no
+  local command="${1:-$TPU_COMMAND}" name value secret=no
   case "$command" in *_TOKEN=* | *_API_KEY=* | *PASSWORD=* | *api_key[=\ ]*) secret=yes ;; esac
   for name in $TPU_SECRETS; do
-    case "$command" in *"$name="* | *"${!name:-$name=}"*) secret=yes ;; esac
+    value="${!name:-}"
+    [ "${#value}" -ge 8 ] || value="$name=" # a shorter one may be a word of any command
+    case "$command" in *"$name="* | *"$value"*) secret=yes ;; esac
   done
   [ "$secret" = no ] ||
     tpu_fail "the command holds a secret, which ps and logs would show: set it in the environment and name it in TPU_SECRETS"
