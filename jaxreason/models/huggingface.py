@@ -36,6 +36,8 @@ _LOG = logging.getLogger(__name__)
 # README.md is the base's card, which names its license.
 _SETTINGS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model", "README.md")
 _DOWNLOADED = (*_SETTINGS, "*.safetensors")
+# Weights a second time, in another program's form or of earlier steps: no index names them.
+_NOT_DOWNLOADED = ("consolidated*.safetensors", "*/*.safetensors")
 ADAPTER = "adapter_config.json"
 _MOST_THREADS = 8  # That read the layers of a parameter; more would wait for memory.
 
@@ -187,7 +189,10 @@ def _download(path: str, files: tuple[str, ...]) -> epath.Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise UserError(f"the model {path!r}: no such folder, and not a hub name (owner/model).")
     try:
-        return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(files)))
+        folder = huggingface_hub.snapshot_download(
+            path, allow_patterns=list(files), ignore_patterns=list(_NOT_DOWNLOADED)
+        )
+        return epath.Path(folder)
     except (OSError, HFValidationError, HfHubHTTPError) as error:
         raise UserError(
             f"the model {path!r}: no such folder here, and the Hugging Face hub did not give it: "

@@ -6,6 +6,7 @@ import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
+import huggingface_hub
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -514,7 +515,7 @@ def test_a_name_is_a_folder_or_on_the_hub_or_refused(tmp_path, monkeypatch):
             huggingface.resolve(path)
     asked = []
 
-    def download(name, allow_patterns):
+    def download(name, allow_patterns, **_):
         asked.append((name, allow_patterns))
         return str(tmp_path)
 
@@ -528,7 +529,7 @@ def test_a_name_is_a_folder_or_on_the_hub_or_refused(tmp_path, monkeypatch):
     huggingface.resolve("owner/model", weights=False)  # as a study looks at all its models first
     assert "*.json" in asked[1][1] and "*.safetensors" not in asked[1][1]
 
-    def unreachable(name, allow_patterns):
+    def unreachable(name, **_):
         raise OSError("no network")
 
     monkeypatch.setattr(huggingface.huggingface_hub, "snapshot_download", unreachable)
@@ -536,6 +537,21 @@ def test_a_name_is_a_folder_or_on_the_hub_or_refused(tmp_path, monkeypatch):
         ValueError, match=r"(?s)'owner/model'.*no network.*path of a downloaded folder"
     ):
         huggingface.resolve("owner/model")
+
+
+def test_copies_of_the_weights_that_are_never_read_are_not_downloaded(tmp_path, monkeypatch):
+    read = ["config.json", "additional_chat_templates/tools.jinja", "model-1-of-1.safetensors"]
+    unread = ["consolidated.safetensors", "checkpoint-500/model.safetensors", "model.bin"]
+    asked = []
+
+    def download(name, **patterns):
+        asked.append(patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface.huggingface_hub, "snapshot_download", download)
+    huggingface.resolve("mistralai/Mistral-7B-v0.3")
+    taken = huggingface_hub.utils.filter_repo_objects([*read, *unread], **asked[0])
+    assert list(taken) == read
 
 
 @pytest.mark.parametrize("whole", [True, False])
