@@ -66,13 +66,26 @@ class StoredWeight(NamedTuple):
     num_bytes: int
 
     def to_host(self, params: dict[str, Any], dtype: str | None) -> Shaped[np.ndarray, "..."]:
-        """The tensor as the file has it, in `dtype` (None: its own); every process must call it."""
+        """The tensor as the file has it, in `dtype` (None: its own); every process must call it.
+
+        Raises:
+          UserError: a value is too large for float16.
+        """
         value: Any = params
         for part in self.path.split("."):
             value = value[part]
         value = np.asarray(to_host(value if self.layer is None else _take_layer(value, self.layer)))
-        value = value if dtype is None else value.astype(jnp.dtype(dtype))
+        value = value if dtype is None else _converted(self.key, value, jnp.dtype(dtype))
         return np.ascontiguousarray(value.T if self.transposed else value)
+
+
+def _converted(key: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype == np.float16 and (largest := np.abs(value).max(initial=0.0)) > np.finfo(dtype).max:
+        raise UserError(
+            f"{key}: expected values of at most {np.finfo(dtype).max} for float16, found {largest:.6g}. Choose bfloat16 "
+            "or float32 for the weights that are written."
+        )
+    return value.astype(dtype)
 
 
 @jax.jit
@@ -191,7 +204,8 @@ def save_model(
       new: whether a folder that is there is refused.
 
     Raises:
-      UserError: `tokenizer_from` has no tokenizer, or another program is writing the folder.
+      UserError: `tokenizer_from` has no tokenizer, another program is writing the folder, or a value is too large for
+        `dtype`.
     """
     copied = read_copied(None if tokenizer_from is None else epath.Path(tokenizer_from))
     files = plan_files(model, params, max_shard_bytes, dtype)

@@ -461,6 +461,23 @@ def test_tokenizer_template_and_token_ids_come_along(source, model, params, tmp_
         save_model(tmp_path / "out", model, params, tokenizer_from=source, max_shard_bytes=10**9)
 
 
+@pytest.mark.parametrize("source_dtype", ["float32", "bfloat16"])
+def test_values_that_float16_cannot_hold_are_refused_and_the_old_folder_stays(
+    model, params, tmp_path, source_dtype
+):
+    params = jax.tree.map(lambda x: x.astype(source_dtype), params)
+    how = {"tokenizer_from": None, "max_shard_bytes": 10**9, "dtype": "float16"}
+    large = params | {"norm": {"scale": params["norm"]["scale"].at[1].set(65504)}}
+    if source_dtype == "float32":
+        save_model(tmp_path / "out", model, large, **how)
+        stored = safetensors.numpy.load_file(tmp_path / "out" / "model.safetensors")
+        assert stored["model.norm.weight"][1] == 65504
+    larger = params | {"norm": {"scale": params["norm"]["scale"].at[1].set(-70144)}}
+    with pytest.raises(UserError, match=r"norm\.weight: expected .* at most 65504.* found 70144\. "):
+        save_model(tmp_path / "out", model, larger, **how)
+    assert (tmp_path / "out").exists() == (source_dtype == "float32")
+
+
 def test_templates_beside_the_default_one_come_along(source, model, params, tmp_path):
     templates = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
     tokenizer = transformers.PreTrainedTokenizerFast(
