@@ -98,7 +98,9 @@ def test_a_command_with_a_secret_is_refused_in_every_form(cloud, form):
 
 
 @pytest.mark.parametrize("form", ["VAULT_PW=x jaxreason rl", "jaxreason rl --config a:s3cret"])
-def test_a_command_with_a_secret_that_the_settings_name_is_refused_by_name_and_by_value(cloud, form):
+def test_a_command_with_a_secret_that_the_settings_name_is_refused_by_name_and_by_value(
+    cloud, form
+):
     named = {"TPU_SECRETS": "HF_TOKEN VAULT_PW", "VAULT_PW": "s3cret"}
     result = cloud.run("run.sh", form, **named)
     assert result.returncode == 2 and "the command holds a secret" in result.stderr
