@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
 from processes import free_port, run_processes
 
 from jaxreason.errors import UserError
+from jaxreason.runtime import distributed
 from jaxreason.runtime.distributed import LAUNCHERS, job, on_process_zero
 from jaxreason.verbs.endings import explain
 
@@ -117,6 +119,25 @@ def test_a_job_is_found_in_the_environment(environment, expected):
 def test_what_the_environment_lacks_is_said_by_name(environment, message):
     with pytest.raises(UserError, match=message):
         job(environment)
+
+
+def test_a_process_that_waits_for_the_others_says_where_it_looks_for_them(monkeypatch, capsys):
+    """As with a wrong address: JAX then waits, and ends the process by words that do not name it."""
+
+    def wait(**_):
+        time.sleep(0.5)
+        raise ValueError("ended.")
+
+    monkeypatch.setattr(distributed, "SECONDS_UNTIL_TOLD", 0.05)
+    monkeypatch.setattr(jax.distributed, "initialize", wait)
+    for name, value in zip(distributed.JAX_VARIABLES, ("wrong-host:1234", "2", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="cannot be joined"):
+        distributed.initialize_processes()
+    said = (
+        "process 0 is expected at JAX_COORDINATOR_ADDRESS=wrong-host:1234, for five minutes in all"
+    )
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("launcher", sorted(LAUNCHERS))

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from jaxreason.runtime.tpu_hosts import tpu_hosts
 
 # A process that sends no heartbeat for so many seconds is given up: it was killed, or its machine is gone.
 HEARTBEAT_S = 60
+# JAX waits five minutes for all processes, and then ends this one by words that name no address.
+SECONDS_UNTIL_TOLD = 10.0
 MOST_PROCESSES = 2**31 - 1  # JAX counts them in 32 bits.
 MOST_PORT = 65535
 JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -167,12 +170,24 @@ def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
     # JAX's preemption service would handle SIGTERM itself. Here a loop that can save its state handles SIGTERM, and
     # anywhere else SIGTERM ends the program.
     jax.config.update("jax_enable_preemption_service", False)
+    waiting = threading.Timer(SECONDS_UNTIL_TOLD, _tell_waiting)
+    waiting.daemon = True
+    waiting.start()
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=heartbeat_s)
     except ValueError as error:
         names = ", ".join(JAX_VARIABLES)
         raise UserError(f"The processes cannot be joined: {error} Set {names}.") from error
+    finally:
+        waiting.cancel()
     watch()
+
+
+def _tell_waiting() -> None:
+    given = os.environ.get(JAX_VARIABLES[0])
+    where = f" at {JAX_VARIABLES[0]}={given}" if given else ""
+    text = f"jaxreason: waiting for the job's other processes; process 0 is expected{where}, for five minutes in all."
+    print(hide(text), file=sys.stderr, flush=True)
 
 
 def on_process_zero(work: Callable[[], Any]) -> Any:
