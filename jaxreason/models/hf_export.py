@@ -82,8 +82,8 @@ class StoredWeight(NamedTuple):
 def _converted(key: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype == np.float16 and (largest := np.abs(value).max(initial=0.0)) > np.finfo(dtype).max:
         raise UserError(
-            f"{key}: expected values of at most {np.finfo(dtype).max} for float16, found {largest:.6g}. Choose bfloat16 "
-            "or float32 for the weights that are written."
+            f"{key}: expected values of at most {np.finfo(dtype).max} for float16, found {largest:.6g}. Choose "
+            "bfloat16 or float32 for the weights that are written."
         )
     return value.astype(dtype)
 
