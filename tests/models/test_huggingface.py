@@ -473,7 +473,9 @@ def test_values_that_float16_cannot_hold_are_refused_and_the_old_folder_stays(
         stored = safetensors.numpy.load_file(tmp_path / "out" / "model.safetensors")
         assert stored["model.norm.weight"][1] == 65504
     larger = params | {"norm": {"scale": params["norm"]["scale"].at[1].set(-70144)}}
-    with pytest.raises(UserError, match=r"norm\.weight: expected .* at most 65504.* found 70144\. "):
+    with pytest.raises(
+        UserError, match=r"norm\.weight: expected .* at most 65504.* found 70144\. "
+    ):
         save_model(tmp_path / "out", model, larger, **how)
     assert (tmp_path / "out").exists() == (source_dtype == "float32")
 
