@@ -150,7 +150,8 @@ def test_labels_may_be_digits(reply, label):
         ("故选I。", "I"), ("Option I, because it fits.", "I"), ("Option I is wrong. Option E is right.", "E"),
         ("Option I considered first was B.", "B"), ("So I think about it.", None), ("So, I, a model, can't.", None),
         ("Statement I is true. Hence option C.", "C"), ("I is true and II is false, hence D.", "D"),
-        (r"\boxed{I}", "I"), ("J\n\nI ruled out option B and option D.", "J"),
+        (r"\boxed{I}", "I"), ("So I choose I.", "I"), ("I would go with **I**.", "I"), ("What I choose I keep.", None),
+        ("J\n\nI ruled out option B and option D.", "J"),
     ],
 )  # fmt: skip
 def test_ten_choices_reach_j_and_the_pronoun_is_no_choice(reply, label):
