@@ -272,6 +272,8 @@ YES_NO = ["Yes", "No"]
     [
         ("The next action is C.", "C"), ("The substance with the highest boiling point is B.", "B"),
         ("Since it is not soluble, the product is B.", "B"), ("The only valid plan is **D**", "D"),
+        ("The capital (London) is B.", "B"), ("It is London, which is B.", "B"),
+        ("The city **Paris**, if any, is A.", "A"), ("So is C?", None),
         ("Thus the compound is (C).", "C"), ("The incorrect one is C.", None), ("Is C?", None),
         ("If the next action is C, it fails.", None), ("The plan that does not work is C.", None),
     ],
