@@ -23,6 +23,8 @@ from jaxreason.tasks.sandbox import Jail, JailError, Limits, Outcome
 CHECK_S = 60.0  # For all assertions of a problem, including their calls.
 # A return that can only belong to the prompt's function: not indented, or in a text that defines no function.
 _RETURNS = re.compile(r"^return\b|\A(?!(?s:.)*\bdef\s)(?s:.)*\n[ \t]+return\b", re.MULTILINE)
+# It must be a program's first line.
+_FUTURE = re.compile(r"^from __future__ import [^\n(]*\n", re.MULTILINE)
 _ENDS_COMPLETION = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\n```")
 
 
@@ -40,7 +42,8 @@ def extract_humaneval(example: Example, text: str) -> str | None:
         ends = [first.find(mark) for mark in _ENDS_COMPLETION if mark in first]
         return prompt + _indented(first[: min(ends, default=len(first))])
     if f"def {function}" in code:
-        return _imports(prompt) + code
+        future = "".join(_FUTURE.findall(code))
+        return future + _imports(prompt) + _FUTURE.sub("", code)
     return prompt + _indented(code)
 
 

@@ -82,7 +82,7 @@ REFUTED = re.compile(
 # Words just before an announcement that only considers the letter, or reports somebody else's choice.
 CONSIDERED = re.compile(
     r"(?:\b(?:if|whether|unless|suppos\w+|assum\w+|imagin\w+|why|how)\s+(?:is\s+)?(?:that\s+)?"
-    r"|(?:(?:\A|[^\w\s'])\s*|\n\s*|\b(?:and|or|but|so|then|now|well|what|which)\s+)is\s+"
+    r"|(?:(?:\A|\n)[\W_]{0,9}|[.?!;:]\s+|\b(?:and|or|but|so|then|now|well|what)\s+)is\s+"
     r"|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
     r"(?:say|think|believe|claim|argue|guess|assume)\s+(?:that\s+)?"
     r"|\b(?:wrong|incorrect|false|other|another|no|not|previous|initial|first)[^\S\n]+"

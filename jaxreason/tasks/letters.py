@@ -54,7 +54,8 @@ from jaxreason.tasks.reply_text import DENIED_BOX, boxed_answer, last_boxed
 
 # Words around an "I" that is a label and no pronoun.
 I_NAMED = re.compile(
-    r"(?i:\b(?:options?|choices?|letter|answer|alternative|so|hence|thus|therefore|only)\b|[选選])[\s,:]*[(*'\"`]*$"
+    r"(?i:\b(?:options?|choices?|letter|answer|alternative|so|hence|thus|therefore|only|choose|pick|select"
+    r"|go\s+with)\b|[选選])[\s,:]*[(*'\"`]*$"
 )
 I_IS = re.compile(r"[*'\"`]*\s+is\s+(?:the\s+)?(?:correct|right|true|best|answer|only|most)\b")
 I_STATED = re.compile(r"(?i)\bstatements?\s+[(*'\"`]*$")

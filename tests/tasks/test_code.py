@@ -281,6 +281,7 @@ INCREASED = humaneval(
     [
         ("```python\ndef f(x):\n    return x + 1\n```", 1.0),
         ("```python\ndef f(x):\n    return helper(x)\n```", 1.0),
+        ("```python\nfrom __future__ import annotations\ndef f(x):\n    return x + 1\n```", 1.0),
         ("    return helper(x)\n\ndef g():\n  never(", 1.0),
         ("\n    return math.floor(x) + 1", 1.0),
         ("```python\n    return x + 1\n```", 1.0),

@@ -150,7 +150,8 @@ def test_labels_may_be_digits(reply, label):
         ("故选I。", "I"), ("Option I, because it fits.", "I"), ("Option I is wrong. Option E is right.", "E"),
         ("Option I considered first was B.", "B"), ("So I think about it.", None), ("So, I, a model, can't.", None),
         ("Statement I is true. Hence option C.", "C"), ("I is true and II is false, hence D.", "D"),
-        (r"\boxed{I}", "I"), ("J\n\nI ruled out option B and option D.", "J"),
+        (r"\boxed{I}", "I"), ("So I choose I.", "I"), ("I would go with **I**.", "I"), ("What I choose I keep.", None),
+        ("J\n\nI ruled out option B and option D.", "J"),
     ],
 )  # fmt: skip
 def test_ten_choices_reach_j_and_the_pronoun_is_no_choice(reply, label):
@@ -271,6 +272,8 @@ YES_NO = ["Yes", "No"]
     [
         ("The next action is C.", "C"), ("The substance with the highest boiling point is B.", "B"),
         ("Since it is not soluble, the product is B.", "B"), ("The only valid plan is **D**", "D"),
+        ("The capital (London) is B.", "B"), ("It is London, which is B.", "B"),
+        ("The city **Paris**, if any, is A.", "A"), ("So is C?", None),
         ("Thus the compound is (C).", "C"), ("The incorrect one is C.", None), ("Is C?", None),
         ("If the next action is C, it fails.", None), ("The plan that does not work is C.", None),
     ],
