@@ -105,6 +105,16 @@ FRACTIONS = [  # place, gold answer, whether it has that value; none is written 
     ("#### 7 million", "7000000", 1),
     (r"\boxed{7\cdot 10^3}", "7000", 1),
     (r"\boxed{7\cdot 10^3}", "7", 0),
+    ("He has **$1.5 million**.", "1500000", 1),
+    ("He has $1.5 million.", "1.5", 0),
+    ("It costs $70k.", "70000", 1),
+    ("It costs $70k.", "70", 0),
+    ("5 km", "5", 1),
+    ("The answer is 0.5", "1/2", 1),
+    ("The answer is 0.4", "1/2", 0),
+    ("It is 7.5", "7 1/2", 1),
+    ("at 9:30", "9:30", 1),
+    ("at 9", "9:30", 0),
 ]
 
 
