@@ -41,7 +41,7 @@ FILLER = re.compile(
     r"(?i)\s*(?:(?:therefore|thus|then|simply|just|indeed|exactly|equal\s+to|actually|hence)\b[\s,:]*)*"
 )
 DISPLAYED = ("\\[", "$$")  # Such a formula may have several lines.
-FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+FORMULA = re.compile(r"\$\$?((?:[^$\\]|\\.)+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 
 
 # A later sentence that takes back what stood before it.

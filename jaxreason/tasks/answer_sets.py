@@ -24,12 +24,16 @@ def is_inequality(text: str) -> bool:
     return RELATION.search(text) is not None
 
 
-def same_set(gold: str, answer: str) -> bool:
-    """Returns whether two intervals (or unions), or inequalities with the same name, are the same set of numbers."""
+def same_set(gold: str, answer: str) -> bool | None:
+    """Returns whether two intervals (or unions), or inequalities with the same name, are the same set of numbers.
+
+    Returns None if they have other names or one of them is not such a set.
+    """
     if is_inequality(gold) and is_inequality(answer) and letters_of(gold) != letters_of(answer):
-        return False  # x > 3 and y > 3
+        return None  # x > 3 and y > 3
     sets = [read_set(gold), read_set(answer)]
-    return None not in sets and _same_parts(*map(_parts, sets))
+    parts = [] if None in sets else list(map(_parts, sets))
+    return None if not parts or None in parts else _same_parts(*parts)
 
 
 def letters_of(text: str) -> set[str]:
@@ -137,6 +141,8 @@ def _parts(numbers) -> list | None:
         if isinstance(part, Union):  # The parser nests unions.
             left += part.args
             continue
+        if part.is_empty:
+            continue
         if isinstance(part, FiniteSet) and all(point.is_number for point in part.args):
             found += [Interval(point, point) for point in part.args]
         elif isinstance(part, Interval):
@@ -147,7 +153,5 @@ def _parts(numbers) -> list | None:
     return [part for _, part in sorted(found, key=lambda pair: pair[0])]
 
 
-def _same_parts(gold: list | None, answer: list | None) -> bool:
-    if gold is None or answer is None or len(gold) != len(answer):
-        return False
-    return all(map(same_value, gold, answer))
+def _same_parts(gold: list, answer: list) -> bool:
+    return len(gold) == len(answer) and all(map(same_value, gold, answer))

@@ -18,7 +18,7 @@ UNKNOWNS = set("xyzntkcel")
 PRIMES = r"(?:\s*(?:['\u2019\u2032]|\^\s*(?:\{\s*(?:\\prime\s*)+\}|\\prime(?![A-Za-z]))))+"
 VECTOR = r"\\(?:vec|overrightarrow)\s*(?:\{[^{}]*\}|[A-Za-z])"
 WORD = (
-    r"\\(?:text(?:rm|it|bf|normal)?|mbox|operatorname|math[a-z]+)\s*(?:\{[^{}]*\}|[A-Za-z])"
+    r"\\(?:text(?:rm|it|bf|normal)?|mbox|operatorname|math[a-z]+|begin|end)\s*(?:\{[^{}]*\}|[A-Za-z])"
     r"|\b[A-Z][a-z]{2,}\b"
 )
 TOKEN = re.compile(

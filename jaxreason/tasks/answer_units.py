@@ -92,12 +92,21 @@ SIZES: dict[str, dict[str, str]] = {
     "gigabyte": {"gb gigabyte": "1"},
     "terabyte": {"tb terabyte": "1"},
 }
+_NAMES = " ".join(names for group in SIZES.values() for names in group)
+_LONG = "|".join(re.findall(r"(?<!\S)[a-z]{3,}(?!\S)", _NAMES))
+_PLAIN = rf"(?:{_LONG}|unit|cm|mm|km|kg|ft|yd|lb|oz|hr|in)(?:es|s)?"
 MICRO = r"(?:\\mu(?![A-Za-z])|[\u00b5\u03bc])"
 # Units with Greek letters, behind a number: 5 k\Omega, 5 \mu\text{m}.
 UNIT_REWRITES = [
     (
         rf"(?<=[\d}}])\s*(?:{TEXT}\{{\s*)?([kM]?)\s*\}}?\s*\\Omega\s*\}}?\s*$",
         r"\\text{ \1ohm}",
+    ),
+    # Units without a command behind a number: 12\pi cm, \frac{1}{2} hours.
+    (
+        r"^((?:[^A-Za-z\\]|\\(?:[dt]?frac|sqrt|pi|cdot|times)(?![A-Za-z]))+\s)\s*"
+        rf"((?:(?:square|sq\.?|cubic|cu\.?)\s+)?{_PLAIN})((?:\s*\^\s*\{{?[23]\}}?)?)\s*\.?$",
+        r"\1\\text{ \2}\3",
     ),
     (
         rf"(?<=[\d}}])\s*(?:{TEXT}\{{\s*\}}\s*)?(?:{MICRO}\s*{TEXT}\{{\s*|{TEXT}\{{\s*{MICRO}\s*)([msg])\s*\}}"

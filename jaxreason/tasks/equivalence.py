@@ -61,7 +61,7 @@ UNITED = re.compile(
 )
 DERIVATIVE = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{\s*\(([1-4])\)\s*\}(?=\s*\()")  # f^{(3)}(x)
 # Units that need no space or \text{} before them: 100cm^2.
-GLUED = r"(?:[mcdk]?m|ft|in|yd|mi|[mcd]?[lL])(?:\s*\^\s*\{?[23]\}?|/(?:s|h|min))?"
+GLUED = r"(?:[mcdk]?m|ft|in|yd|mi|[mcd]?[lL]|kg|lbs?|oz|hrs?|mins?|secs?)(?:\s*\^\s*\{?[23]\}?|/(?:s|h|min))?"
 PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # Minutes of an angle, or feet.
 
 
@@ -110,9 +110,10 @@ def _same(gold: str, answer: str, rules: Rules) -> bool:
     if squeeze(gold) == squeeze(answer):
         return True
     relations = is_inequality(gold), is_inequality(answer)
-    if any(relations) and same_set(gold, answer):
+    same_sets = same_set(gold, answer) if any(relations) else None
+    if same_sets:
         return is_written(gold, answer, rules)
-    if relations[0] != relations[1]:
+    if relations[0] != relations[1] or same_sets is False:
         return False
     if is_group(gold) and len(split_list(answer)) > 1:
         return False  # (2,4) is a point or an interval; "4, 2" is neither
@@ -198,7 +199,10 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
     if equal(gold, answer, rules):
         return True
     plainer = bare_value(answer)
-    return plainer != answer and not re.search("[A-Za-z]", gold) and equal(gold, plainer, rules)
+    if plainer != answer and not re.search("[A-Za-z]", gold):
+        return equal(gold, plainer, rules)
+    things = re.search("[a-z]{3}", gold) and not re.search("[A-Za-z]", answer)
+    return bool(things) and bare_value(gold) != gold and equal(bare_value(gold), answer, rules)
 
 
 def scales_of(text: str) -> set[str]:
@@ -260,7 +264,7 @@ def bare_value(answer: str) -> str:
     word = rf"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus|{WRONG}|{GROWING})\b)[A-Za-z]+"
     words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]|[a-z]{{2}}\s*\^){word}(?:[ /]{word})*"
     answer = re.sub(rf"^{number} {words}(?:\s*\^\s*\{{?[23]\}}?)?$", r"\1", answer)
-    return re.sub(rf"^{number} ?{GLUED}$", r"\1", answer)
+    return re.sub(rf"^{number}(?: ?{GLUED}| [ghs])$", r"\1", answer)
 
 
 def is_clock(text: str) -> bool:

@@ -41,6 +41,7 @@ FUNCTION_REWRITES = [
     (rf"({TRIGONOMETRIC}\s*(?:[A-Za-z]|\\[a-z]+)(?![A-Za-z]))\s*/\s*(?={TRIGONOMETRIC})", r"(\1)/"),
     (r"([\u221b\u221c])\s*(?:(\d+|[A-Za-z])|\(([^()]*)\))", root),
     (r"\\sqrt\s*(\[[^\[\]]*\])\s*(\\[A-Za-z]+|\w)", r"\\sqrt\1{\2}"),
+    (r"\{([^{}]*?)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
     (rf"\\[dt]?binom\s*({PART})\s*({PART})", braced),
     (r"(?<=[\w)}])\s*\\ast(?![A-Za-z])\s*(?=[\w(\\])", r"\\cdot "),
     (r"(?<=[\w)])\s*\*\*\s*\(?(-?\w+)\)?(?!\w)", r"^{\1}"),

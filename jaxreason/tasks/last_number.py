@@ -41,15 +41,23 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
         raise UserError(
             f"example {example.id!r}: the gold answer {example.answer!r} has no number."
         )
-    if is_plain_number(answer):
+    plain = is_plain_number(answer)
+    if plain and is_plain_number(gold):
         return float(Decimal(gold) == Decimal(answer))
-    value = None if strict else fraction_of(answer)
-    return float(value is not None and numeral(gold) == value)
+    if strict and not plain:
+        return float(gold == answer)
+    value = value_of(answer)
+    return float(gold == answer or (value is not None and value_of(gold) == value))
 
 
 def is_plain_number(answer: str) -> bool:
     """Returns whether an extracted answer is one plain number."""
     return re.fullmatch(r"-?\d*\.?\d+", answer) is not None
+
+
+def value_of(number: str) -> Fraction | None:
+    """Returns the value of an extracted number, plain or as `fraction_of` reads it; None for a time and the like."""
+    return numeral(number) if is_plain_number(number) else fraction_of(number)
 
 
 def fraction_of(answer: str) -> Fraction | None:

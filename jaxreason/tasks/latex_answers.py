@@ -5,11 +5,12 @@ count as 5. Here the parser sees the whole answer. What it cannot read has no va
 """
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
 from jaxreason.tasks.answer_units import without_currency
-from jaxreason.tasks.answer_words import TEXT, WORDS
+from jaxreason.tasks.answer_words import INSIDE, TEXT, WORDS
 from jaxreason.tasks.degree_angles import in_radians
 from jaxreason.tasks.foreign_notations import ASIAN_CHANGE, without_unicode
 from jaxreason.tasks.latex_rewrites import REWRITES
@@ -45,6 +46,28 @@ NO_UNIT = re.compile(
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 GAP = re.compile(r"(?<=\d)(?<![_^]\d)\s+(?=\d)")  # Not that of \log_2 8.
 DEEPEST = 40  # Nested brackets.
+# The parser adds a whole number and a number right behind it, as in 2\frac{3}{4}. It must not where they are a product:
+# 2(\frac{3}{4}), 2\binom{5}{2}, \binom{5}{2}3.
+_BINOMIAL = rf"\\binom\s*{INSIDE}\s*{INSIDE}"
+_COMPUTED = r"\\(?:binom|gcd|lcm|det|operatorname)(?![A-Za-z])"
+_HELD = rf"\(\s*(?:\d+\s*/\s*\d+|\\frac\s*{INSIDE}\s*{INSIDE}|{_BINOMIAL})\s*\)"
+FACTOR = re.compile(
+    rf"((?<![\w.^])(?<![_^]\{{)\d+(?=\s*(?:{_COMPUTED}|{_HELD}))|\)(?=\s*(?:\d|\\frac|{_COMPUTED}|{_HELD}))"
+    rf"|{_BINOMIAL}(?=\s*(?:[\d(]|\\frac|{_COMPUTED})))"
+)
+# A transpose, which the parser drops: A^T and 2^T are not A and 2. That of a matrix it computes.
+TRANSPOSE = re.compile(
+    r"(?<=[\w)}])\s*\^\s*(?:T|\\(?:top|intercal)(?![A-Za-z])"
+    rf"|{TEXT}\{{\s*T\s*\}}|\{{\s*(?:T|\\(?:top|intercal)|{TEXT}\{{\s*T\s*\}})\s*\}})"
+)
+# The parser takes d and the letter behind it for a differential; in dn and d\cdot c without these they are factors.
+DIFFERENTIAL = re.compile(
+    rf"\\i+nt(?![A-Za-z])|\\partial|\\frac\s*(?=\{{\s*d){INSIDE}\s*\{{\s*d|/\s*d"
+)
+LETTER_D = re.compile(
+    rf"{WORDS}|\\[A-Za-z]+|(?P<d>d)(?=\s*(?:[a-ce-qw]|\\(?:cdot|times|sqrt|frac|pi|ln|log)(?![A-Za-z])))"
+)
+DROPPED = re.compile(r"\\(?:approx|sim(?:eq)?|ldots)(?![A-Za-z])")  # The parser drops these too.
 REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{(\d{1,20})\}")
 
 
@@ -84,6 +107,11 @@ def repeating(match: re.Match) -> str:
     rest = Fraction(int(again), 10 ** len(fixed) * (10 ** len(again) - 1))
     value = first + rest
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def transposed(match: re.Match) -> str:
+    r"""Returns the power t for a transpose, which only a matrix keeps."""
+    return "^T" if match.string.endswith("matrix}", 0, match.start()) else "^{t}"
 
 
 def is_hedged(answer: str) -> bool:
@@ -130,12 +158,16 @@ def _read(answer: str) -> tuple:
     from math_verify.parser import LatexExtractionConfig, parse_latex_cached
 
     text = without_currency(without_unit(answer))
-    text = in_radians(text)
-    if is_hedged(text) or re.search(r"_\{?\w+\}?_", text):
+    text = TRANSPOSE.sub(transposed, FACTOR.sub(r"\1\\cdot ", in_radians(text)))
+    if not DIFFERENTIAL.search(text):
+        text = LETTER_D.sub(lambda match: "{d}" if match["d"] else match[0], text)
+    if is_hedged(text) or DROPPED.search(text) or re.search(r"_\{?\w+\}?_", text):
         return None, text
     if not is_balanced(text) or GAP.search(without_words(text)) or computes_too_much(text):
         return None, text
-    text = normalize_latex(text, LatexExtractionConfig().normalization_config)
+    # Not the library's units: it takes the t of 2t and the c of a + b + c for one.
+    rules = replace(LatexExtractionConfig().normalization_config, units=False)
+    text = normalize_latex(text, rules)
     try:
         return parse_latex_cached(text), text
     except MemoryError:

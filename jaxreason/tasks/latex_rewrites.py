@@ -154,7 +154,7 @@ REWRITES = [
         (r"(?<![\\A-Za-z])sqrt\s*(?=[({\d])", r"\\sqrt"),
         (r"\\lg(?![A-Za-z])", r"\\log_{10} "),
         (
-            rf"\^\s*(?:\{{\s*)?(?:{TEXT}\{{\s*)(st|nd|rd|th)\s*\}}\s*\}}?$|\^\s*\{{(st|nd|rd|th)\}}$",
+            rf"\^\s*(?:\{{\s*)?(?:{TEXT}\{{\s*)(st|nd|rd|th)\s*\}}\s*\}}?$|(?:\^\s*\{{|(?<=\d))(st|nd|rd|th)\}}?$",
             r"\\text{th}",
         ),
         (
@@ -203,7 +203,8 @@ REWRITES = [
         ),
         (r"^\s*\\(?:therefore|implies|(?:Long)?[Rr]ightarrow)(?![A-Za-z])\s*|\s*\\q?quad\s*$", ""),
         (r"^\s*(?:\([a-z](?:,\s*[a-z])+\)\s*(?:\\in|=)\s*)?\\\{\s*(\([^()]*\))\s*\\\}\s*$", r"\1"),
-        (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
+        (r"^\s*=|(?<=\S)\s*\\approx\s*(?:\\\$\s*)?-?[\d,]*\.\d+\s*(?:\\%\s*)?$", ""),
+        (rf"({WORDS}(?:\s*\^\s*\{{?\d\}}?)?)\s*\\approx\s*-?[\d,]*\.\d+\s*\1\s*$", r"\1"),
         (
             rf"(?<=[\d}}])(?:\s|\\[,;: ])*\(\s*{TEXT}\{{\s*([A-Za-z -]+)\}}\s*\)\s*$",
             r"\\text{ (\1)}",
@@ -214,7 +215,7 @@ REWRITES = [
             rf"^\s*{TEXT}\{{\s*[Aa]ll\s+real(?:s|\s+numbers)\s+except(?:\s+for)?\s*(?:\}}\s*(-?[^\s{{}}]+)|(-?\d+)\s*\}})[\s.]*$",
             r"\\mathbb{R}\\setminus\\{\1\2\\}",
         ),
-        (r"(\\mathbb\s*\{?R\}?)\s*-\s*(?=\\\{)", r"\1\\setminus "),
+        (r"(\\mathbb\s*\{?R\}?)\s*-\s*(?=\\\{)|\\backslash(?![A-Za-z])", r"\1\\setminus "),
         (r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])", r"\\ln "),
         (r"\\mathbb\s+(?=[A-Z](?![A-Za-z]))", r"\\mathbb"),
         (r"\\mathbb(?=[A-Z](?![A-Za-z]))([A-Z])", r"\\mathbb{\1}"),
@@ -231,6 +232,7 @@ REWRITES = [
         ),
         *UNIT_REWRITES,
         (r"\\varnothing", r"\\emptyset"),
+        (r"\\var(?=(?:phi|epsilon)(?![A-Za-z]))", r"\\"),
         (
             rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]here\s+(?:is|are)\s+)?[Nn]o\s+(?:real\s+|such\s+)?solutions?"
             r"(?:\s+exists?)?[\s.]*\}?[\s.]*$",
@@ -247,7 +249,10 @@ REWRITES = [
         ),
         (r"(?<=[A-Za-z])(?=\\mathrm)", " "),
         (rf"(?:{TEXT}|\\operatorname\s*)\{{\s*(e|i|\\pi)\s*\}}", r"\1"),
-        (rf"\\(?:approx|sim(?:eq)?)(?![A-Za-z])\s*(?=-?[\d.,]+\s*(?:{WORDS})?\s*$)", ""),
+        (
+            rf"(^|[=,:(])\s*\\(?:approx|sim(?:eq)?)(?![A-Za-z])\s*(?=-?[\d.,]+\s*(?:{WORDS})?\s*$)",
+            r"\1",
+        ),
         (r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])", r"\\frac"),
         (r"(\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?", r"\1\\overline{\2\3\4}"),
         (r"(\.\d*)\\(?:bar|overline)\s*(?:\{\s*(\d+)\s*\}|(\d))", r"\1\\overline{\2\3}"),
@@ -255,6 +260,11 @@ REWRITES = [
         (
             r"(\.\d*?)(?:(\d{2,20}?)\2+|(\d)\3\3+)\s*(?:\\[lc]?dots|\.\.\.|\u2026)",
             r"\1\\overline{\2\3}",
+        ),
+        (r"(\.\d+)\s*\\[lc]?dots\s*$", r"\1"),
+        (
+            r"\\(?:[ch]dots|dots[bcmo]?)(?![A-Za-z])|\u2026|\.{3}(?=\s*\S)|(?<=,)\s*\.{3}",
+            r"\\ldots ",
         ),
         (r"\\sqrt\s*(\[[^\[\]]*\])?\s*\(((?:[^()]|\([^()]*\))*)\)", r"\\sqrt\1{\2}"),
         (rf"\\frac\s*(?!\{{)({PART})\s*({PART})", half_braced),

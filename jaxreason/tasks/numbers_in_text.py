@@ -12,6 +12,9 @@ NUMBER = re.compile(
     rf"{MINUS}\$?(?<![\d^])(?<!\d\.)(?<!\^\{{)(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
     rf"|(?=[-\u2012-\u2014\u2212.]){MINUS}(?<![\d.^])\.\d+"
 )
+# A word, or behind a currency a letter, that makes a number larger.
+SIZE = re.compile(r"[*\s]{0,3}(hundred|thousand|million|billion|trillion)\b")
+SIZE_LETTER = re.compile(r"\s?([kKMB])\b")
 SPOKEN_MINUS = re.compile(r"(?i)(?<=\bis )(?:minus|negative)\s+(?=\$?\d)")
 JOINED = re.compile(r"\d[^\S\n]?(?:[/:?]|\)\()[^\S\n]?$")
 MIXED = re.compile(r"(?<![\w./,])\d{1,3} $")  # The whole part of 7 1/2.
@@ -46,7 +49,7 @@ def plain_notation(number: str) -> str:
 def last_number(text: str) -> str | None:
     """Returns the last number of a text, or None.
 
-    `3/4`, `7 1/2`, `7½` and `9:30` are returned as they are, and not as 4, 2, 7 and 30.
+    `3/4`, `7 1/2`, `7½`, `9:30`, `7 million` and `$7k` are returned as they are, and not as 4, 2, 7, 30, 7 and 7.
     """
     text = SPACED_GROUPS.sub(lambda m: m[0].replace(" ", ""), clean(text))
     last = previous = None
@@ -60,7 +63,16 @@ def last_number(text: str) -> str | None:
     if previous and JOINED.search(text, max(0, last.start() - 4), last.start()):
         whole = MIXED.search(text, max(0, previous.start() - 5), previous.start())
         return text[whole.start() if whole else previous.start() : last.end()]
-    return plain_notation(last[0])
+    return _with_size(text, last)
+
+
+def _with_size(text: str, number: re.Match) -> str:
+    """Returns a number in plain notation, with the word or the letter behind it that makes it larger."""
+    plain = plain_notation(number[0])
+    if word := SIZE.match(text, number.end()):
+        return f"{plain} {word[1]}"
+    letter = SIZE_LETTER.match(text, number.end()) if "$" in number[0] else None
+    return f"${plain}{letter[1]}" if letter else plain
 
 
 def _with_fraction(text: str, number: re.Match | None, place: int) -> str:

@@ -89,6 +89,10 @@ def test_a_guess_a_question_or_a_word_on_the_form_announces_nothing(text):
     assert announced_answer(text) is None
 
 
+def test_a_dollar_sign_within_a_formula_does_not_end_it():
+    assert announced_answer(r"The answer is $\$18.90$.") == r"\$18.90"
+
+
 def test_what_is_not_announced_does_not_hide_what_was():
     assert announced_answer("The answer is 5. Wait, the answer should be a fraction.") == "5"
 

@@ -105,7 +105,25 @@ FRACTIONS = [  # place, gold answer, whether it has that value; none is written 
     ("#### 7 million", "7000000", 1),
     (r"\boxed{7\cdot 10^3}", "7000", 1),
     (r"\boxed{7\cdot 10^3}", "7", 0),
+    ("He has **$1.5 million**.", "1500000", 1),
+    ("He has $1.5 million.", "1.5", 0),
+    ("It costs $70k.", "70000", 1),
+    ("It costs $70k.", "70", 0),
 ]
+# Gold answers that are no plain numbers.
+OTHER_GOLDS = [
+    ("The answer is 0.5", "1/2", 1),
+    ("The answer is 1/2", "1/2", 1),
+    ("The answer is 0.4", "1/2", 0),
+    ("It is 7.5", "7 1/2", 1),
+    ("at 9:30", "9:30", 1),
+    ("at 9", "9:30", 0),
+]
+
+
+@pytest.mark.parametrize(("place", "gold", "right"), OTHER_GOLDS)
+def test_a_gold_fraction_or_time_is_compared_with_plain_numbers(place, gold, right):
+    assert accuracy("gsm8k", place, gold) == accuracy("gsm8k_strict", place, gold) == right
 
 
 MINUSES = [
