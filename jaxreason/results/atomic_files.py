@@ -26,6 +26,7 @@ _NAMES = {
     float: "a number",
 }
 _LEFTOVER = re.compile(r".+\.tmp-(?:([0-9a-f]{8})-)?(\d+)")  # Older versions wrote no place.
+_TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 _DAY = 86400.0  # In seconds. No write takes so long.
 
 
@@ -124,13 +125,21 @@ def remove_folder(path: epath.PathLike) -> None:
 
 @contextlib.contextmanager
 def about(path: epath.PathLike) -> Iterator[None]:
-    """Adds the file's name to errors of the system: those of `write`, `flush` and `fsync` do not have it."""
+    """Adds the file's name to errors of the system: those of `write`, `flush` and `fsync` do not have it.
+
+    Libraries in Rust tell such an error in words alone; it becomes an OSError too.
+    """
     try:
         yield
     except OSError as error:
         if error.errno is not None and error.filename is None:
             error.filename = os.fspath(path)
         raise
+    except Exception as error:
+        told = _TOLD_BY_RUST.search(str(error))
+        if told is None:
+            raise
+        raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
 
 
 def copy_files(source: epath.PathLike, target: epath.Path) -> None:
