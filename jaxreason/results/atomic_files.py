@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.buckets import read_whole
+from jaxreason.results.buckets import read_whole, time_in_store
 from jaxreason.results.lease import check_held
 from jaxreason.results.process_life import lives, short_place
 
@@ -61,8 +61,11 @@ def size_of(path: epath.PathLike) -> int:
 
 
 def changed_at(path: epath.PathLike) -> int:
-    """Returns when a file was written, in whole seconds since 1970; see `size_of`."""
-    return epath.Path(path).stat().mtime if is_remote(path) else int(os.stat(path).st_mtime)
+    """Returns when a file was written, in whole seconds since 1970; see `size_of`. `epath` does not know it on s3."""
+    if not is_remote(path):
+        return int(os.stat(path).st_mtime)
+    told = time_in_store(epath.Path(path))
+    return epath.Path(path).stat().mtime if told is None else int(told)
 
 
 def atomic_write_text(path: epath.PathLike, text: str) -> None:
