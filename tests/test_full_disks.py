@@ -6,6 +6,7 @@ Whole files, lines, weights and checkpoints, each by the writer that all stages 
 import dataclasses
 import gc
 import sys
+import tempfile
 
 import jax
 import pytest
@@ -46,6 +47,18 @@ def test_a_whole_file_and_a_line_are_named_by_their_path(tmp_path):
     again.write({"step": 2})
     again.close()
     assert read_jsonl(lines) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(
+    "num_bytes", [100, 5000]
+)  # For Python's part of the library, and for Rust's.
+def test_a_tokenizer_without_room_for_temporary_files_is_one_message_with_their_folder(
+    tmp_path, monkeypatch, num_bytes
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    save = lambda: save_character_tokenizer(tmp_path / "own", map(chr, range(300, 900)))  # noqa: E731
+    assert message_of(save, num_bytes).startswith(f"{tmp_path}/tmp")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

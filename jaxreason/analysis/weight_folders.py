@@ -131,7 +131,8 @@ def _compare(folder: epath.Path, base: str, tuned: str, check: Check) -> None:
         before = check_object(old, {MADE_WITH: dict}, str(path))[MADE_WITH].get("models", {})
         before = {"models": {name: x for name, x in before.items() if name != "run"}}
         remedy = "Use another --workdir, or remove this file."
-        return refuse(path, differences(before, made_with), remedy)
+        refuse(path, differences(before, made_with), remedy)
+        return remove_drift_parts(folder, "weights.")  # A kill may have come before.
     prepared = stream_weights(folder, base, tuned, made_with, check)
     about = {"base": os.fspath(base), "tuned": os.fspath(tuned)}
     write_drift(

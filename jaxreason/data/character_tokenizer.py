@@ -9,7 +9,7 @@ from etils import epath
 
 from jaxreason.data.tokenizer_library import tokenizer_library
 from jaxreason.errors import UserError
-from jaxreason.results.atomic_files import atomic_write_bytes
+from jaxreason.results.atomic_files import about, atomic_write_bytes
 
 PAD, USER, ASSISTANT, END = MARKERS = ("<pad>", "<user>", "<assistant>", "<end>")
 
@@ -69,6 +69,7 @@ def _tokenizer(characters: list[str]) -> tokenizers.Tokenizer:
 def _save(tokenizer: Any, folder: epath.Path) -> None:
     """Saves through a temporary place, since the folder may be on a bucket; so no file is ever incomplete."""
     with tempfile.TemporaryDirectory() as scratch:
-        tokenizer.save_pretrained(scratch)
+        with about(scratch):
+            tokenizer.save_pretrained(scratch)
         for file in epath.Path(scratch).iterdir():
             atomic_write_bytes(folder / file.name, file.read_bytes())

@@ -157,6 +157,8 @@ class Judging:
         tasks = {question.example.task for question in questions}
         self._versions = {task: grader_version(TASKS[task]) for task in tasks}
         self._gold = [_gold(question.example) for question in questions]
+        # Whether the file has one line for each reply, in the order of the questions.
+        self._ordered = True
         self._verdicts = self._kept(folder, one)
         waiting = [
             place
@@ -175,12 +177,17 @@ class Judging:
             write_jsonl(self._path, [])
             return {}
         places = {question.key: place for place, question in enumerate(self._questions)}
-        found = {}
+        found, seen = {}, []
         for line in lines:
             at = places.get(line["id"], -1), line["sample"]
             reply = self._replies.get(at)
-            if reply is not None and line["error"] is None and line["of"] == self._of(at, reply):
+            if reply is None:
+                continue
+            seen.append(at)
+            if line["error"] is None and line["of"] == self._of(at, reply):
                 found[at] = line
+        # Lines are appended by task, behind those that no longer hold. A kill may come before they are put in order.
+        self._ordered = seen == sorted(set(seen))
         return found
 
     def _of(self, at: ReplyKey, reply: dict[str, Any]) -> str:
@@ -226,8 +233,9 @@ class Judging:
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+        if self._writer is not None or not self._ordered:
             write_jsonl(self._path, [self._verdicts[at] for at in sorted(self._verdicts)])
+        self._writer, self._ordered = None, True
         join_parts(self._path)
 
     def judged(self) -> list[list[Judged]]:

@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.buckets import read_whole
+from jaxreason.results.buckets import read_whole, time_in_store
 from jaxreason.results.lease import check_held
 from jaxreason.results.process_life import lives, short_place
 
@@ -26,6 +26,7 @@ _NAMES = {
     float: "a number",
 }
 _LEFTOVER = re.compile(r".+\.tmp-(?:([0-9a-f]{8})-)?(\d+)")  # Older versions wrote no place.
+_TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 _DAY = 86400.0  # In seconds. No write takes so long.
 
 
@@ -60,8 +61,11 @@ def size_of(path: epath.PathLike) -> int:
 
 
 def changed_at(path: epath.PathLike) -> int:
-    """Returns when a file was written, in whole seconds since 1970; see `size_of`."""
-    return epath.Path(path).stat().mtime if is_remote(path) else int(os.stat(path).st_mtime)
+    """Returns when a file was written, in whole seconds since 1970; see `size_of`. `epath` does not know it on s3."""
+    if not is_remote(path):
+        return int(os.stat(path).st_mtime)
+    told = time_in_store(epath.Path(path))
+    return epath.Path(path).stat().mtime if told is None else int(told)
 
 
 def atomic_write_text(path: epath.PathLike, text: str) -> None:
@@ -124,13 +128,21 @@ def remove_folder(path: epath.PathLike) -> None:
 
 @contextlib.contextmanager
 def about(path: epath.PathLike) -> Iterator[None]:
-    """Adds the file's name to errors of the system: those of `write`, `flush` and `fsync` do not have it."""
+    """Adds the file's name to errors of the system: those of `write`, `flush` and `fsync` do not have it.
+
+    Libraries in Rust tell such an error in words alone; it becomes an OSError too.
+    """
     try:
         yield
     except OSError as error:
         if error.errno is not None and error.filename is None:
             error.filename = os.fspath(path)
         raise
+    except Exception as error:
+        told = _TOLD_BY_RUST.search(str(error))
+        if told is None:
+            raise
+        raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
 
 
 def copy_files(source: epath.PathLike, target: epath.Path) -> None:

@@ -405,6 +405,17 @@ def test_a_line_that_is_no_reply_is_refused_by_file_and_line(copied, questions):
         distill(config_of(questions), copied)
 
 
+def test_verdicts_that_a_kill_left_in_another_order_and_with_older_ones_are_put_in_order(
+    copied, questions, finished
+):
+    path = copied / "distill/verdicts/main.jsonl"
+    (copied / "distill/done.json").unlink()
+    lines = jsonl.read_jsonl(path)
+    jsonl.write_jsonl(path, [lines[0] | {"of": "older"}, *reversed(lines)])
+    distill(config_of(questions), copied)
+    assert files_of(copied) == files_of(finished)
+
+
 def test_verdicts_that_are_damaged_are_made_again(copied, questions, finished):
     path = copied / "distill/verdicts/main.jsonl"
     (copied / "distill/done.json").unlink()

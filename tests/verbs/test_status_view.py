@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+import object_store
 import pytest
 from etils import epath
 from program import call, refused
@@ -102,6 +103,16 @@ def test_a_run_lives_or_is_dead_whatever_the_clock_of_its_host_says(
     os.utime(path, (now - silent, now - silent))  # The disk's own clock is the one here.
     said = ": dead: it gives no sign of life" if silent else ": running\n"
     assert said in shown(capsys, tmp_path, bool(silent))
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_a_living_run_on_a_bucket_is_running_by_the_time_of_the_store(scheme, monkeypatch, capsys):
+    with object_store.opened(monkeypatch, scheme):
+        folder = epath.Path(f"{scheme}://bucket/run")
+        with keep_status(folder, "sft"):
+            told = read_status(folder)
+        write_json(folder / "status.json", told | {"host": "other", "life": "", "updated": 1e9})
+        assert ": running\n" in shown(capsys, folder)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
