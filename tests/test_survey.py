@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
+import started_programs
 from evaluation.benchmark_rows import write_files
 from standins import MODELS, write_standins
 from verbs.program import call
@@ -86,16 +85,16 @@ def recipe(folders, *arms):
 
 
 def start(config, workdir):
-    """The study in a process of its own, on one device."""
+    """The study in a process of its own, on one device; what it says is in the file `log` beside `workdir`."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     words = ["study", "--config", config, "--workdir", str(workdir)]
-    command = [sys.executable, "-c", "from jaxreason.__main__ import main; main()", *words]
-    how = {"env": environment, "start_new_session": True, "cwd": ROOT}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **how)
+    with open(workdir.parent / "log", "w") as log:
+        command = "from jaxreason.__main__ import main; main()"
+        return started_programs.start(command, words, ROOT, environment, log)
 
 
 def wait_for(path, process):
@@ -127,7 +126,7 @@ def test_stand_ins_of_every_family_go_through_and_what_is_not_comparable_is_left
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     before = files_of(workdir)
-    assert (again := start(config, workdir)).communicate() and again.returncode == 0
+    assert start(config, workdir).wait() == 0
     after = files_of(workdir)
     done = [p for p in before if (p.parent.parent / "scores.json").exists() and p in after]
     assert len(done) >= 3 and sum(before[path] == after[path] for path in done) >= 3
@@ -147,7 +146,7 @@ def test_stand_ins_of_every_family_go_through_and_what_is_not_comparable_is_left
     scores = {(r["model"], r["where"]) for r in summary["fidelity"] if r["kind"] == "score"}
     assert {("unireason_rl", name) for name in ("math500", "gpqa_diamond", "coqa")} <= scores
     # A second start makes nothing again.
-    assert (again := start(config, workdir)).communicate() and again.returncode == 0
+    assert start(config, workdir).wait() == 0
     assert files_of(workdir) == after
 
 
@@ -221,8 +220,8 @@ def without_numbers(folder):
 @pytest.mark.slow
 def test_weights_that_are_no_numbers_stop_their_own_stage_and_are_named(tmp_path):
     process = start(broken(tmp_path, without_numbers), tmp_path / "run")
-    _, said = process.communicate()
-    assert process.returncode == 2
+    assert process.wait() == 2
+    said = (tmp_path / "log").read_text()
     assert "evaluate mistral_24b_reasoning/seed_0 (stage 2 of 5): " in said
     assert "model.layers.1.mlp.up_proj.weight holds 1 values that are NaN or infinite" in said
     assert "What was done stays" in said

@@ -55,11 +55,8 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Any, *frozen: Any):
-        def loss_of(params, rows):
-            return loss_fn(params, rows, *frozen)
-
         (loss, weight, sums), grads = _accumulate(
-            loss_of, state.params, batch, num_micro_batches, shardings.params
+            loss_fn, (state.params, batch, frozen), num_micro_batches, shardings.params
         )
         # A batch without any target has weight 0 and gradient 0; its loss is 0, not NaN.
         divisor = jnp.where(weight > 0, weight, 1.0)
@@ -101,12 +98,19 @@ def _means(sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {name: total if name == "tokens" else total / count for name, total in sums.items()}
 
 
-def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: Any):
-    """Returns sums of `(loss, weight, measurements)` and of float32 gradients over `num` micro-batches."""
+def _accumulate(loss_fn: LossFn, given: tuple, num: int, shardings: Any):
+    """Returns sums of `(loss, weight, measurements)` and of float32 gradients over `num` micro-batches.
 
-    def micro(rows):
+    `given` are the parameters, the batch, and the frozen parameters.
+    """
+    params, batch, frozen = given
+
+    # JAX asks for it twice, for shapes and for the loop. As a jitted function it is traced once. Inlined, it leaves the
+    # program as it was.
+    @functools.partial(jax.jit, inline=True)
+    def micro(params, rows, frozen):
         def sums(params):
-            loss, weight, measurements = loss_fn(params, rows)
+            loss, weight, measurements = loss_fn(params, rows, *frozen)
             return loss, (loss, weight, measurements)
 
         grads, found = jax.grad(sums, has_aux=True)(params)
@@ -114,15 +118,15 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
         return wide((found, grads))
 
     if num == 1:  # No accumulator is needed, and nothing is added to it.
-        return micro(batch)
+        return micro(params, batch, frozen)
 
     def add(total, rows):
-        return jax.tree.map(jnp.add, total, micro(rows)), None
+        return jax.tree.map(jnp.add, total, micro(params, rows, frozen)), None
 
     # Sums and not means: a micro-batch with few tokens must not weigh as much as a full one. The caller divides once.
     # The accumulator is sharded as the parameters are, or the compiler may keep a whole copy of it on each device.
     parts = jax.tree.map(lambda x: split(x, num), batch)
-    shapes = jax.eval_shape(micro, jax.tree.map(lambda x: x[0], parts))
+    shapes = jax.eval_shape(micro, params, jax.tree.map(lambda x: x[0], parts), frozen)
     found, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
     return jax.lax.scan(add, (found, grads), parts)[0]

@@ -314,7 +314,8 @@ def test_frozen_parameters_reach_the_loss_and_are_neither_trained_nor_given_away
 
 
 @pytest.mark.parametrize("num", [1, 4])
-def test_a_loss_that_skips_what_is_empty_is_traced_once_for_a_step(num):
+@pytest.mark.parametrize("skips", [True, False])
+def test_a_loss_is_traced_once_for_a_step_whether_it_skips_what_is_empty_or_not(skips, num):
     traced = []
 
     def loss(params, batch):
@@ -326,6 +327,6 @@ def test_a_loss_that_skips_what_is_empty_is_traced_once_for_a_step(num):
         params = jax.device_put({"w": np.ones((24, 3), np.float32)}, _whole(mesh))
         state = init_state(optax.sgd(1.0), params, mesh)
         shardings = state_shardings(state)
-        skips = skip_empty(loss, shardings.params)
-        make_train_step(skips, optax.sgd(1.0), num, shardings).lower(state, make_batch())
+        whole = skip_empty(loss, shardings.params) if skips else loss
+        make_train_step(whole, optax.sgd(1.0), num, shardings).lower(state, make_batch())
     assert traced == [(16 // num, 12)]
