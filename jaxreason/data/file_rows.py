@@ -31,6 +31,7 @@ from jaxreason.data.rows import (
 )
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import glob_in
+from jaxreason.results.distill_files import is_unfinished
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +48,12 @@ def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
     no_split(config)
     options = source_options(config, ("columns", "quoted"))
     paths = _paths(config.path)
+    if is_unfinished(paths[0].parent):
+        _LOG.warning(
+            "%s: the distillation that writes this folder has not ended as it was asked to (it has no done.json), so "
+            "rows may be missing. Its own command continues it.",
+            paths[0].parent,
+        )
     for path in paths:
         suffix = epath.Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
         if suffix not in READERS:

@@ -11,6 +11,7 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.atomic_files import read_object, write_json
+from jaxreason.results.claims import DONE
 from jaxreason.results.jsonl import grown_exists, read_jsonl
 
 DISTILL = "distill"
@@ -64,6 +65,12 @@ def data_folder(folder: epath.Path) -> epath.Path:
 def shard_path(folder: epath.Path, number: int) -> epath.Path:
     """Returns the path of shard `number` (from 1) of the dataset."""
     return data_folder(folder) / f"{number:05d}.jsonl"
+
+
+def is_unfinished(data: epath.Path) -> bool:
+    """Returns whether a folder is that of the shards of a distillation which has not ended as it was asked to."""
+    folder = data.parent
+    return folder.name == DISTILL and data == data_folder(folder) and not (folder / DONE).exists()
 
 
 def read_replies(folder: epath.Path, name: str) -> list[dict[str, Any]]:

@@ -312,3 +312,18 @@ def test_an_empty_file_among_others_is_named(tmp_path, make_config, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path}/{name}.jsonl: the file has no row" for name in "bc"
     ]
+
+
+def test_rows_of_a_distillation_that_has_not_ended_are_read_with_a_warning(
+    tmp_path, make_config, caplog
+):
+    data = tmp_path / "distill" / "data"
+    data.mkdir(parents=True)
+    (data / "00001.jsonl").write_text(json.dumps({"question": "a"}) + "\n")
+    assert columns(make_config(data / "*.jsonl")) == [{"question": "a"}]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{data}: the distillation that writes this folder has not ended")
+    caplog.clear()
+    (data.parent / "done.json").write_text("{}")
+    assert columns(make_config(data / "*.jsonl")) == [{"question": "a"}]
+    assert not caplog.records
