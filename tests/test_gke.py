@@ -1,5 +1,6 @@
 """tpu/gke.sh: the manifests that it makes, and what it asks of kubectl."""
 
+import os
 import subprocess
 
 import pytest
@@ -12,6 +13,7 @@ COMMANDS = {
     "study": "jaxreason study --config configs/study_qwen3_14b.py:v5p-64",
     "rl": "jaxreason rl --config configs/rl_qwen3_14b.py:v5p-64",
 }
+PATH = os.environ["PATH"]
 IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/jaxreason:tpu"
 SHIPPED = {"TPU_IMAGE": IMAGE, "TPU_SLICE": "v5p-64", "TPU_SOURCE": "", "TPU_REVISION": ""}
 
@@ -41,6 +43,16 @@ def test_the_manifests_that_are_shipped_are_what_the_script_makes(cloud, verb):
     settings = {"TPU_NAME": verb, "TPU_WORKDIR": f"gs://BUCKET/runs/{verb}"}
     shipped = (ROOT / "tpu" / f"gke_{verb}.yaml").read_text()
     assert shipped == printed(cloud, COMMANDS[verb], **settings)
+
+
+def test_a_command_may_begin_with_variables_of_its_own(cloud, tmp_path):
+    *_, container = parts(printed(cloud, "A='x y' B=2 jaxreason rl", TPU_WORKDIR="gs://BUCKET/r"))
+    program = tmp_path / "jaxreason"
+    program.write_text('#!/bin/sh\necho "$A" "$B" "$@"\n')
+    program.chmod(0o755)
+    command = [*container["command"], *container["args"]]
+    found = subprocess.run(command, env={"PATH": f"{tmp_path}:{PATH}"}, capture_output=True)
+    assert found.stdout == b"x y 2 rl --workdir gs://BUCKET/r\n", found.stderr
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

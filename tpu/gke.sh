@@ -45,6 +45,7 @@ place() {
 manifest() {
   local command accelerator topology hosts chips slices spot=""
   command="$(tpu_command "${TPU_ARGUMENTS[1]:-}")"
+  if [[ $command =~ ^[A-Za-z_][A-Za-z_0-9]*= ]]; then command="env $command"; fi # exec takes no assignments
   slices="$(tpu_count)"
   place >/dev/null # says what is wrong
   read -r accelerator topology hosts chips < <(place)
