@@ -15,7 +15,7 @@ from etils import epath
 
 import jaxreason
 from jaxreason.config import ConfigError, nearest
-from jaxreason.errors import USERS_FAULT
+from jaxreason.errors import USERS_FAULT, exit_code
 from jaxreason.host_memory import no_collection
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
@@ -245,4 +245,4 @@ def _end(verb: str, config, error: BaseException) -> None:
     if message is None or os.environ.get("JAXREASON_TRACEBACK"):
         raise error
     print(f"jaxreason {verb}: {redaction.hide(message)}", file=sys.stderr)
-    raise SystemExit(USERS_FAULT) from None
+    raise SystemExit(exit_code(error)) from None

@@ -3,6 +3,10 @@
 import threading
 
 USERS_FAULT = 2  # The program's exit code after an error that a user must fix.
+TRY_AGAIN = (
+    1  # After any other one: the same command may succeed later, so launchers start it again.
+)
+_BUSY = (408, 429)  # Answers of a server that ask for patience, as all from 500 on do.
 
 
 class UserError(ValueError):
@@ -10,6 +14,43 @@ class UserError(ValueError):
 
     Any other exception is a bug of this program.
     """
+
+
+class UnreachableError(UserError):
+    """A service cannot be reached now. It is shown as a user's error is, but the same command may succeed later."""
+
+
+def exit_code(error: BaseException) -> int:
+    """Returns the program's exit code after an error that is shown as one message."""
+    return TRY_AGAIN if is_unreachable(error) else USERS_FAULT
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Returns whether an error is an UnreachableError, or was raised from one to say more."""
+    while error is not None and not isinstance(error, UnreachableError):
+        error = error.__cause__
+    return error is not None
+
+
+def hub_error(message: str, error: BaseException) -> UserError:
+    """Returns the error for what the Hugging Face Hub did not give: an UnreachableError if it may give it later.
+
+    Args:
+      message: of the new error.
+      error: what its client raised. It hides a lost connection behind a missing entry of its cache.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    hidden = isinstance(error, LocalEntryNotFoundError)
+    cause = error.__cause__ if hidden else error
+    if cause is None or isinstance(cause, OfflineModeIsEnabled):
+        return UserError(message)  # This user wants no connection.
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status is not None:
+        later = status in _BUSY or status >= 500
+    else:
+        later = hidden or isinstance(cause, ConnectionError | TimeoutError)
+    return UnreachableError(message) if later else UserError(message)
 
 
 _ENDING = threading.Event()

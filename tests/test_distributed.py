@@ -11,7 +11,7 @@ import jax
 import pytest
 from processes import free_port, run_processes
 
-from jaxreason.errors import UserError
+from jaxreason.errors import UnreachableError, UserError
 from jaxreason.runtime import distributed
 from jaxreason.runtime.distributed import LAUNCHERS, job, on_process_zero
 from jaxreason.verbs.endings import explain
@@ -196,6 +196,8 @@ def is_free(port):
 def raise_on_process_zero(kind):
     def work():
         system = OSError(28, "No space left on device", "run/metrics.jsonl")
+        if kind == "unreachable":
+            raise UserError("stage 2 of 5: no hub") from UnreachableError("no hub")
         raise {"user": UserError("lock held"), "system": system, "other": KeyError("x")}[kind]
 
     try:
@@ -205,7 +207,7 @@ def raise_on_process_zero(kind):
 
 
 def raise_all_on_process_zero():
-    return [raise_on_process_zero(kind) for kind in ("user", "system", "other")]
+    return [raise_on_process_zero(kind) for kind in ("user", "unreachable", "system", "other")]
 
 
 def test_a_value_of_process_zero_reaches_all():
@@ -217,7 +219,12 @@ def value_of_process_zero():
 
 
 def test_an_error_on_process_zero_is_raised_on_all():
-    (user, system, other) = zip(*run_processes(raise_all_on_process_zero, 2), strict=True)
+    found = run_processes(raise_all_on_process_zero, 2)
+    (user, unreachable, system, other) = zip(*found, strict=True)
+    assert [one[:2] for one in unreachable] == [
+        ["UserError", "stage 2 of 5: no hub"],
+        ["UnreachableError", "process 0: stage 2 of 5: no hub"],
+    ]
     assert [found[:2] for found in user] == [
         ["UserError", "lock held"],
         ["UserError", "process 0: lock held"],

@@ -12,7 +12,7 @@ from etils import epath
 from jaxreason.config import nearest
 from jaxreason.data.file_rows import read_files
 from jaxreason.data.rows import DatasetConfig, SourceRow, no_split, python_value, source_options
-from jaxreason.errors import UserError
+from jaxreason.errors import UserError, hub_error
 
 # File suffix -> the builder of `datasets` that reads it.
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -60,10 +60,11 @@ def read_huggingface(config: DatasetConfig) -> Iterator[SourceRow]:
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(f"{config.label}: {error} {_LOCAL_HINT}") from error
     except ConnectionError as error:
-        raise UserError(
+        told = (
             f"{config.label}: the Hugging Face Hub could not be reached, and {config.path!r} "
             f"is not in the local cache ({error}). {_LOCAL_HINT}"
-        ) from error
+        )
+        raise hub_error(told, error) from error
     # A folder's contents may be damaged in any way; programs in it (RuntimeError) are not run.
     except (
         OSError,
@@ -74,7 +75,7 @@ def read_huggingface(config: DatasetConfig) -> Iterator[SourceRow]:
         datasets.exceptions.DatasetsError,
     ) as error:
         reason = f": {str(error.__cause__)[:300]}" if error.__cause__ else ""
-        raise UserError(f"{config.label}: {error}{reason}") from error
+        raise hub_error(f"{config.label}: {error}{reason}", error) from error
     yield from _rows(config.label, dataset)
 
 

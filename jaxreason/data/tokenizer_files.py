@@ -8,7 +8,7 @@ import huggingface_hub
 from etils import epath
 
 from jaxreason.data.tokenizer_library import tokenizer_library
-from jaxreason.errors import UserError
+from jaxreason.errors import UserError, hub_error
 from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular
 
@@ -37,10 +37,11 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
         return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         reason = " ".join(str(error).split())  # It may have several lines.
-        raise UserError(
+        told = (
             f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({reason}). "
             "Give the path of a downloaded model folder instead."
-        ) from error
+        )
+        raise hub_error(told, error) from error
 
 
 def digest_files(folder: epath.Path, path: str) -> str:

@@ -20,7 +20,7 @@ from etils import epath
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.config import FREE, LEARNED, at_least
-from jaxreason.errors import UserError, check_running
+from jaxreason.errors import UserError, check_running, hub_error
 from jaxreason.memory import check_room
 from jaxreason.models.architecture import Architecture, Model
 from jaxreason.models.decoder import abstract_params, init_params, param_shardings
@@ -194,11 +194,12 @@ def _download(path: str, files: tuple[str, ...]) -> epath.Path:
         )
         return epath.Path(folder)
     except (OSError, HFValidationError, HfHubHTTPError) as error:
-        raise UserError(
+        told = (
             f"the model {path!r}: no such folder here, and the Hugging Face hub did not give it: "
             f"{type(error).__name__}: {str(error).strip().splitlines()[0]}. "
             "Give the path of a downloaded folder, or check the name and the connection."
-        ) from error
+        )
+        raise hub_error(told, error) from error
 
 
 def _instead(folder: epath.Path) -> str:

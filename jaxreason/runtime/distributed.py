@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxreason.errors import UserError
+from jaxreason.errors import UnreachableError, UserError, is_unreachable
 from jaxreason.results.redaction import hide
 from jaxreason.runtime.ending import watch
 from jaxreason.runtime.tpu_hosts import tpu_hosts
@@ -219,7 +219,7 @@ def on_process_zero(work: Callable[[], Any]) -> Any:
 def _told(error: Exception) -> dict[str, Any]:
     """Describes an error for the other processes, so that they can raise one that a user can fix as well."""
     if isinstance(error, UserError):
-        return {"user": str(error)}
+        return {"unreachable" if is_unreachable(error) else "user": str(error)}
     if isinstance(error, OSError) and error.errno is not None:
         paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
         return {"system": [error.errno, error.strerror, " -> ".join(paths) or None]}
@@ -227,6 +227,8 @@ def _told(error: Exception) -> dict[str, Any]:
 
 
 def _as_raised(told: dict[str, Any]) -> Exception:
+    if "unreachable" in told:
+        return UnreachableError(f"process 0: {told['unreachable']}")
     if "user" in told:
         return UserError(f"process 0: {told['user']}")
     if "system" in told:

@@ -9,11 +9,19 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import datasets
+import huggingface_hub
 import jax.numpy as jnp
 import pytest
+from huggingface_hub import errors as hub_errors
 from program import call, refused
 
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.data.sources import SOURCES
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.errors import UserError, exit_code
 from jaxreason.verbs.catalogue import VERBS
 from jaxreason.verbs.endings import ADVICE, explain
 
@@ -275,3 +283,45 @@ def test_a_reader_that_goes_away_is_no_error():
         error = process.stderr.read()
         assert process.wait(120) == 141
     assert error == b""
+
+
+class AnsweredError(OSError):
+    """An answer that is none, as the hub's client raises it."""
+
+    def __init__(self, status):
+        super().__init__(f"status {status}")
+        self.response = SimpleNamespace(status_code=status)
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (ConnectionError("no route"), 1),
+        (TimeoutError("timed out"), 1),
+        (AnsweredError(503), 1),
+        (AnsweredError(429), 1),
+        (AnsweredError(404), 2),
+        (AnsweredError(401), 2),
+        (hub_errors.OfflineModeIsEnabled("HF_HUB_OFFLINE=1"), 2),
+    ],
+)
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_hub_that_cannot_be_reached_is_asked_again_by_launchers_and_a_wrong_name_is_not(
+    hidden, cause, code, monkeypatch, capsys
+):
+    def download(*_, **__):
+        if hidden:  # Behind a missing entry of the cache, as the client has it.
+            raise hub_errors.LocalEntryNotFoundError("not in the cache") from cause
+        raise cause
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert call("chat", *TINY, "--config.model.path=owner/name") == code
+    said = capsys.readouterr().err
+    assert "\njaxreason chat: the model 'owner/name': " in said and "Traceback" not in said
+    with pytest.raises(UserError, match="owner/name: no such folder here") as told:
+        load_tokenizer("owner/name")
+    assert exit_code(told.value) == code
+    monkeypatch.setattr(datasets, "load_dataset", download)
+    with pytest.raises(UserError, match="huggingface:owner/name:train: ") as told:
+        list(SOURCES["huggingface"](DatasetConfig("huggingface", "owner/name", "train", fields={})))
+    assert exit_code(told.value) == code
