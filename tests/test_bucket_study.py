@@ -12,7 +12,11 @@ import threading
 import bucket
 import object_store
 import pytest
+from etils import epath
 from study_runs import assert_same, results, start
+
+from jaxreason.results.lease import LeaseError
+from jaxreason.studies import study
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +69,18 @@ def written(store, folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.objects[name])
     return folder / "run"
+
+
+def test_a_lease_that_a_stage_finds_lost_is_told_as_it_is():
+    """Whichever thread finds it first: nothing goes on from here while the other run has the directory."""
+
+    def run():
+        raise LeaseError("gs://bucket/run: taken over; this run ends.")
+
+    stage = study.StudyStage("report", "", "report", epath.Path("gs://bucket/run/report"), run)
+    with pytest.raises(LeaseError) as told:
+        study._run(stage, "stage 9 of 9")
+    assert str(told.value) == "gs://bucket/run: taken over; this run ends."
 
 
 def test_a_study_killed_suspended_and_overtaken_in_a_bucket_equals_one_on_a_disk(

@@ -27,6 +27,7 @@ from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.report.report_config import ReportConfig
 from jaxreason.results import locks, run_status
 from jaxreason.results.atomic_files import absolute
+from jaxreason.results.lease import LeaseError
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import TRAJECTORY_FOLDER, run_folder
 from jaxreason.rl import loop as rl
@@ -138,9 +139,12 @@ def _run(stage: StudyStage, said: str) -> None:
 
     Raises:
       UserError: the stage's error, of the same class.
+      LeaseError: another run has taken over, which is no fault of the stage.
     """
     try:
         stage.run()
+    except LeaseError:
+        raise
     except UserError as error:
         bad = _not_finite(stage) if "non-finite" in str(error) else ""
         kind = ConfigError if isinstance(error, ConfigError) else UserError
