@@ -3,9 +3,8 @@
 import threading
 
 USERS_FAULT = 2  # The program's exit code after an error that a user must fix.
-TRY_AGAIN = (
-    1  # After any other one: the same command may succeed later, so launchers start it again.
-)
+# After any other one: the same command may succeed later, so launchers start it again.
+TRY_AGAIN = 1
 _BUSY = (408, 429)  # Answers of a server that ask for patience, as all from 500 on do.
 
 

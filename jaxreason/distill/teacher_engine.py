@@ -15,6 +15,7 @@ from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.open_engine import engine_for
 from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.sampling.stopping import before_stop
 from jaxreason.tracking.metric_logger import ProgressBar
@@ -40,9 +41,7 @@ def make_teacher_engine(
 ) -> Engine:
     """Makes the engine with the teacher's weights."""
     model, params = source.open()
-    ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
-    think = tokenizer.close_think, tokenizer.open_think
-    return Engine(model, params, sampler, mesh, *ends, *think)
+    return engine_for(model, params, sampler, mesh, tokenizer)
 
 
 def ask_engine(

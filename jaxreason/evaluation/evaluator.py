@@ -49,6 +49,7 @@ from jaxreason.results.score_files import EVALUATION, write_scores
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.open_engine import engine_for
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
@@ -115,9 +116,7 @@ def evaluate(
 
     def make_engine() -> Engine:
         model, params = source.open()
-        stop, pad = tokenizer.stop_ids, tokenizer.pad_id
-        text = tokenizer.decode, tokenizer.close_think, tokenizer.open_think
-        return Engine(model, params, config.sampler, mesh, stop, pad, *text)
+        return engine_for(model, params, config.sampler, mesh, tokenizer)
 
     with Interrupt() as interrupt:
         check = functools.partial(interrupt.check, SAVED)

@@ -14,6 +14,7 @@ from jaxreason.models.huggingface import ModelConfig, open_model, read_architect
 from jaxreason.models.weight_files import read_settings
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.open_engine import engine_for
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 
 # Every slot has pages of its own for so many positions of the cache; longer sequences share pages.
@@ -144,6 +145,4 @@ def _open_engine(
         unroll=layers if mesh.devices.flat[0].platform == "cpu" else 1,
     )
     model, params = open_model(config, mesh)
-    ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
-    think = tokenizer.close_think, tokenizer.open_think
-    return Engine(model, params, sampler, mesh, *ends, *think)
+    return engine_for(model, params, sampler, mesh, tokenizer)

@@ -18,6 +18,7 @@ from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results.score_files import EVALUATION, read_score_rows
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.open_engine import engine_for
 from jaxreason.validation import ValidationConfig, Validator
 
 DECODING = "validation"  # The name of its decoding in the names of files.
@@ -149,9 +150,7 @@ class BenchmarkValidator:
         self, sampler: SamplerConfig, model: Model, params: Any, tokenizer: Tokenizer
     ) -> Engine:
         if self._engine is None:
-            ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
-            think = tokenizer.close_think, tokenizer.open_think
-            self._engine = Engine(model, params, sampler, self._mesh, *ends, *think)
+            self._engine = engine_for(model, params, sampler, self._mesh, tokenizer)
         else:
             self._engine.set_params(params)
         return self._engine

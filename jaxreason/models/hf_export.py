@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -28,7 +27,7 @@ from jaxreason.models.families import WEIGHTS, dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_to_hf
 from jaxreason.models.stop_tokens import CONFIG_FILE, json_bytes, with_stop_tokens
 from jaxreason.models.weight_files import INDEX_FILE, SINGLE_FILE
-from jaxreason.results.atomic_files import atomic_write_bytes, glob_in, is_remote, is_taken
+from jaxreason.results.atomic_files import about, atomic_write_bytes, glob_in, is_remote, is_taken
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, hash_once, write_checksums
 from jaxreason.results.lease import check_held
@@ -44,7 +43,6 @@ TOKENIZER_FILES = (
 _COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json", CONFIG_FILE)
 _MORE_TEMPLATES = "additional_chat_templates"  # Where transformers puts all but the default one.
 _TOKEN_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id")
-TOLD_BY_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
 ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
 
 
@@ -294,13 +292,8 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     with open(path, "wb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # As the user's umask has it.
-    try:
+    with about(path):
         safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
-    except safetensors.SafetensorError as error:  # it tells an error of the system in words alone
-        told = TOLD_BY_SAFETENSORS.search(str(error))
-        if told is None:
-            raise
-        raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
     # The library makes it readable by its owner only. Some file systems have no rights to change.
     if stat.S_IMODE(os.stat(path).st_mode) != mode:
         os.chmod(path, mode)

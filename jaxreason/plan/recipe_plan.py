@@ -315,7 +315,9 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: ProgramCost, m
     ]
 
 
-def _slot_limit(section: RLConfig, model, mesh, slice_, full: ProgramCost, make, run):
+def _slot_limit(
+    section: RLConfig, model, mesh, slice_, full: ProgramCost, make, run
+) -> list[Limit]:
     parts, now = num_parts(mesh, "act_batch"), section.sampler.slots
     other = other_slots(section, parts)
     found = run(make(other, model, mesh)[-1:])[0]

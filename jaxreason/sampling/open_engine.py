@@ -54,12 +54,25 @@ def open_engine(
         _read, model_config, mesh, config, compiling.wait
     )
     tokens = tokenizer.result()
-    think = tokens.close_think, tokens.open_think
-    compiling.begin(engine_calls(model, mesh, config, tokens.stop_ids, *think))
-    ends = tokens.stop_ids, tokens.pad_id, tokens.decode
-    engine = Engine(model, reading.result, config, mesh, *ends, *think, compiling=compiling)
+    ends = tokens.stop_ids, tokens.close_think, tokens.open_think
+    compiling.begin(engine_calls(model, mesh, config, *ends))
+    engine = engine_for(model, reading.result, config, mesh, tokens, compiling)
     _warm_up(engine, tokens.pad_id)
     return engine, model
+
+
+def engine_for(
+    model: Model,
+    params: Any,
+    config: SamplerConfig,
+    mesh: Mesh,
+    tokens: EngineTokens,
+    compiling: Compiling | None = None,
+) -> Engine:
+    """Makes an engine that ends replies and closes think blocks as a model's tokenizer says; as `Engine`."""
+    ends = tokens.stop_ids, tokens.pad_id, tokens.decode
+    think = tokens.close_think, tokens.open_think
+    return Engine(model, params, config, mesh, *ends, *think, compiling=compiling)
 
 
 def _read(

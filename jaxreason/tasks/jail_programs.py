@@ -163,10 +163,8 @@ def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
         status = code & 0xFF if isinstance(code, int) else int(code is not None)
     threading._shutdown()
     atexit._run_exitfuncs()
-    for stream in (
-        sys.stdout,
-        sys.__stdout__,
-    ):  # Another one if the program has put its own in place.
+    # Two of them if the program has put its own in place.
+    for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
     return status

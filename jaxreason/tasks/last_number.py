@@ -15,7 +15,7 @@ from jaxreason.tasks.equivalence import bare_value, numeral
 from jaxreason.tasks.latex_answers import tidy_latex, without_unit
 from jaxreason.tasks.marked_numbers import gsm8k_number
 from jaxreason.tasks.number_words import SIZES
-from jaxreason.tasks.numbers_in_text import last_number
+from jaxreason.tasks.numbers_in_text import SIZE_LETTERS, SIZE_WORDS, last_number
 from jaxreason.tasks.reply_text import score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 200  # Of a fraction.
@@ -24,8 +24,8 @@ SCALED = r"(.+?)\s*\\(?:cdot|times)\s*10\s*\^\s*\{?(\d{1,2})\}?"
 
 # $1.5M and 1.5 million dollars.
 ROUND = re.compile(
-    r"\\?\$?\s*(\d[\d,]*(?:\.\d+)?)\s*(hundred|thousand|million|billion|trillion)(?:\s+(?!or\b|and\b|to\b)[a-z]+){0,2}"
-    r"|\\?\$\s*(\d[\d,]*(?:\.\d+)?)\s?([kKMB])"
+    rf"\\?\$?\s*(\d[\d,]*(?:\.\d+)?)\s*({SIZE_WORDS})(?:\s+(?!or\b|and\b|to\b)[a-z]+){{0,2}}"
+    rf"|\\?\$\s*(\d[\d,]*(?:\.\d+)?)\s?({SIZE_LETTERS})"
 )
 LETTERS = {"k": 1000, "K": 1000, "M": 10**6, "B": 10**9}
 

@@ -13,8 +13,9 @@ NUMBER = re.compile(
     rf"|(?=[-\u2012-\u2014\u2212.]){MINUS}(?<![\d.^])\.\d+"
 )
 # A word, or behind a currency a letter, that makes a number larger.
-SIZE = re.compile(r"[*\s]{0,3}(hundred|thousand|million|billion|trillion)\b")
-SIZE_LETTER = re.compile(r"\s?([kKMB])\b")
+SIZE_WORDS, SIZE_LETTERS = "hundred|thousand|million|billion|trillion", "[kKMB]"
+SIZE = re.compile(rf"[*\s]{{0,3}}({SIZE_WORDS})\b")
+SIZE_LETTER = re.compile(rf"\s?({SIZE_LETTERS})\b")
 SPOKEN_MINUS = re.compile(r"(?i)(?<=\bis )(?:minus|negative)\s+(?=\$?\d)")
 JOINED = re.compile(r"\d[^\S\n]?(?:[/:?]|\)\()[^\S\n]?$")
 MIXED = re.compile(r"(?<![\w./,])\d{1,3} $")  # The whole part of 7 1/2.
