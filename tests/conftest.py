@@ -26,16 +26,17 @@ def _folder_until_the_end(name):
 # Most of the tests' time goes into compiling programs that run once, so LLVM optimizes nothing here, and XLA makes its
 # fusions the older way where it still can (up to JAX 0.10), which takes a third of the time. XLA's own passes stay.
 # Studies in processes of their own (study_runs.py) are compiled as users' are. Flags that the caller has set come later
-# and win.
+# and win. No program notes where each of its operations was called from: nothing reads that here.
 _OLDER = metadata.version("jaxlib").startswith("0.10.")
 os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 "
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     + ("--xla_cpu_use_fusion_emitters=false " if _OLDER else "")
     + os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8"
     # Eight devices on two busy cores wait for each other longer than XLA's 40 s, after which it aborts the process.
     + " --xla_cpu_collective_call_terminate_timeout_seconds=600"
 )
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Many tests, and the processes that they start, make the same programs; what one has compiled the others load.
