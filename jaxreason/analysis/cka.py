@@ -45,7 +45,7 @@ def debiased_alignment(
 ) -> Float[np.ndarray, " r"]:
     """Returns the unbiased estimator of HSIC (Song et al. 2012): sums over two, three and four different texts.
 
-    Copies of a text in a resample count as one text: no sum contains two of them. The result is 0 if a resample has
+    Copies of a text in a resample count as one text: no sum contains two of them. The result is NaN if a resample has
     fewer than four different texts.
     """
     # Sums over different texts are computed from sums over all places by inclusion and exclusion: the diagonal is
@@ -63,7 +63,7 @@ def debiased_alignment(
     fours = c - 4 * sharing_one - 2 * pairs
     two, three, four = _numbers_of_different_texts(held)
     found = a / two - 2 * threes / three + fours / four
-    return np.where(four > 1, _zero_if_rounding(found, a / two), 0.0)
+    return np.where(four > 1, _zero_if_rounding(found, a / two), np.nan)
 
 
 def _sums(first, second, held):
@@ -95,14 +95,17 @@ def similarity(
 ) -> Float[np.ndarray, " r"]:
     """Returns the CKA in each resample: alignment(K, L) / sqrt(alignment(K, K) alignment(L, L)).
 
-    It is 1 if neither model varies, and 0 if only one does. The debiased CKA can be below 0 or above 1.
+    It is 1 if neither model varies, and 0 if only one does. The debiased CKA can be below 0 or above 1, and is NaN in
+    resamples that do not define it.
     """
-    # The debiased estimate of a model with itself may be below 0 with few texts; then there is no norm to divide by.
-    own = [np.maximum(alignment(kernel, kernel, held), 0) for kernel in (first, second)]
+    own = [alignment(kernel, kernel, held) for kernel in (first, second)]
+    # In a resample of few different texts, the debiased estimate of a model with itself may be below 0, which is no
+    # square of a norm.
+    own = [np.where(part < 0, np.nan, part) for part in own]
     size = np.sqrt(own[0] * own[1])
-    found = alignment(first, second, held) / np.where(size > 0, size, 1)
-    still = (own[0] <= 0) & (own[1] <= 0)
-    return np.where(size > 0, found, np.where(still, 1.0, 0.0))
+    found = alignment(first, second, held) / np.where(size == 0, 1, size)
+    still = (own[0] == 0) & (own[1] == 0)
+    return np.where(size == 0, np.where(still, 1.0, 0.0), found)
 
 
 def layer_map(

@@ -10,51 +10,57 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.layerwise import centred, layer_metric, scatter
+from jaxreason.analysis.layerwise import centred, layer_metric
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 
 FEWEST_TEXTS = 2  # Fewer texts have no covariance.
 
 
-class FrechetProducts(NamedTuple):
-    """Products of the texts' features in one layer, each [N, N]."""
+class FrechetShares(NamedTuple):
+    """What each text adds to three means over the texts of one layer."""
 
-    base: np.ndarray  # Of the base's centred features.
-    tuned: np.ndarray
-    moved: np.ndarray  # Of tuned - base.
-    coupled: np.ndarray  # Its diagonal sums to twice the trace of the square root.
+    spread: Float[np.ndarray, " N"]  # The base's variance (the trace of its covariance).
+    mean: Float[np.ndarray, " N"]
+    covariance: Float[np.ndarray, " N"]
 
 
-def frechet_products(
+def frechet_shares(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]
-) -> FrechetProducts:
-    """Returns the sums from which both parts are computed, for one layer."""
+) -> FrechetShares:
+    """Returns the means' parts from which both distances are computed, for one layer."""
     moved = tuned.astype(np.float64) - base
+    shift = moved.mean(0)
     base, tuned = centred(base), centred(tuned)
     left, values, right = np.linalg.svd(base @ tuned.T)
-    # With X Y' = U S V', the optimal transport between the two Gaussians gives `coupled` = U S U' + V S V'. It is held
-    # fixed over resamples, so it bounds the trace of the root in a resample from above, and is exact to first order.
-    coupled = (left * values) @ left.T + (right.T * values) @ right
-    return FrechetProducts(base @ base.T, tuned @ tuned.T, moved @ moved.T, coupled)
+    # With X Y' = U S V', the optimal transport between the two Gaussians gives the diagonal of U S U' + V S V', whose
+    # sum is twice the trace of the root.
+    coupled = np.square(left) @ values + values @ np.square(right)
+    spread = np.square(base).sum(1)
+    # The mean of 2 moved . shift - |shift|^2 is |shift|^2, and changes with the texts as that does to first order.
+    mean = 2 * moved @ shift - shift @ shift
+    return FrechetShares(spread, mean, spread + np.square(tuned).sum(1) - coupled)
 
 
 def frechet_parts(
-    layer: FrechetProducts, held: Float[np.ndarray, "r N"]
+    layer: FrechetShares, held: Float[np.ndarray, "r N"]
 ) -> dict[str, Float[np.ndarray, " r"]]:
     """Returns both parts in resamples, as shares of the base's variance (the trace of its covariance).
 
-    The transport map is held fixed over the resamples.
+    In a resample they are the values on all texts and the influence of each text, in proportion to how often it is
+    there (the infinitesimal jackknife, Efron 1982). A resample's own |mean tuned - mean base|^2 would be larger by the
+    variance of a mean of texts: intervals of a small shift would lie above it.
 
     Returns:
       `mean`: |mean tuned - mean base|^2 / tr C_base.
       `covariance`: (tr C_base + tr C_tuned - 2 tr (C_base^1/2 C_tuned C_base^1/2)^1/2) / tr C_base.
     """
-    number = held.sum(1)
-    spread = scatter(layer.base, held)
-    mean = ((held @ layer.moved) * held).sum(1) / number
-    changed = spread + scatter(layer.tuned, held) - scatter(layer.coupled, held)
-    scale = np.where(spread > 0, spread, 1)
-    return {"mean": mean / scale, "covariance": np.maximum(changed, 0) / scale}
+    shares, spread = held / held.sum(1, keepdims=True), layer.spread.mean()
+    values = {}
+    for name, part in (("mean", layer.mean), ("covariance", layer.covariance)):
+        whole = part.mean() / spread
+        influence = (part - whole * layer.spread) / spread
+        values[name] = np.maximum(whole + shares @ influence, 0)
+    return values
 
 
 def frechet(measured: TextMeasurements) -> Prepared:
@@ -64,4 +70,4 @@ def frechet(measured: TextMeasurements) -> Prepared:
     if len(measured.mask) < FEWEST_TEXTS:
         reason = f"1 text has no covariance; it takes {FEWEST_TEXTS}"
         return Prepared(lambda texts: {}, {"undefined": reason})
-    return layer_metric(measured, frechet_products, frechet_parts)
+    return layer_metric(measured, frechet_shares, frechet_parts)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.layerwise import centred, layer_metric, scatter
+from jaxreason.analysis.layerwise import FLAT, centred, layer_metric, scatter
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 
 FEWEST_TEXTS = 2
@@ -57,7 +57,8 @@ def procrustes_parts(
 ) -> dict[str, Float[np.ndarray, " r"]]:
     """Returns the parts beside the shift in resamples, as shares of the base's variance; the rotation is held fixed.
 
-    With the squared distance d(s, Q) = mean |y - s Q x|^2 of centred features x, y of the base and the tuned model:
+    They are NaN in a resample in which the base's features do not vary. With the squared distance
+    d(s, Q) = mean |y - s Q x|^2 of centred features x, y of the base and the tuned model:
 
     Returns:
       `rotation`: d(1, 1) - min over Q of d(1, Q).
@@ -65,7 +66,8 @@ def procrustes_parts(
       `rest`: min over Q and s of d(s, Q), which no rotation and no scaling explains.
     """
     base, tuned, moved, turned = (scatter(kernel, held) for kernel in layer)
-    scale = np.where(base > 0, base, 1)
+    varies = base > FLAT**2 * (held @ np.diagonal(layer.base))
+    scale = np.where(varies, base, np.nan)
     scaling = np.square(base - turned) / scale
     rest = tuned - np.square(turned) / scale
     rotation = moved - (base + tuned - 2 * turned)

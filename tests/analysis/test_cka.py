@@ -13,6 +13,7 @@ from jaxreason.analysis.cka import (
     similarity,
 )
 from jaxreason.analysis.layerwise import resample_counts
+from jaxreason.analysis.metric_types import bootstrap
 
 KINDS = pytest.mark.parametrize("alignment", [plain_alignment, debiased_alignment])
 
@@ -112,6 +113,28 @@ def test_a_resample_is_centred_anew(alignment):
     else:
         expected = 1 - of(x, y, alignment, texts)
         assert found["debiased_distance.all"] == pytest.approx(expected.mean())
+
+
+def test_a_resample_of_fewer_than_four_different_texts_has_no_debiased_cka_and_is_replaced():
+    x, y = features(5, seed=10), features(5, seed=11)
+    prepared = cka_distance(pair(x, y))
+    found = prepared.statistic(np.array([0, 0, 1, 2, 2]))
+    assert np.isnan(found["debiased_distance.reply"]) and found["distance.reply"] > 0
+    draws = bootstrap(prepared, range(5), 200, (0,)).draws["debiased_distance.reply"]
+    defined = [
+        prepared.statistic(np.array(texts))["debiased_distance.reply"]
+        for texts in itertools.product(range(5), repeat=5)
+        if len(set(texts)) >= 4
+    ]
+    np.testing.assert_array_equal(np.isin(draws.round(9), np.round(defined, 9)), True)
+
+
+def test_a_debiased_norm_below_zero_defines_no_cka():
+    x, y = (np.random.default_rng(seed).normal(size=(6, 1, 64)) for seed in (1, 5))
+    (K,), texts = gram(x), np.array([0, 0, 1, 1, 4, 5])
+    assert brute_force(K, K, texts) < 0
+    assert np.isnan(of(x, y, debiased_alignment, texts)[0])
+    assert np.isnan(of(x, x, debiased_alignment, texts)[0])
 
 
 def test_one_changed_layer_is_found_in_its_row_of_the_details():

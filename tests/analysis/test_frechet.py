@@ -66,13 +66,35 @@ def test_a_layer_in_which_the_base_does_not_vary_is_left_out():
     assert still.details == {"undefined": "the base's features vary in no layer"}
 
 
-def test_a_resample_has_its_own_mean_and_to_first_order_its_own_covariance():
+def test_a_text_more_changes_both_parts_to_first_order_as_it_changes_the_distance():
     x, y = features(30, 1), 0.3 * features(30, 1, seed=1) + features(30, 1) @ rotation(6, 3)
     prepared = frechet(pair(x, y))
-    texts = np.random.default_rng(0).integers(30, size=30)
-    found, exact = prepared.statistic(texts), reference(x[texts, 0], y[texts, 0])
-    assert found["mean.reply"] == pytest.approx(exact[0])
-    assert 0.5 * exact[1] < found["covariance.reply"] <= exact[1] * (1 + 1e-9)
+    whole, exact_whole = on_all(prepared, 30), reference(x[:, 0], y[:, 0])
+    for text in (0, 7, 21):
+        texts = np.concatenate([np.tile(np.arange(30), 50), [text]])
+        found, exact = prepared.statistic(texts), reference(x[texts, 0], y[texts, 0])
+        for name, one, all_of_it in zip(("mean", "covariance"), exact, exact_whole, strict=True):
+            change = found[f"{name}.reply"] - whole[f"{name}.reply"]
+            assert change == pytest.approx(one - all_of_it, rel=0.02), (name, text)
+
+
+def test_the_interval_of_a_shift_that_is_small_beside_the_texts_changes_holds_the_value():
+    """A resample's own squared shift would be larger by the variance of a mean over its texts."""
+    rng, scales = np.random.default_rng(2), np.arange(1, 301.0) ** -0.5
+    x, changes = (size * scales * rng.normal(size=(100, 1, 300)) for size in (1, 0.5))
+    found = bootstrap(frechet(pair(x, x + 0.01 + changes)), range(100), 200, (0,))
+    low, high = np.quantile(found.draws["mean.reply"], (0.025, 0.975))
+    assert low < found.values["mean.reply"] < high
+
+
+def test_a_layer_in_which_one_text_alone_differs_keeps_its_shares_in_resamples_without_that_text():
+    """So it is with the embeddings under `last` if all replies but one end with the same token."""
+    x = np.tile(np.array([3.0, 0, 0]), (12, 1, 1))
+    x[5] = 4.0
+    prepared = frechet(pair(x, x + np.array([100.0, 0, 0])))
+    value = on_all(prepared)["mean.reply"]
+    without = prepared.statistic(np.array([0, 1, 2, 3, 4, 4, 6, 7, 8, 9, 10, 11]))
+    assert value < without["mean.reply"] < 3 * value
 
 
 def test_intervals_hold_the_value():

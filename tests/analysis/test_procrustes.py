@@ -84,6 +84,15 @@ def test_intervals_hold_the_value():
         assert low < value < high, name
 
 
+def test_a_resample_in_which_the_base_does_not_vary_has_no_part_and_is_replaced():
+    x = features(3)
+    tuned = 1.3 * x @ rotation(6) + features(3, seed=1)
+    prepared = procrustes(pair(x, tuned))
+    assert all(np.isnan(value) for value in prepared.statistic(np.array([1, 1, 1])).values())
+    draws = bootstrap(prepared, range(3), 200, (0,)).draws
+    assert (draws["rotation.reply"] > 0).all() and np.isfinite(draws["rest.reply"]).all()
+
+
 def test_one_text_has_no_shape():
     x = features(1)
     assert procrustes(pair(x, x)).details == {"undefined": "1 text has no shape; it takes 2"}
