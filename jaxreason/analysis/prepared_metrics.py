@@ -37,9 +37,10 @@ def prepare_metric(name: str, measured: Any, section: Mapping[str, Any]) -> Prep
     if not isinstance(prepared, Prepared):
         raise _error(name, f"Prepared from {_said(METRICS[name].prepare)}, got {prepared!r:.80}")
     try:
-        json.dumps(prepared.details)
+        # Those who read the file refuse NaN and infinity.
+        json.dumps(prepared.details, allow_nan=False)
     except (TypeError, ValueError) as error:
-        what = f"details that JSON can hold from {_said(METRICS[name].prepare)} (lists, not arrays)"
+        what = f"details that JSON can hold from {_said(METRICS[name].prepare)} (lists, not arrays; None, not NaN)"
         raise _error(name, f"{what}, got: {error}") from error
     known: list[str] = []
     many = prepared.statistics and _checked_many(name, prepared, known)

@@ -244,6 +244,7 @@ def every_other(good, bad):
         ),
         (Prepared(lambda texts: {"a": 1.0}, {}, lambda texts: {}), "as 'a'"),
         (Prepared(lambda texts: {"a": 1.0}, {"layers": np.ones(2)}), "details that JSON can hold"),
+        (Prepared(lambda texts: {"a": 1.0}, {"layers": [float("nan")]}), "details that JSON can"),
         (Prepared(lambda texts: {1: 1.0}, {}), "expected text as the name of a value"),
     ],
 )
