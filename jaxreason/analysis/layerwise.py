@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
 
 FLAT = 1e-6  # A spread below this share of the features' size is float32 rounding.
+STILL = "the base's features vary in no layer"  # Why a metric is undefined.
 
 
 def resample_counts(texts: Int[np.ndarray, "r n"], num_texts: int) -> Float[np.ndarray, "r N"]:
@@ -78,7 +79,7 @@ def layer_metric(
     }
 
     if all(layer is None for layers in pools.values() for layer in layers):
-        return Prepared(lambda texts: {}, {"undefined": "the base's features vary in no layer"})
+        return Prepared(lambda texts: {}, {"undefined": STILL})
     means = {pool: functools.partial(_mean, layers, parts) for pool, layers in pools.items()}
     if linear:
         means = {pool: linearised(mean, num_texts) for pool, mean in means.items()}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxreason.analysis.layerwise import STILL
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 from jaxreason.analysis.raw_questions import QuestionStates
 
@@ -132,7 +133,7 @@ def pca_shift(measured: TextMeasurements, components: int = COMPONENTS) -> Prepa
     """PCA shift of every pooling, as `<name>.<pooling>`.
 
     Details have each layer's centres, and the shares of variance of the first `components` axes. Undefined if there are
-    fewer texts than span a plane.
+    fewer texts than span a plane, or if the base's features vary in no layer.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         return too_few(len(measured.mask))
@@ -140,6 +141,8 @@ def pca_shift(measured: TextMeasurements, components: int = COMPONENTS) -> Prepa
         pool: project(measured.base[pool], measured.tuned[pool], components)
         for pool in measured.base
     }
+    if not any(part.spread.any() for part in projected.values()):
+        return Prepared(lambda texts: {}, {"undefined": STILL})
 
     def statistic(texts):
         found = {pool: shifts(part, texts) for pool, part in projected.items()}
@@ -164,13 +167,16 @@ def _layers(projected: Projected) -> dict:
 def paper_pca_shift(states: QuestionStates) -> Prepared:
     """`shift`, the script's d. Details are its records: both models' coordinates at every layer.
 
-    Undefined if there are fewer texts than span a plane.
+    Undefined if there are fewer texts than span a plane, or if the base's features vary in no layer, as those of
+    questions with the same first tokens.
     """
     num_texts = len(states.base)
     if num_texts < FEWEST_TEXTS:
         reason = f"{num_texts} questions span no plane; it takes {FEWEST_TEXTS}"
         return Prepared(lambda texts: {}, {"undefined": reason})
     projected = project(states.base, states.tuned)
+    if not projected.spread.any():
+        return Prepared(lambda texts: {}, {"undefined": STILL})
     base, tuned = projected.base.mean(0), projected.tuned.mean(0)
     details = {
         "base": [[0.0, second] for second in base[:, 1].tolist()],

@@ -138,6 +138,14 @@ def test_details_are_the_scripts_records():
     assert np.linalg.norm(centre) == pytest.approx(shift(base, tuned))
 
 
+def test_questions_that_begin_with_the_same_tokens_have_no_shift():
+    """Only the first 128 tokens are read, and a long preamble may fill them."""
+    x = np.tile(np.random.default_rng(0).normal(size=(3, 6)), (5, 1, 1))
+    same = paper_pca_shift(QuestionStates(x, x + 1))
+    assert same.statistic(np.arange(5)) == {}
+    assert same.details == {"undefined": "the base's features vary in no layer"}
+
+
 def test_two_questions_span_no_plane():
     few = paper_pca_shift(QuestionStates(states(0, texts=2), states(1, texts=2)))
     assert few.statistic(np.arange(2)) == {}

@@ -86,6 +86,14 @@ def test_two_texts_span_no_plane_and_have_no_shift():
     assert prepared.details == {"undefined": "2 texts span no plane; it takes 3"}
 
 
+def test_texts_whose_states_are_all_alike_have_no_shift():
+    x = np.tile(np.random.default_rng(8).normal(size=(3, 6)), (5, 1, 1))
+    measured = TextMeasurements({"all": x}, {"all": x + 1}, None, {}, np.ones((5, 1), bool))
+    prepared = pca_shift(measured)
+    assert prepared.statistic(np.arange(5)) == {}
+    assert prepared.details == {"undefined": "the base's features vary in no layer"}
+
+
 def test_the_metric_names_every_pooling_and_keeps_the_layers_centres():
     base = {"reply": features(0), "last": features(1)}
     tuned = {"reply": features(0) + 1, "last": features(1)}
