@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.layerwise import centred, resample_counts
+from jaxreason.analysis.layerwise import centred, linearised, resample_counts
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
 
 FEWEST_TEXTS = 4  # The debiased estimator needs that many.
@@ -143,19 +143,29 @@ def cka_distance(measured: TextMeasurements) -> Prepared:
     kernels = {
         pool: (gram(measured.base[pool]), gram(measured.tuned[pool])) for pool in measured.base
     }
+    # The copies of texts in a resample raise its plain CKA, so that all resamples could lie below the value.
+    plain = linearised(lambda held: _plain_distances(kernels, held), num_texts)
 
     def statistics(texts):
-        held, values = resample_counts(texts, num_texts), {}
+        held = resample_counts(texts, num_texts)
+        values = plain(held)
         for pool, pair in kernels.items():
-            plain = 1 - _by_layer(*pair, held, plain_alignment)
-            values[f"distance.{pool}"] = plain.mean(0)
-            values[f"final_distance.{pool}"] = plain[-1]
             debiased = 1 - _by_layer(*pair, held, debiased_alignment)
             values[f"debiased_distance.{pool}"] = debiased.mean(0)
         return values
 
     details = {pool: _details(*pair, pool == MAPPED) for pool, pair in kernels.items()}
     return of_many(statistics, details)
+
+
+def _plain_distances(
+    kernels: dict[str, tuple[np.ndarray, np.ndarray]], held: Float[np.ndarray, "r N"]
+) -> dict[str, Float[np.ndarray, " r"]]:
+    values = {}
+    for pool, pair in kernels.items():
+        distances = 1 - _by_layer(*pair, held, plain_alignment)
+        values |= {f"distance.{pool}": distances.mean(0), f"final_distance.{pool}": distances[-1]}
+    return values
 
 
 def _by_layer(base, tuned, held, alignment: Alignment) -> Float[np.ndarray, "Z r"]:
