@@ -99,11 +99,6 @@ class StepScores:
         scores = self.scores(run, REST)
         return scores[0] - scores
 
-    def loss_draws(self, run: EvaluatedRun) -> Float[np.ndarray, "R S"]:
-        """Returns the `loss` in each resample."""
-        draws = self.draws(run, REST)
-        return draws[:, :1] - draws
-
 
 def read_step_scores(
     reader: Reader, study: Study, runs: Sequence[EvaluatedRun], how: Resampling
