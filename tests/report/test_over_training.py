@@ -143,6 +143,18 @@ def test_a_score_at_equal_math_is_a_score_however_far_its_seeds_are_apart(tmp_pa
     assert min(ends) >= 0 and max(ends) <= 100
 
 
+def test_arms_whose_math_is_equal_but_for_rounding_reach_the_same_score(tmp_path, monkeypatch):
+    """4 and 14 of 20 have another mean than 9 and 9 in floats."""
+    monkeypatch.setattr(followed_study, "GROUPS", {"adding": "math", **GROUPS})
+    monkeypatch.setattr(followed_study, "BASE", (8, *BASE))
+    reached = {"rl": (9, 9), "sft": (4, 14), "flat": (12, 12)}
+    runs = {(arm, 0): ((*math, 16, 12),) * len(STEPS) for arm, math in reached.items()}
+    monkeypatch.setattr(followed_study, "RUNS", runs)
+    monkeypatch.setattr(followed_study, "training_kl", lambda right: 0.1)
+    (row,) = made(write_followed(tmp_path))["matched"]
+    assert row["math"] == 45 and len(row["arms"]) == 3 and not row["not_reached"]
+
+
 def test_a_parabola_that_was_planted_is_found_and_ranks_first(study, tmp_path):
     for run in RUNS:
         assert loss(RUNS[run][-1]) > -8
@@ -239,6 +251,18 @@ def test_a_fit_without_an_end_of_its_r2_has_no_band_and_few_resamples_are_no_err
     row = find(found["forgetting"]["fits"], measure=FORWARD)
     assert row["linear"]["low"] is None and row["linear"]["high"] is None
     assert {tuple(point[2:]) for point in row["curve"]} == {(None, None)}
+
+
+def test_losses_that_differ_by_rounding_alone_are_the_same_loss(tmp_path, monkeypatch):
+    """What one group lost the other gained: (9 - 5) / 20 and (9 + 5) / 20 have another mean than 9 / 20 in floats."""
+    monkeypatch.setattr(followed_study, "BASE", (8, 9, 9))
+    places = {("rl", 0): (9, 8, 7), ("rl", 1): (6, 5, 4), ("sft", 0): (3, 2, 1)}
+    runs = {run: tuple((10, 9 - k, 9 + k) for k in moved) for run, moved in places.items()}
+    monkeypatch.setattr(followed_study, "RUNS", runs)
+    found = made(write_followed(tmp_path))["forgetting"]
+    assert {point["loss"] for point in found["points"]} == {0}
+    row = find(found["fits"], measure=FORWARD)
+    assert row["linear"]["undefined"] == "every point has the same loss"
 
 
 def test_the_report_draws_and_tabulates_what_followed_runs_say(study, tmp_path, monkeypatch):
