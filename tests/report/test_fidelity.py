@@ -96,6 +96,17 @@ def test_the_tables_count_what_agrees_and_give_every_reason_once(study):
     assert "Every published number beside ours" in text and "Beside the paper's numbers" in text
 
 
+def test_an_interval_without_one_end_is_shown_with_the_other(study):
+    summary = read_summary(study)
+    row = find(summary["fidelity"], kind="index", where="other")
+    summary["fidelity"] = [
+        row | {"low": low, "high": high, "agrees": None}
+        for low, high in ((None, 90.0), (70.0, None), (None, None))
+    ]
+    (table,) = fidelity_detail_tables(summary)
+    assert [row.cells[1].interval for row in table.rows] == ["? to 90.0", "70.0 to ?", ""]
+
+
 def test_robust_ways_fewer_questions_and_twins_trained_here_are_named_where_we_differ(
     tmp_path, monkeypatch
 ):
