@@ -166,7 +166,7 @@ def _index_rows(study: Study, summary: dict, decoding: str, arm: Arm) -> Iterato
         row = find(found, mode=mode, group=group)
         if row is None:
             continue
-        why = [not_reproducible(index.recomputed[group])] * (not index.reproducible)
+        why = [not_reproducible(index.recomputed[group])] * (not index.follows(group))
         why += [TRAINED_HERE] * (arm.method != "given")
         why += [OTHER_SCALES] * (mode != "paper_scales")
         why += _incomplete(study, group)
