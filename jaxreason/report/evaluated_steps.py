@@ -17,6 +17,7 @@ from jaxreason.results.groups import REST, TRAINING
 from jaxreason.results.study_files import read_trajectory, step_folder, trajectory_path
 
 ALL = "all"  # The mean over the groups of benchmarks.
+ROUNDED = 9  # Decimals of a score: the rest is rounding, of which a fit would have an R².
 WEIGHTS = ("relative_l2", "changed_share")
 Values = dict[tuple[str, str, str | None, str | None], float]  # By metric, name, source and group.
 
@@ -87,8 +88,8 @@ class StepScores:
         return [columns[run.arm.base], *(columns[_name(run, s), run.seed] for s in run.steps())]
 
     def scores(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, " S"]:
-        """Returns the scores of the base and each step, in points."""
-        return 100 * means(self.levels[group].found.scores)[self.columns(run)]
+        """Returns the scores of the base and each step, in points; equal ones are equal numbers."""
+        return np.round(100 * means(self.levels[group].found.scores)[self.columns(run)], ROUNDED)
 
     def draws(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, "R S"]:
         """Returns the `scores` in each resample of the questions, with the same questions for all."""
@@ -98,11 +99,6 @@ class StepScores:
         """Returns the points lost outside math: the base's mean of all other groups minus the step's."""
         scores = self.scores(run, REST)
         return scores[0] - scores
-
-    def loss_draws(self, run: EvaluatedRun) -> Float[np.ndarray, "R S"]:
-        """Returns the `loss` in each resample."""
-        draws = self.draws(run, REST)
-        return draws[:, :1] - draws
 
 
 def read_step_scores(

@@ -166,7 +166,7 @@ def _index_rows(study: Study, summary: dict, decoding: str, arm: Arm) -> Iterato
         row = find(found, mode=mode, group=group)
         if row is None:
             continue
-        why = [not_reproducible(index.recomputed[group])] * (not index.reproducible)
+        why = [not_reproducible(index.recomputed[group])] * (not index.follows(group))
         why += [TRAINED_HERE] * (arm.method != "given")
         why += [OTHER_SCALES] * (mode != "paper_scales")
         why += _incomplete(study, group)
@@ -282,9 +282,8 @@ def _cells(row: dict, digits: int, numbers: dict[str, int]) -> tuple[Cell, ...]:
             "?" if row[name] is None else plain_number(row[name], digits)
             for name in ("low", "high")
         )
-        ours = Cell(
-            plain_number(row["mean"], digits), "" if row["low"] is None else " to ".join(ends)
-        )
+        none = row["low"] is None and row["high"] is None
+        ours = Cell(plain_number(row["mean"], digits), "" if none else " to ".join(ends))
     difference = NONE if row["difference"] is None else Cell(signed(row["difference"], digits))
     marks = [f"({numbers.setdefault(text, len(numbers) + 1)})" for text in row["why"]]
     why = "in our interval" if row["agrees"] else " ".join(marks)

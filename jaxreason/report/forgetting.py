@@ -31,7 +31,7 @@ from jaxreason.report.style import (
 from jaxreason.report.trajectories import BAND, LEAST_POINTS
 from jaxreason.report.wording import decoding_label, plain_number
 from jaxreason.results.fits import Fit, Points, fit, predict, resampled_runs, why_no_fit
-from jaxreason.results.statistics import interval_of_ratio, percentiles
+from jaxreason.results.statistics import interval_of_ratio
 
 DEGREES = {"linear": 1, "quadratic": 2}
 LEAST_RUNS = 3  # With fewer runs, a resample says little.
@@ -127,7 +127,8 @@ def _curve(points: Points, found: Fit, num_runs: int, how: Resampling) -> list[l
     """Returns [x, y, low, high] along the fit, from 0 to the largest x."""
     x = np.linspace(min(points.x.min(), 0.0), points.x.max(), CURVE)
     drawn = np.array([predict(draw, x) for draw in found.coefficient_draws])
-    ends = [percentiles(column, how.confidence) for column in drawn.T]
+    # As of the R²: resamples without a fit may lie anywhere, so too many of them leave no end.
+    ends = [_ends(column, how) for column in drawn.T]
     if num_runs < LEAST_RUNS:
         ends = [(None, None)] * CURVE
     y = predict(found.coefficients, x)

@@ -134,7 +134,7 @@ def _arm(reader, study, progress: StepScores, runs, target, targets, how) -> dic
         ]
         drawn = [at_place(progress.draws(r, group), p) for r, p in zip(runs, moved, strict=True)]
         pooled = _pooled(np.stack(drawn, axis=1), runs, how)
-        groups[group] = _interval(runs, at, pooled, how)
+        groups[group] = _interval(runs, at, np.clip(pooled, 0, 100), how)
         rest = pooled if group == REST else rest
     steps = [
         at_place(np.array([list(r.places)], float), p)[0] for r, p in zip(runs, places, strict=True)

@@ -106,8 +106,8 @@ def _over_training(summary: dict) -> list[TextSection]:
     parts: tuple[str | Formula, ...] = ()
     if found["curves"]:
         parts += (
-            "A step of a run is a checkpoint, evaluated and compared with the base like the final model. Intervals "
-            "resample questions (for KL: texts) and seeds.",
+            "A step of a run is a checkpoint, evaluated and compared with the base like the final model. Its scores "
+            "and changes have the same intervals as those; for KL, texts and seeds are resampled.",
         )
     if found["matched"]:
         parts += (

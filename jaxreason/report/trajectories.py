@@ -32,8 +32,15 @@ from jaxreason.report.style import (
 from jaxreason.report.transfer_tables import MODES, one_mode
 from jaxreason.report.wording import group_label
 from jaxreason.results.groups import MATH, REST
-from jaxreason.results.statistics import percentiles, resampled_seeds
+from jaxreason.results.statistics import (
+    Interval,
+    difference_interval,
+    percentiles,
+    resampled_seeds,
+    seeds_interval,
+)
 
+SCORES = {"math": MATH, "gain": MATH, "loss": REST}  # The group of each curve of scores.
 KLS = {"kl_training": TRAINING_KL, "kl_forward": FORWARD_KL, "kl_reverse": BACKWARD_KL}
 FIXED = "paper_scales"  # The mode whose constants are equal at every step.
 Curve = dict[int, tuple[float, np.ndarray]]  # Step -> value and its resamples.
@@ -59,15 +66,31 @@ def curve_rows(
     """Returns one row per curve and arm: `points` with step, mean over seeds, interval and each seed's own value.
 
     `math` is the score; `gain` its change from the base; `loss` the points that the other groups lost; all in points.
+    Their intervals are those that the report has for the score and the difference of one step.
     """
     rows = []
     for runs in by_arm(progress.runs):
-        of_runs = [_scores_of(progress, run) for run in runs]
-        of_runs = [x | _kls_of(reader, study, run) for x, run in zip(of_runs, runs, strict=True)]
+        rows += [
+            _curve(runs, curve, _score_points(progress, runs, curve, how))
+            for curve, group in SCORES.items()
+            if group in progress.levels
+        ]
+        of_runs = [_kls_of(reader, study, run) for run in runs]
         for curve in dict.fromkeys(name for found in of_runs for name in found):
-            rows.append(_row(runs, curve, [found.get(curve, {}) for found in of_runs], how))
+            each = [found.get(curve, {}) for found in of_runs]
+            rows.append(_curve(runs, curve, _kl_points(runs, each, how)))
         rows += _index_rows(runs, progress.decoding)
     return rows
+
+
+def _curve(runs: list[EvaluatedRun], curve: str, points: list[dict]) -> dict[str, Any]:
+    return {
+        "arm": runs[0].arm.name,
+        "curve": curve,
+        "group": None,
+        "mode": None,
+        "points": points,
+    }
 
 
 def by_arm(runs: tuple[EvaluatedRun, ...]) -> list[list[EvaluatedRun]]:
@@ -78,18 +101,50 @@ def by_arm(runs: tuple[EvaluatedRun, ...]) -> list[list[EvaluatedRun]]:
     return list(found.values())
 
 
-def _scores_of(progress: StepScores, run: EvaluatedRun) -> dict[str, Curve]:
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    if MATH in progress.levels:
-        scores, draws = progress.scores(run, MATH), progress.draws(run, MATH)
-        found = {"math": (scores, draws), "gain": (scores - scores[0], draws - draws[:, :1])}
-    if REST in progress.levels:
-        found["loss"] = progress.loss(run), progress.loss_draws(run)
-    steps = list(run.places)
-    return {
-        name: {step: (float(mean[i]), draws[:, i]) for i, step in enumerate(steps)}
-        for name, (mean, draws) in found.items()
-    }
+def _score_points(
+    progress: StepScores, runs: list[EvaluatedRun], curve: str, how: Resampling
+) -> list[dict[str, Any]]:
+    points = []
+    for step in sorted({step for run in runs for step in run.places}):
+        there = [run for run in runs if step in run.places]
+        values = [_value(progress, run, curve, step) for run in there]
+        found = _score_interval(progress, there, curve, step, how)
+        ends = {"low": 100 * found.low, "high": 100 * found.high}
+        seeds = [{"seed": run.seed, "mean": v} for run, v in zip(there, values, strict=True)]
+        points.append({"step": step, "mean": float(np.mean(values)), **ends, "seeds": seeds})
+    return points
+
+
+def _value(progress: StepScores, run: EvaluatedRun, curve: str, step: int) -> float:
+    """Returns what one seed has at a step, in points."""
+    if curve == "loss":
+        scores = progress.loss(run)
+    else:
+        scores = progress.scores(run, SCORES[curve])
+        scores = scores - scores[0] if curve == "gain" else scores
+    return float(scores[list(run.places).index(step)])
+
+
+def _score_interval(
+    progress: StepScores, runs: list[EvaluatedRun], curve: str, step: int, how: Resampling
+) -> Interval:
+    """Returns the interval that the report has for such a score or difference from the base: not of the draws alone,
+    which do not vary if all questions came out alike, and may leave the scale once they are stretched.
+    """
+    found, seed = progress.levels[SCORES[curve]].found, _seed(runs, how)
+    columns = [progress.columns(run)[list(run.places).index(step)] for run in runs]
+    if curve == "math":  # The base has no seeds: all runs have the same one.
+        columns = columns if step else columns[:1]
+        return seeds_interval(found, columns, how.confidence, how.resamples, seed)
+    if not step:
+        return Interval(0.0, 0.0, 0.0, 0, "the base itself")
+    base = [progress.columns(runs[0])[0]]
+    plus, minus = (base, columns) if curve == "loss" else (columns, base)
+    return difference_interval(found, plus, minus, how.confidence, seed)
+
+
+def _seed(runs: list[EvaluatedRun], how: Resampling) -> tuple[int, int]:
+    return how.seed, zlib.crc32(runs[0].arm.name.encode())
 
 
 def _kls_of(reader: Reader, study: Study, run: EvaluatedRun) -> dict[str, Curve]:
@@ -107,23 +162,20 @@ def _kl_of(
     return {0: (0.0, np.zeros_like(next(iter(made.values()))[1]))} | made if made else {}
 
 
-def _row(
-    runs: list[EvaluatedRun], curve: str, found: list[Curve], how: Resampling
-) -> dict[str, Any]:
-    arm = runs[0].arm.name
-    seed = how.seed, zlib.crc32(arm.encode())
+def _kl_points(
+    runs: list[EvaluatedRun], found: list[Curve], how: Resampling
+) -> list[dict[str, Any]]:
     points = []
     for step in sorted({step for values in found for step in values}):
         there = [(run.seed, *x[step]) for run, x in zip(runs, found, strict=True) if step in x]
         draws = np.stack([draw for *_, draw in there], axis=1)
-        pooled = resampled_seeds(draws, np.random.default_rng(seed))
-        if curve.startswith("kl"):
-            pooled = np.maximum(pooled, 0)  # Stretching must not make a distance negative.
-        low, high = percentiles(pooled, how.confidence)
+        pooled = resampled_seeds(draws, np.random.default_rng(_seed(runs, how)))
+        # Stretching must not make a distance negative.
+        low, high = percentiles(np.maximum(pooled, 0), how.confidence)
         mean = float(np.mean([value for _, value, _ in there]))
         seeds = [{"seed": number, "mean": value} for number, value, _ in there]
         points.append({"step": step, "mean": mean, "low": low, "high": high, "seeds": seeds})
-    return {"arm": arm, "curve": curve, "group": None, "mode": None, "points": points}
+    return points
 
 
 def _index_rows(runs: list[EvaluatedRun], decoding: str) -> list[dict[str, Any]]:

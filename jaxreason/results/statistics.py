@@ -153,7 +153,8 @@ def seeds_interval(
     scores = select(found.scores, columns)
     if len(columns) == 1:
         return mean_interval(scores, confidence, resamples)
-    mean, n = _mean(scores), int((scores.sizes > 0).all(1).sum())
+    # A question that one seed has a grade for says something: there may be none for which all have one.
+    mean, n = _mean(scores), int((scores.sizes > 0).any(1).sum())
     if mean in (0.0, 1.0):
         low, high = wilson(mean, n, confidence)
         return Interval(mean, float(low), float(high), n, "wilson")

@@ -4,6 +4,7 @@ They are study.json (the contents of the study), transfer.json (the transferabil
 steps/<step>/ (the steps of a run, evaluated against its base).
 """
 
+import math
 from typing import Any
 
 from etils import epath
@@ -141,11 +142,15 @@ def write_transfer(
     Args:
       folder: of the study.
       config: what the index was computed with.
-      scales: decoding -> group -> the deviation that was used.
+      scales: decoding -> group -> the deviation that was used; NaN, which JSON does not have, becomes null.
       rows: the index.
       sensitivity: the index without each benchmark.
     """
-    value = {"config": config, "scales": scales, "rows": rows, "sensitivity": sensitivity}
+    known = {
+        decoding: {group: x if math.isfinite(x) else None for group, x in found.items()}
+        for decoding, found in scales.items()
+    }
+    value = {"config": config, "scales": known, "rows": rows, "sensitivity": sensitivity}
     write_json(transfer_path(folder), value)
 
 

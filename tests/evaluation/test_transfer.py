@@ -328,6 +328,17 @@ def test_study_without_a_math_gain_is_undefined_and_keeps_its_degrees(tmp_path):
     assert "undefined" in format_table(rows)
 
 
+def test_a_group_of_which_the_base_has_no_score_has_no_deviation_and_the_file_is_json(tmp_path):
+    folder = write_study(tmp_path)
+    for path in folder.glob("base/evaluation/grades/[sc]o*.jsonl"):
+        lines = [json.loads(line) | {"scores": {}, "error": "timeout: 5 s"} for line in path.open()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = run_transfer(dataclasses.replace(STUDY, scales={}), folder)
+    assert {row["undefined"] for row in rows} == {"other: a benchmark has no score"}
+    text = (folder / "transfer.json").read_text()
+    assert "NaN" not in text and json.loads(text)["scales"]["greedy"]["other"] is None
+
+
 def test_study_of_math_alone_has_no_index_and_says_so(tmp_path, caplog):
     rows = run_transfer(STUDY, write_study(tmp_path, groups=("math",)))
     assert rows == [] and "the index is undefined" in caplog.text

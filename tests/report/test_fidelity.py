@@ -11,6 +11,7 @@ from jaxreason.report import fidelity_causes as causes
 from jaxreason.report.build import ReportConfig, read_summary, run_report
 from jaxreason.report.fidelity import fidelity_detail_tables, fidelity_tables
 from jaxreason.report.report_tables import find
+from jaxreason.results.published import published_indices
 
 CONFIG = ReportConfig("t", "q", (), 0.95, 50, 0, "paper")
 ARMS = {"r1": "R1-Distill-Qwen-7B", "llama": "Llama-3.1-8B-SimpleRL", "rl": "UniReason RL"}
@@ -70,6 +71,26 @@ def test_an_index_that_the_papers_own_scores_do_not_give_is_named(tmp_path, monk
     assert row["why"][0] == causes.not_reproducible(0.3)
 
 
+def test_an_index_of_which_one_group_alone_does_not_follow_is_named_for_that_group(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(build, "FIGURES", {})
+    ours = {"rl": {"headqa": 95.0, "ifeval": 95.0}}
+    run_report(write_published(tmp_path, {"rl": "SimpleRL-1.5B"}, questions=400, ours=ours), CONFIG)
+    found = read_summary(tmp_path)["fidelity"]
+    other, rest = (
+        find(found, kind="index", model="rl", where=w) for w in ("other", "non_reasoning")
+    )
+    assert (other["published"], rest["published"]) == (85.6, 9.5)
+    assert not other["agrees"] and causes.not_reproducible(85.6) not in other["why"]
+    assert rest["why"][0] == causes.not_reproducible(9.0)
+
+
+def test_eleven_indices_of_six_models_do_not_follow_from_the_papers_scores():
+    odd = [(m, g) for m, x in published_indices().items() for g in x.values if not x.follows(g)]
+    assert (len(odd), len({model for model, _ in odd})) == (11, 6)
+
+
 def test_drift_is_compared_by_benchmark_and_group_in_the_papers_variant(rows):
     row = find(rows, kind="pca_shift", where="math500")
     assert (row["model"], row["published"], row["mean"], row["agrees"]) == ("rl", 8.31, 8.5, True)
@@ -94,6 +115,17 @@ def test_the_tables_count_what_agrees_and_give_every_reason_once(study):
     assert len(shift.notes) == 2 and shift.notes[0].startswith("(1) Which benchmarks")
     text = (study / "report" / "report.md").read_text()
     assert "Every published number beside ours" in text and "Beside the paper's numbers" in text
+
+
+def test_an_interval_without_one_end_is_shown_with_the_other(study):
+    summary = read_summary(study)
+    row = find(summary["fidelity"], kind="index", where="other")
+    summary["fidelity"] = [
+        row | {"low": low, "high": high, "agrees": None}
+        for low, high in ((None, 90.0), (70.0, None), (None, None))
+    ]
+    (table,) = fidelity_detail_tables(summary)
+    assert [row.cells[1].interval for row in table.rows] == ["? to 90.0", "70.0 to ?", ""]
 
 
 def test_robust_ways_fewer_questions_and_twins_trained_here_are_named_where_we_differ(

@@ -4,6 +4,7 @@ import json
 import shutil
 import zlib
 
+import followed_study
 import matplotlib
 import numpy as np
 import pytest
@@ -67,6 +68,30 @@ def test_curves_are_means_over_seeds_at_every_step_with_an_interval(found):
     assert points_of(found, "flat", "index", "other")[0]["low"] == 5
 
 
+def test_a_curve_has_the_interval_that_the_same_report_has_for_the_score_and_the_change(
+    study, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(study, tmp_path / "s")
+    monkeypatch.setattr(build, "FIGURES", {})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 500, 0))
+    summary = read_summary(folder)
+    ends, where = ("low", "high"), {"decoding": "t1", "benchmark": None}
+    for arm in ("rl", "sft", "flat"):
+        math, gain, lost = (
+            points_of(summary["over_training"], arm, curve)[-1]
+            for curve in ("math", "gain", "loss")
+        )
+        score = find(summary["scores"], **where, model=arm, group="math")
+        assert [math[end] for end in ends] == pytest.approx([score[end] for end in ends])
+        change = find(summary["differences"], **where, arm=arm, group="math")
+        assert [gain[end] for end in ends] == pytest.approx([change[end] for end in ends])
+        rest = find(summary["differences"], **where, arm=arm, group="rest")
+        assert [lost[end] for end in ends] == pytest.approx([-rest["high"], -rest["low"]])
+    # As many right as the base, and the same ones: not without width.
+    flat = points_of(summary["over_training"], "flat", "gain")[-1]
+    assert flat["mean"] == 0 and flat["low"] < -10 and flat["high"] > 10
+
+
 def test_arms_are_compared_where_their_math_first_reaches_what_both_reach(found):
     (row,) = found["matched"]
     # SFT's seeds reach 70 and 65: the highest that both do is 65.
@@ -101,6 +126,33 @@ def test_arms_that_reach_just_the_score_that_others_reach_are_compared_there_too
     assert row["math"] == pytest.approx(65)
     assert [arm["arm"] for arm in row["arms"]] == ["rl", "sft", "twin"]
     assert row["not_reached"] == [{"arm": "flat", "math": 40.0}]
+
+
+def test_a_score_at_equal_math_is_a_score_however_far_its_seeds_are_apart(tmp_path, monkeypatch):
+    right = {("rl", 0): (20, 19), ("rl", 1): (12, 1), ("sft", 0): (19, 0), ("sft", 1): (1, 20)}
+    runs = {run: ((14, *rest),) * len(STEPS) for run, rest in right.items()}
+    monkeypatch.setattr(followed_study, "RUNS", runs)
+    (row,) = made(write_followed(tmp_path))["matched"]
+    ends = [
+        arm["groups"][g][end]
+        for arm in row["arms"]
+        for g in GROUPS.values()
+        if g != "math"
+        for end in ("low", "high")
+    ]
+    assert min(ends) >= 0 and max(ends) <= 100
+
+
+def test_arms_whose_math_is_equal_but_for_rounding_reach_the_same_score(tmp_path, monkeypatch):
+    """4 and 14 of 20 have another mean than 9 and 9 in floats."""
+    monkeypatch.setattr(followed_study, "GROUPS", {"adding": "math", **GROUPS})
+    monkeypatch.setattr(followed_study, "BASE", (8, *BASE))
+    reached = {"rl": (9, 9), "sft": (4, 14), "flat": (12, 12)}
+    runs = {(arm, 0): ((*math, 16, 12),) * len(STEPS) for arm, math in reached.items()}
+    monkeypatch.setattr(followed_study, "RUNS", runs)
+    monkeypatch.setattr(followed_study, "training_kl", lambda right: 0.1)
+    (row,) = made(write_followed(tmp_path))["matched"]
+    assert row["math"] == 45 and len(row["arms"]) == 3 and not row["not_reached"]
 
 
 def test_a_parabola_that_was_planted_is_found_and_ranks_first(study, tmp_path):
@@ -185,6 +237,32 @@ def test_one_run_has_no_interval_and_two_points_have_no_fit_and_that_is_said(stu
     assert find(found["forgetting"]["fits"], measure=FORWARD)["best"] is None
     (table,) = forgetting_tables({"over_training": found, "arms": [{"name": "flat"}]})
     assert any("no linear fit (1 points, of 3" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("how", [HOW, Resampling(0.95, 1, 3)], ids=["200", "1"])
+def test_a_fit_without_an_end_of_its_r2_has_no_band_and_few_resamples_are_no_error(
+    study, tmp_path, how
+):
+    """Of final models alone, too many resamples hold one model only (the only resample of seed 3 does)."""
+    folder = shutil.copytree(study, tmp_path / "s", ignore=shutil.ignore_patterns("trajectory"))
+    reader = Reader(folder)
+    found = over_training(reader, read_study(reader), how)
+    json.dumps(found, allow_nan=False)
+    row = find(found["forgetting"]["fits"], measure=FORWARD)
+    assert row["linear"]["low"] is None and row["linear"]["high"] is None
+    assert {tuple(point[2:]) for point in row["curve"]} == {(None, None)}
+
+
+def test_losses_that_differ_by_rounding_alone_are_the_same_loss(tmp_path, monkeypatch):
+    """What one group lost the other gained: (9 - 5) / 20 and (9 + 5) / 20 have another mean than 9 / 20 in floats."""
+    monkeypatch.setattr(followed_study, "BASE", (8, 9, 9))
+    places = {("rl", 0): (9, 8, 7), ("rl", 1): (6, 5, 4), ("sft", 0): (3, 2, 1)}
+    runs = {run: tuple((10, 9 - k, 9 + k) for k in moved) for run, moved in places.items()}
+    monkeypatch.setattr(followed_study, "RUNS", runs)
+    found = made(write_followed(tmp_path))["forgetting"]
+    assert {point["loss"] for point in found["points"]} == {0}
+    row = find(found["fits"], measure=FORWARD)
+    assert row["linear"]["undefined"] == "every point has the same loss"
 
 
 def test_the_report_draws_and_tabulates_what_followed_runs_say(study, tmp_path, monkeypatch):

@@ -235,6 +235,14 @@ def test_seeds_of_a_model_at_the_floor_share_its_questions_and_so_its_interval()
     )
 
 
+def test_seeds_at_the_floor_that_were_graded_on_different_questions_have_an_interval_of_all():
+    nan = math.nan
+    scores = cluster([scored([0, nan, 0, nan]), scored([nan, 0, nan, nan])])
+    found = seeds_interval(resample_questions(scores, (0, 0), 100, 0), [0, 1], 0.95, 100, 0)
+    assert (found.mean, found.low, found.n) == (0, 0, 3)
+    assert found.high == pytest.approx(0.5615, abs=1e-4)
+
+
 def test_fractional_scores_at_the_floor_have_wilsons_interval():
     found = mean_interval(cluster([scored([0, 0, 0], weights=[2, 3, 1])]), 0.95, 100)
     assert (found.mean, found.low) == (0, 0) and found.high == pytest.approx(0.5615, abs=1e-4)
