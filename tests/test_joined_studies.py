@@ -1,10 +1,13 @@
 """Several studies in one report: whose arms are whose, and what must be alike."""
 
+import concurrent.futures
 import json
 import os
 import shutil
+import time
 
 import pytest
+from full_disks import files_of_at_most
 from report.published_study import TRANSFER, write_published
 from verbs.program import call, refused
 
@@ -13,7 +16,7 @@ from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
 from jaxreason.report.report_tables import find
-from jaxreason.results.study_files import read_transfer
+from jaxreason.results.study_files import read_manifest, read_transfer
 from jaxreason.studies.joined_studies import join_studies
 
 REPORT = ReportConfig("Joined", "q", (), 0.95, 20, 0, "paper")
@@ -74,6 +77,37 @@ def test_the_same_call_again_changes_nothing_and_a_study_of_its_own_is_not_writt
     assert "given twice" in refused(capsys, "report", studies[0], studies[0], "--workdir", workdir)
     message = refused(capsys, "report", studies[1], "--workdir", workdir)
     assert "config.json: not found; give the recipe with --config" in message
+
+
+def test_two_joint_reports_in_one_folder_at_once_are_that_of_one(studies, tmp_path, monkeypatch):
+    workdir, link = tmp_path / "all", os.symlink
+
+    def slow(*arguments):
+        time.sleep(0.1)
+        link(*arguments)
+
+    monkeypatch.setattr(os, "symlink", slow)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(join_studies, studies, workdir) for _ in range(2)]
+    first, second = (one.result() for one in both)
+    assert first == second == read_manifest(workdir)
+    assert os.readlink(workdir / "study_2--rl") == str(studies[1] / "rl")
+
+
+def test_a_joint_report_that_ends_halfway_leaves_no_contents_or_index_of_the_studies_before(
+    studies, tmp_path, capsys
+):
+    workdir = tmp_path / "all"
+    call("report", studies[0], "--workdir", workdir)
+    shutil.copy(studies[0] / "config.json", studies[1])
+    with files_of_at_most(50):  # links find room
+        assert call("report", studies[1], "--workdir", workdir) == 2
+    assert os.readlink(workdir / "study--rl") == str(studies[1] / "rl")
+    shutil.copy(studies[0] / "config.json", workdir)
+    assert "study.json: not found" in refused(capsys, "report", "--workdir", workdir)
+    assert not (workdir / "transfer.json").exists()
+    assert call("report", studies[1], "--workdir", workdir) == 0
+    assert [arm["label"] for arm in read_summary(workdir)["arms"]] == ["UniReason RL (study)"]
 
 
 def test_studies_that_asked_a_benchmark_differently_are_refused_with_the_setting(studies, tmp_path):

@@ -13,16 +13,25 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.results import lease
-from jaxreason.results.atomic_files import absolute, atomic_write_bytes, is_remote, read_object
-from jaxreason.results.claims import differences
+from jaxreason.results.atomic_files import (
+    absolute,
+    atomic_write_bytes,
+    is_remote,
+    read_object,
+    remove,
+)
+from jaxreason.results.claims import differences, plain_json
+from jaxreason.results.locks import REPORT_LOCK, in_turn
 from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path, sample_keys
 from jaxreason.results.score_files import EVALUATION, is_finished, read_score_rows
 from jaxreason.results.study_files import (
     base_of,
     bases_of,
     is_study,
+    manifest_path,
     model_folders,
     read_manifest,
+    transfer_path,
     write_manifest,
 )
 
@@ -54,7 +63,8 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
 
     Args:
       folders: folders of finished studies.
-      workdir: a folder for the joined study. The same call again finds what is there.
+      workdir: a folder for the joined study. The same call again finds what is there. While another program makes its
+        report, this waits.
 
     Raises:
       UserError: a folder is not a study or has not finished, the studies were not asked alike, or `workdir` is
@@ -66,14 +76,25 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
         _check_finished(study)
     notes = _check_alike(studies)
     manifest = _manifest(studies, notes)
-    for study in studies:
-        for name in (
-            *(base["name"] for base in bases_of(study.manifest)),
-            *(arm["name"] for arm in study.manifest["arms"]),
-        ):
-            _bring(study.folder / name, workdir / study.renamed(name))
-    write_manifest(workdir, manifest)
+    if not is_remote(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    with in_turn(workdir / REPORT_LOCK, "its report"):
+        _forget_others(workdir, manifest)
+        for study in studies:
+            for name in (
+                *(base["name"] for base in bases_of(study.manifest)),
+                *(arm["name"] for arm in study.manifest["arms"]),
+            ):
+                _bring(study.folder / name, workdir / study.renamed(name))
+        write_manifest(workdir, manifest)
     return manifest
+
+
+def _forget_others(workdir: epath.Path, manifest: dict[str, Any]) -> None:
+    """Removes contents and index of other studies: were this to end halfway, they would stand beside links to these."""
+    if is_study(workdir) and read_manifest(workdir) != plain_json(manifest):
+        remove(manifest_path(workdir))
+        remove(transfer_path(workdir))
 
 
 def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Joined]:
