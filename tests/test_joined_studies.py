@@ -6,7 +6,9 @@ import os
 import shutil
 import time
 
+import bucket
 import pytest
+from etils import epath
 from full_disks import files_of_at_most
 from report.published_study import TRANSFER, write_published
 from verbs.program import call, refused
@@ -108,6 +110,34 @@ def test_a_joint_report_that_ends_halfway_leaves_no_contents_or_index_of_the_stu
     assert not (workdir / "transfer.json").exists()
     assert call("report", studies[1], "--workdir", workdir) == 0
     assert [arm["label"] for arm in read_summary(workdir)["arms"]] == ["UniReason RL (study)"]
+
+
+def all_below(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_copies_on_a_bucket_have_no_file_that_the_study_has_not(studies, monkeypatch):
+    store = bucket.use(monkeypatch)
+    workdir, start = epath.Path("gs://bucket/all"), "bucket/all/study--rl/"
+    for folder in (studies[1], studies[0]):  # of one name
+        (folder / "rl/seed_0/analysis").mkdir()
+        (folder / f"rl/seed_0/analysis/{folder.parent.name}.json").write_text("{}")
+        join_studies([folder], workdir)
+        copied = {n.removeprefix(start): x for n, x in store.objects.items() if n.startswith(start)}
+        assert copied == all_below(folder / "rl")
+
+
+def test_a_study_of_a_bucket_in_the_place_of_a_linked_one_leaves_that_alone(
+    studies, tmp_path, monkeypatch
+):
+    store = bucket.use(monkeypatch)
+    join_studies(studies[:1], tmp_path / "all")
+    before = all_below(studies[0])
+    for name, data in all_below(studies[1]).items():
+        store.put(f"bucket/study/{name}", data)
+    join_studies(["gs://bucket/study"], tmp_path / "all")
+    assert all_below(studies[0]) == before
+    assert all_below(tmp_path / "all/study--rl") == all_below(studies[1] / "rl")
 
 
 def test_studies_that_asked_a_benchmark_differently_are_refused_with_the_setting(studies, tmp_path):

@@ -19,6 +19,7 @@ from jaxreason.results.atomic_files import (
     is_remote,
     read_object,
     remove,
+    remove_folder,
 )
 from jaxreason.results.claims import differences, plain_json
 from jaxreason.results.locks import REPORT_LOCK, in_turn
@@ -247,6 +248,8 @@ def _arms(study: Joined) -> list[dict[str, Any]]:
 def _bring(source: epath.Path, target: epath.Path) -> None:
     """Makes `target` a link to `source`. If one is on a bucket, copies it instead, without models and checkpoints."""
     if is_remote(source) or is_remote(target):
+        if not is_remote(target) and os.path.islink(target):
+            os.unlink(target)  # A copy would be written into the study that it leads to.
         _copy(source, target)
         return
     link = os.fspath(target)
@@ -260,9 +263,21 @@ def _bring(source: epath.Path, target: epath.Path) -> None:
 
 
 def _copy(source: epath.Path, target: epath.Path) -> None:
-    for path in source.iterdir():
-        if path.is_dir():
-            if path.name not in LEFT:
-                _copy(path, target / path.name)
+    """Gives `target` the files of `source`; what an earlier copy left there, and is in `source` no more, is removed."""
+    folders = {path.name: path.is_dir() for path in source.iterdir()}
+    names = [name for name, is_folder in folders.items() if not (is_folder and name in LEFT)]
+    for path in _inside(target):
+        if path.name not in names:
+            remove_folder(path) if path.is_dir() else remove(path)
+    for name in names:
+        if folders[name]:
+            _copy(source / name, target / name)
         else:
-            atomic_write_bytes(target / path.name, path.read_bytes())
+            atomic_write_bytes(target / name, (source / name).read_bytes())
+
+
+def _inside(folder: epath.Path) -> list[epath.Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
