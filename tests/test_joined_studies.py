@@ -1,10 +1,15 @@
 """Several studies in one report: whose arms are whose, and what must be alike."""
 
+import concurrent.futures
 import json
 import os
 import shutil
+import time
 
+import bucket
 import pytest
+from etils import epath
+from full_disks import files_of_at_most
 from report.published_study import TRANSFER, write_published
 from verbs.program import call, refused
 
@@ -13,7 +18,7 @@ from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
 from jaxreason.report.report_tables import find
-from jaxreason.results.study_files import read_transfer
+from jaxreason.results.study_files import read_manifest, read_transfer
 from jaxreason.studies.joined_studies import join_studies
 
 REPORT = ReportConfig("Joined", "q", (), 0.95, 20, 0, "paper")
@@ -74,6 +79,65 @@ def test_the_same_call_again_changes_nothing_and_a_study_of_its_own_is_not_writt
     assert "given twice" in refused(capsys, "report", studies[0], studies[0], "--workdir", workdir)
     message = refused(capsys, "report", studies[1], "--workdir", workdir)
     assert "config.json: not found; give the recipe with --config" in message
+
+
+def test_two_joint_reports_in_one_folder_at_once_are_that_of_one(studies, tmp_path, monkeypatch):
+    workdir, link = tmp_path / "all", os.symlink
+
+    def slow(*arguments):
+        time.sleep(0.1)
+        link(*arguments)
+
+    monkeypatch.setattr(os, "symlink", slow)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(join_studies, studies, workdir) for _ in range(2)]
+    first, second = (one.result() for one in both)
+    assert first == second == read_manifest(workdir)
+    assert os.readlink(workdir / "study_2--rl") == str(studies[1] / "rl")
+
+
+def test_a_joint_report_that_ends_halfway_leaves_no_contents_or_index_of_the_studies_before(
+    studies, tmp_path, capsys
+):
+    workdir = tmp_path / "all"
+    call("report", studies[0], "--workdir", workdir)
+    shutil.copy(studies[0] / "config.json", studies[1])
+    with files_of_at_most(50):  # links find room
+        assert call("report", studies[1], "--workdir", workdir) == 2
+    assert os.readlink(workdir / "study--rl") == str(studies[1] / "rl")
+    shutil.copy(studies[0] / "config.json", workdir)
+    assert "study.json: not found" in refused(capsys, "report", "--workdir", workdir)
+    assert not (workdir / "transfer.json").exists()
+    assert call("report", studies[1], "--workdir", workdir) == 0
+    assert [arm["label"] for arm in read_summary(workdir)["arms"]] == ["UniReason RL (study)"]
+
+
+def all_below(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_copies_on_a_bucket_have_no_file_that_the_study_has_not(studies, monkeypatch):
+    store = bucket.use(monkeypatch)
+    workdir, start = epath.Path("gs://bucket/all"), "bucket/all/study--rl/"
+    for folder in (studies[1], studies[0]):  # of one name
+        (folder / "rl/seed_0/analysis").mkdir()
+        (folder / f"rl/seed_0/analysis/{folder.parent.name}.json").write_text("{}")
+        join_studies([folder], workdir)
+        copied = {n.removeprefix(start): x for n, x in store.objects.items() if n.startswith(start)}
+        assert copied == all_below(folder / "rl")
+
+
+def test_a_study_of_a_bucket_in_the_place_of_a_linked_one_leaves_that_alone(
+    studies, tmp_path, monkeypatch
+):
+    store = bucket.use(monkeypatch)
+    join_studies(studies[:1], tmp_path / "all")
+    before = all_below(studies[0])
+    for name, data in all_below(studies[1]).items():
+        store.put(f"bucket/study/{name}", data)
+    join_studies(["gs://bucket/study"], tmp_path / "all")
+    assert all_below(studies[0]) == before
+    assert all_below(tmp_path / "all/study--rl") == all_below(studies[1] / "rl")
 
 
 def test_studies_that_asked_a_benchmark_differently_are_refused_with_the_setting(studies, tmp_path):

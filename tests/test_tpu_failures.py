@@ -1,7 +1,9 @@
 """The scripts for Cloud TPUs when the cloud fails: quota, preemption, lost connections, requests made by half."""
 
+import concurrent.futures
 import contextlib
 import json
+import subprocess
 import time
 
 import pytest
@@ -65,6 +67,29 @@ def test_the_end_of_another_command_is_not_taken_for_that_of_this_one(cloud):
     assert starts() == 2
     again = cloud.run("resume.sh", command)
     assert again.returncode == 0 and starts() == 2  # it has ended, and is not started once more
+
+
+def test_two_that_start_a_command_at_once_start_it_once(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    device = cloud.folder / "dev" / "accel0"
+    device.parent.mkdir()
+    device.write_text("")
+    command, starts = cloud.job(0)
+    job = cloud.folder / "job"
+    job.write_text(job.read_text().replace("sleep 0.05", "sleep 3"))
+    with open(device) as held:  # To end it takes each of the two half a second.
+        holder = subprocess.Popen(["sleep", "60"], stdin=held)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(cloud.run, "run.sh", command) for _ in range(2)]
+        results = [one.result() for one in both]
+    finally:
+        holder.kill()
+        holder.wait()
+    assert [result.returncode for result in results] == [0, 0], results
+    said = " ".join(result.stdout for result in results)
+    assert said.count("started as") == said.count("still running as") == starts() == 1
 
 
 def test_a_run_that_says_in_the_bucket_that_it_is_done_rents_nothing(cloud):

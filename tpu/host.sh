@@ -21,7 +21,15 @@ lives() { # the run of that name; the number alone may be another process's afte
   [ -r "/proc/$pid/environ" ] && tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "JAXREASON_RUN=$1"
 }
 
+# Two that resume a run at once would both find that nothing runs yet, and both start it.
+in_turn() {
+  exec 9>>run.lock
+  flock 9
+}
+
 install() {
+  in_turn
+  idle
   chmod 600 "$secrets" 2>/dev/null || true
   if [ ! -x .venv/bin/pip ]; then # or a part of one, if that was cut off
     rm -rf .venv
@@ -74,6 +82,7 @@ free_chips() {
 
 start() {
   local run="$1" command="$2" name
+  in_turn
   if [ "$(cat run.id 2>/dev/null)" = "$run" ] && lives "$run"; then
     echo "$(hostname): still running as $(cat run.pid)"
     return
@@ -98,8 +107,10 @@ start() {
     bash -c "trap : TERM; $1"
     code=$?
     echo "exit code $code"
-    echo "$code" >run.exit.new && mv run.exit.new run.exit' run "$command" >>logs/run.log 2>&1 </dev/null &
+    echo "$code" >run.exit.new && mv run.exit.new run.exit' run "$command" >>logs/run.log 2>&1 </dev/null 9>&- &
   echo "$!" >run.pid
+  # Until it has its variables, by which the next one in turn knows it.
+  while kill -0 "$!" 2>/dev/null && ! lives "$run"; do sleep 0.05; done
   echo "$(hostname): started as $(cat run.pid)"
 }
 

@@ -36,7 +36,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score
 
 from jaxreason import __version__
-from jaxreason.results.atomic_files import atomic_write_bytes, changed_at, read_object
+from jaxreason.results.atomic_files import about, atomic_write_bytes, changed_at, read_object
 from jaxreason.results.grade_files import graded_samples, grades_path, read_grades
 from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path
 from jaxreason.results.score_files import SCORES, read_score_rows, sample_key_of
@@ -79,7 +79,8 @@ def _bytes(log: EvalLog) -> bytes:
     """Returns the bytes of a log. The library writes to its own kinds of paths; all of them include a local file."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "log.eval"
-        write_eval_log(log, str(path))
+        with about(path):
+            write_eval_log(log, str(path))
         return path.read_bytes()
 
 

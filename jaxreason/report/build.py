@@ -25,12 +25,11 @@ from jaxreason.results.atomic_files import (
     read_json,
     remove_others,
 )
-from jaxreason.results.locks import in_turn
+from jaxreason.results.locks import REPORT_LOCK, in_turn
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report", "summary_text"]
 
 FOLDER = "report"
-LOCK = ".report.lock"  # Beside it: a report that is refused makes no folder.
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
@@ -46,7 +45,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     check_ranges(config, "report")
     if not is_remote(study_folder):
         read_study(Reader(study_folder))  # In a folder of another kind no lock is made either.
-    with in_turn(epath.Path(study_folder) / LOCK, "its report"):
+    with in_turn(epath.Path(study_folder) / REPORT_LOCK, "its report"):
         _make(study_folder, config)
 
 

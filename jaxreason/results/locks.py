@@ -17,6 +17,7 @@ from jaxreason.results.study_files import BASE, BASES, is_study
 
 _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
+REPORT_LOCK = ".report.lock"  # Beside the report: one that is refused makes no folder.
 _ARMS = ("*/seed_*", BASE, f"{BASES}/*")
 
 

@@ -13,16 +13,26 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.results import lease
-from jaxreason.results.atomic_files import absolute, atomic_write_bytes, is_remote, read_object
-from jaxreason.results.claims import differences
+from jaxreason.results.atomic_files import (
+    absolute,
+    atomic_write_bytes,
+    is_remote,
+    read_object,
+    remove,
+    remove_folder,
+)
+from jaxreason.results.claims import differences, plain_json
+from jaxreason.results.locks import REPORT_LOCK, in_turn
 from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path, sample_keys
 from jaxreason.results.score_files import EVALUATION, is_finished, read_score_rows
 from jaxreason.results.study_files import (
     base_of,
     bases_of,
     is_study,
+    manifest_path,
     model_folders,
     read_manifest,
+    transfer_path,
     write_manifest,
 )
 
@@ -54,7 +64,8 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
 
     Args:
       folders: folders of finished studies.
-      workdir: a folder for the joined study. The same call again finds what is there.
+      workdir: a folder for the joined study. The same call again finds what is there. While another program makes its
+        report, this waits.
 
     Raises:
       UserError: a folder is not a study or has not finished, the studies were not asked alike, or `workdir` is
@@ -66,14 +77,25 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
         _check_finished(study)
     notes = _check_alike(studies)
     manifest = _manifest(studies, notes)
-    for study in studies:
-        for name in (
-            *(base["name"] for base in bases_of(study.manifest)),
-            *(arm["name"] for arm in study.manifest["arms"]),
-        ):
-            _bring(study.folder / name, workdir / study.renamed(name))
-    write_manifest(workdir, manifest)
+    if not is_remote(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    with in_turn(workdir / REPORT_LOCK, "its report"):
+        _forget_others(workdir, manifest)
+        for study in studies:
+            for name in (
+                *(base["name"] for base in bases_of(study.manifest)),
+                *(arm["name"] for arm in study.manifest["arms"]),
+            ):
+                _bring(study.folder / name, workdir / study.renamed(name))
+        write_manifest(workdir, manifest)
     return manifest
+
+
+def _forget_others(workdir: epath.Path, manifest: dict[str, Any]) -> None:
+    """Removes contents and index of other studies: were this to end halfway, they would stand beside links to these."""
+    if is_study(workdir) and read_manifest(workdir) != plain_json(manifest):
+        remove(manifest_path(workdir))
+        remove(transfer_path(workdir))
 
 
 def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Joined]:
@@ -226,6 +248,8 @@ def _arms(study: Joined) -> list[dict[str, Any]]:
 def _bring(source: epath.Path, target: epath.Path) -> None:
     """Makes `target` a link to `source`. If one is on a bucket, copies it instead, without models and checkpoints."""
     if is_remote(source) or is_remote(target):
+        if not is_remote(target) and os.path.islink(target):
+            os.unlink(target)  # A copy would be written into the study that it leads to.
         _copy(source, target)
         return
     link = os.fspath(target)
@@ -239,9 +263,21 @@ def _bring(source: epath.Path, target: epath.Path) -> None:
 
 
 def _copy(source: epath.Path, target: epath.Path) -> None:
-    for path in source.iterdir():
-        if path.is_dir():
-            if path.name not in LEFT:
-                _copy(path, target / path.name)
+    """Gives `target` the files of `source`; what an earlier copy left there, and is in `source` no more, is removed."""
+    folders = {path.name: path.is_dir() for path in source.iterdir()}
+    names = [name for name, is_folder in folders.items() if not (is_folder and name in LEFT)]
+    for path in _inside(target):
+        if path.name not in names:
+            remove_folder(path) if path.is_dir() else remove(path)
+    for name in names:
+        if folders[name]:
+            _copy(source / name, target / name)
         else:
-            atomic_write_bytes(target / path.name, path.read_bytes())
+            atomic_write_bytes(target / name, (source / name).read_bytes())
+
+
+def _inside(folder: epath.Path) -> list[epath.Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []

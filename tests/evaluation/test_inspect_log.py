@@ -3,10 +3,12 @@
 import json
 import math
 import sys
+import tempfile
 
 import bucket
 import pytest
 from etils import epath
+from full_disks import files_of_at_most
 from program import call, refused
 from sample_lines import key_of, write_samples
 
@@ -149,6 +151,20 @@ def test_an_evaluation_that_goes_on_is_named_and_left_out(evaluated, tmp_path, c
     (evaluated / "evaluation" / SCORES).unlink()
     said = refused(capsys, "export", "--workdir", evaluated, "--target", tmp_path / "logs")
     assert "no evaluation has finished" in said and not (tmp_path / "logs").exists()
+
+
+def test_a_folder_for_temporary_files_without_room_is_named(
+    evaluated, tmp_path, capsys, monkeypatch
+):
+    pytest.importorskip("inspect_ai")
+    made = tmp_path / "made"
+    made.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(made))
+    with files_of_at_most(50):
+        said = refused(capsys, "export", "--workdir", evaluated, "--target", tmp_path / "logs")
+    assert f"jaxreason export: {made}/" in said
+    assert not (tmp_path / "logs").exists() and list(made.iterdir()) == []
+    assert call("export", "--workdir", evaluated, "--target", tmp_path / "logs") == 0
 
 
 def test_without_the_library_the_verb_names_the_extra(evaluated, tmp_path, capsys, monkeypatch):
