@@ -146,12 +146,16 @@ def write_transfer(
       rows: the index.
       sensitivity: the index without each benchmark.
     """
-    known = {
+    known = _known(scales)
+    value = {"config": config, "scales": known, "rows": rows, "sensitivity": sensitivity}
+    write_json(transfer_path(folder), value)
+
+
+def _known(scales: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {
         decoding: {group: x if math.isfinite(x) else None for group, x in found.items()}
         for decoding, found in scales.items()
     }
-    value = {"config": config, "scales": known, "rows": rows, "sensitivity": sensitivity}
-    write_json(transfer_path(folder), value)
 
 
 def read_transfer(folder: epath.PathLike, files: Files = CURRENT) -> dict[str, Any] | None:
@@ -186,8 +190,11 @@ def begun_steps(folder: epath.PathLike) -> list[int]:
 
 
 def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
-    """Writes trajectory.json, completely or not at all; docs/working_directory.md describes its content."""
-    write_json(trajectory_path(folder), value)
+    """Writes trajectory.json, completely or not at all; docs/working_directory.md describes its content.
+
+    In its `scales`, NaN becomes null, as in transfer.json.
+    """
+    write_json(trajectory_path(folder), value | {"scales": _known(value["scales"])})
 
 
 def read_trajectory(folder: epath.PathLike, files: Files = CURRENT) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from jaxreason.evaluation.transfer_inputs import (
 )
 from jaxreason.results.atomic_files import read_json
 from jaxreason.results.clusters import SampleScores, cluster
-from jaxreason.results.study_files import read_transfer
+from jaxreason.results.study_files import read_transfer, write_trajectory
 
 PAPER = pathlib.Path(__file__).parents[2] / "jaxreason" / "results" / "paper"
 GROUPS = {
@@ -337,6 +337,13 @@ def test_a_group_of_which_the_base_has_no_score_has_no_deviation_and_the_file_is
     assert {row["undefined"] for row in rows} == {"other: a benchmark has no score"}
     text = (folder / "transfer.json").read_text()
     assert "NaN" not in text and json.loads(text)["scales"]["greedy"]["other"] is None
+
+
+def test_a_trajectory_with_a_group_without_deviation_is_json(tmp_path):
+    write_trajectory(tmp_path, {"scales": {"greedy": {"math": 2.5, "other": float("nan")}}})
+    text = (tmp_path / "trajectory.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text) == {"scales": {"greedy": {"math": 2.5, "other": None}}}
 
 
 def test_study_of_math_alone_has_no_index_and_says_so(tmp_path, caplog):
