@@ -246,7 +246,7 @@ def _study_of_trajectory(found: dict) -> Study:
         name,
         (found["seed"],),
         f"{STEPS}/0",
-        at=f"{STEPS}/{steps[-1]}",
+        at=f"{STEPS}/{steps[-1]}" if steps[-1] else "",  # The base alone is no step of the run.
         trajectory=".",
     )
     return Study(

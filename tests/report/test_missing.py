@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from followed_study import write_followed
 from synthetic_study import CONFIG
 
 from jaxreason.analysis.drift_metrics import METRICS
@@ -114,3 +115,16 @@ def test_the_index_of_arms_that_the_study_has_not_is_left_out(study, tmp_path, m
     assert (ABSENT if named == "other" else without) in summary["missing"]
     kept = {row["arm"] for row in summary["transfer"]}
     assert kept == (set() if named == "other" else {"sft_lo", "sft_mid", "sft_hi"})
+
+
+def test_a_trajectory_of_which_only_the_base_is_there_says_nothing_of_the_run(tmp_path, one_figure):
+    followed = write_followed(tmp_path / "s")
+    folder = shutil.copytree(followed / "rl/seed_1/trajectory", tmp_path / "w")
+    shutil.copytree(followed / "base/evaluation", folder / "steps/0/evaluation")
+    path = folder / "trajectory.json"
+    value = json.loads(path.read_text()) | {"elsewhere": {}, "run": "runs/rl", "base": "models/b"}
+    path.write_text(json.dumps(value | {"steps": value["steps"][:1], "complete": False}))
+    run_report(folder, CONFIG)
+    summary = read_summary(folder)
+    assert summary["differences"] == [] and summary["answer"][0].startswith("Nothing can be said")
+    assert "rl, seed 0: not evaluated yet." in summary["missing"]
