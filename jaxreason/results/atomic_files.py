@@ -165,14 +165,18 @@ def glob_in(folder: epath.PathLike, pattern: str) -> list[epath.Path]:
 
 
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:
-    """Removes the files of a folder that have none of these names; on a bucket an empty folder does not exist."""
-    try:
-        there = list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in there:
+    """Removes the files of a folder that have none of these names."""
+    for path in inside(folder):
         if path.name not in names:
             remove(path)
+
+
+def inside(folder: epath.Path) -> list[epath.Path]:
+    """Returns what is in a folder: nothing if there is none, since on a bucket an empty folder does not exist."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _remove_leftovers(folder: epath.Path) -> None:

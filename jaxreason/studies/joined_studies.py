@@ -16,6 +16,7 @@ from jaxreason.results import lease
 from jaxreason.results.atomic_files import (
     absolute,
     atomic_write_bytes,
+    inside,
     is_remote,
     read_object,
     remove,
@@ -266,7 +267,7 @@ def _copy(source: epath.Path, target: epath.Path) -> None:
     """Gives `target` the files of `source`; what an earlier copy left there, and is in `source` no more, is removed."""
     folders = {path.name: path.is_dir() for path in source.iterdir()}
     names = [name for name, is_folder in folders.items() if not (is_folder and name in LEFT)]
-    for path in _inside(target):
+    for path in inside(target):
         if path.name not in names:
             remove_folder(path) if path.is_dir() else remove(path)
     for name in names:
@@ -274,10 +275,3 @@ def _copy(source: epath.Path, target: epath.Path) -> None:
             _copy(source / name, target / name)
         else:
             atomic_write_bytes(target / name, (source / name).read_bytes())
-
-
-def _inside(folder: epath.Path) -> list[epath.Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []
