@@ -7,7 +7,7 @@ from jaxreason.tasks.answer_names import NAME, is_name
 from jaxreason.tasks.answer_words import WORDS
 
 JOINING = re.compile(
-    r"(?P<joins>\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|;|\\quad|\\&)"
+    r"(?P<joins>\\(?:text|mbox|mathrm)\s*\{[\s,]*(?:and|or)[\s,]*\}|;|\\quad|\\&)"
     rf"|{WORDS}|(?P<word>\b(?:and|or)\b)"
 )
 Same = Callable[[str, str], bool]

@@ -7,20 +7,25 @@ from jaxreason.tasks.answer_lists import is_group, sides_of, split_list, split_o
 COLUMN = re.compile(r"\\begin\s*\{([bp]?matrix)\}((?:(?!\\begin|\\end)[^&])*)\\end\s*\{\1\}")
 NAMES = re.compile(r"\([A-Za-z_\d{}, ]+\)\s*=\s*(?=\()")  # (x,y) = (1,2)
 # A point that is written as the transpose of a row.
-UPRIGHT = re.compile(r"^(\([^()]*,[^()]*\))\s*\^\s*(?:T|\{\s*T\s*\}|\{?\s*\\top\s*\}?)$")
+UPRIGHT = re.compile(
+    r"^[(\[]([^()\[\]]*,[^()\[\]]*)[)\]]\s*\^\s*(?:T|\{\s*T\s*\}|\{?\s*\\top\s*\}?)$"
+)
 NAMED = re.compile(r"[A-Za-z](?:_\{?\w\}?)?")
 
 
 def as_points(gold: str, answer: str, question: str = "") -> tuple[str, str]:
     r"""Returns two answers in one notation: `x=1, y=2` and columns as points if the other answer is one.
 
-    Only an answer with names is rewritten, not a gold one. The order of the coordinates is that of the
-    gold answer's `(x,y)`, else of the question's, else that of the alphabet.
+    The order of the coordinates is that of a point `(x,y)` in the other answer, else in the question, else that of the
+    alphabet.
     """
-    gold, answer = (UPRIGHT.sub(r"\1", text) for text in (gold, answer))
+    gold, answer = (UPRIGHT.sub(r"(\1)", text) for text in (gold, answer))
     points = split_list(NAMES.sub("", gold))
     if not all(map(is_point, points)):
-        return (row(gold) if is_point(answer) else gold), answer
+        found = split_list(NAMES.sub("", answer))
+        if not all(map(is_point, found)):
+            return gold, answer
+        return named_points(found, gold, f"{question} {answer}") or row(gold), answer
     return gold, named_points(points, answer, f"{question} {gold}") or row(answer)
 
 

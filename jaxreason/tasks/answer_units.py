@@ -105,7 +105,8 @@ UNIT_REWRITES = [
     # Units without a command behind a number: 12\pi cm, \frac{1}{2} hours.
     (
         r"^((?:[^A-Za-z\\]|\\(?:[dt]?frac|sqrt|pi|cdot|times)(?![A-Za-z]))+\s)\s*"
-        rf"((?:(?:square|sq\.?|cubic|cu\.?)\s+)?{_PLAIN})((?:\s*\^\s*\{{?[23]\}}?)?)\s*\.?$",
+        rf"((?:(?:square|sq\.?|cubic|cu\.?)\s+)?{_PLAIN}(?:\s+per\s+(?:{_LONG}))?|k?mp?h)"
+        r"((?:\s*\^\s*\{?[23]\}?)?)\s*\.?$",
         r"\1\\text{ \2}\3",
     ),
     (

@@ -30,7 +30,7 @@ def single_quantities(answer: str) -> list[str]:
         plain = re.sub(pattern, replacement, plain)
     found = COMPOUND.fullmatch(plain)
     parts = PART.findall(found[2]) if found else []
-    if plain == answer and any(len(name) < 2 for _, name in parts):
+    if plain == answer and all(len(name) < 2 for _, name in parts):
         return []  # 2 m 5 s may be a product of symbols.
     sizes = _sizes([name for _, name in parts])
     if not sizes or any(low >= high for high, low in pairwise(sizes)):

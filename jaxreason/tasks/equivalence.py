@@ -15,7 +15,15 @@ from jaxreason.tasks.answer_labels import (
     gives_other_value,
     match_named,
 )
-from jaxreason.tasks.answer_lists import NAME, has_comma, is_group, sides_of, split_list, unlabel
+from jaxreason.tasks.answer_lists import (
+    NAME,
+    has_comma,
+    is_group,
+    sides_of,
+    split_list,
+    split_outside,
+    unlabel,
+)
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_symbols import kept_apart
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
@@ -232,11 +240,13 @@ def same_percentage(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def same_base(gold: str, answer: str, rules: Rules) -> bool:
-    """Returns whether the bases agree (52_8 and 52_9 do not). A base that the gold answer omits must be asked for."""
+    """Returns whether the bases agree (52_8 and 52_9 do not). A gold answer without one has ten, or what is asked."""
     bases = [re.fullmatch(r"-?[\w.]*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
     if not bases[1]:
         return True
-    return bases[0][1] == bases[1][1] if bases[0] else rules.asks_base(bases[1][1])
+    if bases[0]:
+        return bases[0][1] == bases[1][1]
+    return bases[1][1] == "10" or rules.asks_base(bases[1][1])
 
 
 def converted(gold: str, answer: str, gold_unit: Unit, unit: Unit) -> bool:
@@ -347,4 +357,12 @@ def equal(gold: str, answer: str, rules: Rules) -> bool:
         return False
     if gold_text == text or same_value(wanted, found):
         return True
-    return not rules.strict and approximates(gold, answer)
+    return not rules.strict and (approximates(gold, answer) or places_equal(gold, answer, rules))
+
+
+def places_equal(gold: str, answer: str, rules: Rules) -> bool:
+    """Returns whether two points or intervals are equal place by place, of which some may be long decimals."""
+    if not is_group(gold) or not is_group(answer) or gold[0] + gold[-1] != answer[0] + answer[-1]:
+        return False
+    golds, answers = (split_outside(text[1:-1], ",") for text in (gold, answer))
+    return len(golds) == len(answers) and all(equal(g, a, rules) for g, a in zip(golds, answers))

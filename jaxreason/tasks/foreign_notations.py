@@ -15,13 +15,14 @@ SIGNS = {
 SIGNS |= {"\u2229": r"\cap ", "\u2208": r"\in ", "\u211d": r"\mathbb{R}", "\u2205": r"\emptyset "}
 SIGNS |= {"\u00d7": r"\times ", "\u22c5": r"\cdot ", "\u00b7": r"\cdot ", "\u00f7": r"\div "}
 SIGNS |= {"\u3001": ",", "\u3002": ".", "\u27e8": r"\langle ", "\u27e9": r"\rangle "}
-SIGNS |= {"\u2126": r"\Omega ", "\u03a9": r"\Omega "}
+SIGNS |= {"\u2126": r"\Omega ", "\u03a9": r"\Omega ", "\u2044": "/", "\u2215": "/"}
 RAISED = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-"
 )
 LOWERED = str.maketrans(
     "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789"
 )
+RAISED_OVER_LOWERED = re.compile(r"\^\s*\{?(\d+)\}?\s*/\s*_\s*\{?(\d+)\}?")
 ASIAN = r"\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
 # Ten thousand, "and more", "about" and the like change a number; a kilometre and a kilogram begin with a thousand.
 ASIAN_CHANGE = (
@@ -98,6 +99,7 @@ def without_unicode(answer: str) -> str:
         answer,
     )
     answer = re.sub("[\u2080-\u2089]+", lambda m: f"_{{{m[0].translate(LOWERED)}}}", answer)
+    answer = RAISED_OVER_LOWERED.sub(r"\\frac{\1}{\2}", answer)
     answer = re.sub(rf"^\s*([{ASIAN_DIGITS}]?\u5341)?([{ASIAN_DIGITS}]?)\s*$", asian_number, answer)
     return re.sub("[\u00bc-\u00be\u2150-\u215e]", fraction_sign, answer)
 

@@ -13,6 +13,10 @@ OPERATOR = rf"\\(?:operatorname\*?|mathop)\s*\{{\s*(?P<operator>{NAMES}|sec|csc)
 ARGUMENT = r"(?=\s*(?:[\d(^_|{]|\\(?!text|mathrm|[,;: ])|[A-Za-z](?![A-Za-z])))"
 ROOTS = {"\u221b": 3, "\u221c": 4}
 PART = rf"{INSIDE}|\\[A-Za-z]+|\w"
+ANGLE = (
+    rf"\([^()]*\)|(?:\d+(?:\.\d+)?)?(?:\\frac\s*{INSIDE}\s*{INSIDE}|\\[A-Za-z]+|[A-Za-z]|(?<=\d))"
+    r"(?:\s*/\s*\d+)?(?:\s*(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0))?"
+)
 TRIGONOMETRIC = r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])"
 
 
@@ -20,6 +24,12 @@ def command(match: re.Match) -> str:
     r"""Returns `\operatorname{arctg}` as `\arctan`."""
     name = next(name for name in match.groupdict().values() if name)
     return rf"\{OTHER_NAMES.get(name, name)} "
+
+
+def cis(match: re.Match) -> str:
+    r"""Returns `\operatorname{cis} 60^\circ` as `(\cos(60^\circ)+i\sin(60^\circ))`."""
+    angle = match[1] if match[1].startswith("(") else f"({match[1]})"
+    return rf"(\cos{angle}+i\sin{angle})"
 
 
 def root(match: re.Match) -> str:
@@ -40,6 +50,11 @@ FUNCTION_REWRITES = [
     # cos x / sin x is a quotient, but sin x/2 may be the sine of a half.
     (rf"({TRIGONOMETRIC}\s*(?:[A-Za-z]|\\[a-z]+)(?![A-Za-z]))\s*/\s*(?={TRIGONOMETRIC})", r"(\1)/"),
     (r"([\u221b\u221c])\s*(?:(\d+|[A-Za-z])|\(([^()]*)\))", root),
+    (
+        rf"(?:(?:{TEXT}|\\operatorname\s*)\{{\s*cis\s*\}}|\\?(?<![A-Za-z])cis(?![A-Za-z]))\s*({ANGLE})",
+        cis,
+    ),
+    (r"(\\(?:max|min|gcd|lcm))\s*\\\{((?:[^{}]|\{[^{}]*\})*)\\\}", r"\1(\2)"),
     (r"\\sqrt\s*(\[[^\[\]]*\])\s*(\\[A-Za-z]+|\w)", r"\\sqrt\1{\2}"),
     (r"\{([^{}]*?)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
     (rf"\\[dt]?binom\s*({PART})\s*({PART})", braced),

@@ -116,6 +116,19 @@ def abbreviated(match: re.Match) -> str:
     return rf"{match[1]} \cdot 10^{{{power}}}"
 
 
+# Ways to write \pmod{5}: (mod 5), \text{(mod 5)}, (\mathrm{mod} 5), and \mod 5 and \bmod 5 behind \equiv.
+_MODULO = (
+    rf"(?:{TEXT}\{{\s*\(?\s*mod\s*\}}|\\?[bp]?mod(?![A-Za-z])|\\operatorname\s*\{{\s*mod\s*\}})"
+)
+_MODULUS = r"\s*(?:\{\s*([\w^]+)\s*\}|(\d+|[A-Za-z](?![A-Za-z])))"
+CONGRUENCES = [
+    (rf"{TEXT}\{{\s*\(\s*mod\s+(\w+)\s*\)\s*\}}", r"\\pmod{\1}"),
+    (rf"\(\s*{_MODULO}{_MODULUS}\s*\)", r"\\pmod{\1\2}"),
+    (rf"(\\equiv(?![A-Za-z]).*?){_MODULO}{_MODULUS}", r"\1\\pmod{\2\3}"),
+    (rf"\\pmod(?![A-Za-z]){_MODULUS}", r"\\pmod{\1\2}"),
+    (r"\\bmod(?![A-Za-z])", r"\\mod "),
+]
+
 REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
@@ -158,7 +171,7 @@ REWRITES = [
             r"\\text{th}",
         ),
         (
-            rf"^\s*{TEXT}\{{\s*({LISTED}(?:,\s*{LISTED})*,?\s+and\s+{LISTED})\s*\}}\s*\.?$",
+            rf"^\s*{TEXT}\{{\s*({LISTED}(?:,\s*{LISTED})*,?\s+and\s+{LISTED})(?:\s+only)?\s*\}}\s*\.?$",
             word_list,
         ),
         (r"^\s*[A-Za-z]\s*\\approx\s*(?=-?[\d.])", ""),
@@ -172,7 +185,8 @@ REWRITES = [
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=[^\s.]|\.\d)", ""),
         (r"^\s*\([A-E]\)\s*(?=-?(?:\\\$)?\d|\\frac)", ""),
         (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!(?:or|and|{'|'.join(SIZES)})\b)", r"\1"),
-        (r"\{,\}|\\text\s*\{,\}", ","),
+        (rf"\{{,\}}|{TEXT}\{{\s*,\s*\}}", ","),
+        *CONGRUENCES,
         (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),
         (r"\{:\}|\\colon(?![A-Za-z])", ":"),
         (

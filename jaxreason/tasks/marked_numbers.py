@@ -74,7 +74,8 @@ GIVEN = re.compile(
 )
 BELOW = re.compile(
     rf"(?i)(?:\s*\n\s*\((?!\s*or\b)|\s*\((?!\s*or\b)[^\n]*+\D*+\Z|\s*{REASONS}[^\n]*\Z"
-    r"|[*_#(\s-]*(?:explanation|note|reason\w*|check|verification)\b)"
+    r"|[*_#(\s-]*(?:explanation|note|reason\w*|check|verification|let\s+me\s+know|(?:please\s+)?feel\s+free"
+    r"|(?:i\s+)?hope\s+(?:this|that|it))\b)"
 )
 # A remark in the last line.
 NOTE = re.compile(

@@ -41,6 +41,10 @@ NATURAL = re.compile(
 COMMON = re.compile(r"\\log\s*_\s*\{?\s*10|\bbase[\s$-]*10|\bcommon\s+log|\\lg(?![A-Za-z])")
 LOGARITHM = re.compile(r"\\log(?![A-Za-z])(?!\s*_)")
 RESIDUE = re.compile(r"^(?:[a-z]\s*\\equiv\s*)?(\d+)\s*\\pmod\s*(?:\{\s*\w+\s*\}|\w)$")
+LETTER = re.compile(r"^(-?[\d.,]*\d)\s*([mghslL])$")  # 5 m, where the gold answer has a unit.
+REMAINDER = re.compile(
+    r"\\mod\s*\{?\s*(\w+)\s*\}?$"
+)  # 3 \mod 5, where the gold answer is 3 \pmod 5.
 
 
 def load_libraries() -> None:
@@ -177,8 +181,12 @@ def _is_right(example: Example, gold: str, answer: str, strict: bool) -> bool:
 
 def same_answer(gold: str, answer: str, rules: Rules) -> bool:
     """Returns whether two tidied answers are equal; 2 hours 30 minutes are 2.5 hours and 150 minutes."""
-    if r"\pmod" not in gold:
+    if r"\pmod" in gold:
+        answer = REMAINDER.sub(r"\\pmod{\1}", answer)
+    else:
         answer = RESIDUE.sub(r"\1", answer)
+    if unit_of(gold):
+        answer = LETTER.sub(r"\1\\text{ \2}", answer)
     quarters = re.search(r"\bquarters\b", answer) and "quarter" not in gold + rules.question.lower()
     negated = NEGATED.match(answer) and not NEGATED.match(gold)
     if negated or quarters or (rules.strict and units_clash(gold, answer)):

@@ -16,7 +16,7 @@ NUMBER = re.compile(
 SIZE_WORDS, SIZE_LETTERS = "hundred|thousand|million|billion|trillion", "[kKMB]"
 SIZE = re.compile(rf"[*\s]{{0,3}}({SIZE_WORDS})\b")
 SIZE_LETTER = re.compile(rf"\s?({SIZE_LETTERS})\b")
-SPOKEN_MINUS = re.compile(r"(?i)(?<=\bis )(?:minus|negative)\s+(?=\$?\d)")
+SPOKEN_MINUS = re.compile(r"(?i)(?:(?<=\bis )|(?<=[:=] )|\A)(?:minus|negative)\s+(?=\$?\d)")
 JOINED = re.compile(r"\d[^\S\n]?(?:[/:?]|\)\()[^\S\n]?$")
 MIXED = re.compile(r"(?<![\w./,])\d{1,3} $")  # The whole part of 7 1/2.
 # 1'000 and 1 000 with a space that does not break lines.

@@ -95,10 +95,11 @@ def _is_word(value) -> bool:
 
 
 def _with_imaginary_unit(gold, answer):
-    """Reads i as the imaginary unit, if the gold value has no other symbol."""
+    """Reads i as the imaginary unit, if the gold value has no other symbol, or has none, as the answer."""
     from sympy import I
 
-    if {str(symbol) for symbol in gold.free_symbols} != {"i"}:
+    names = {str(symbol) for symbol in gold.free_symbols or answer.free_symbols}
+    if names != {"i"}:
         return gold, answer
     return tuple(v.subs({s: I for s in v.free_symbols if str(s) == "i"}) for v in (gold, answer))
 

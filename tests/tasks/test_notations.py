@@ -191,6 +191,16 @@ TOPICS["looks of an answer"] = r"""
 (3,2) != \{(3,2),(1,1)\}
 """
 TOPICS["units without a command"] = r"""
+72\text{ mph} == 72 miles per hour
+72 mph == 72 miles per hour
+72\text{ mph} != 72 miles per minute
+60\text{ km/h} == 60 kilometers per hour
+5\text{ meters} == 5m
+5\text{ meters} == 5 m
+5\text{ meters} != 5 s
+5\text{ hours} == 5h
+3\text{ hours }20\text{ minutes} == 3 h 20 min
+3\text{ hours }20\text{ minutes} != 3 h 30 min
 100 == 100cm^2
 100 == 100cm²
 100 == 100 m^2
@@ -228,6 +238,57 @@ f(x)=x != f(x)=x^2 \text{ for all } x
 f(x)=cx == f(x)=kx \text{ for some constant } k
 f(x)=cx == f(x)=kx \text{ where } k \text{ is any real number}
 """
+TOPICS["complex numbers and functions"] = r"""
+2 \operatorname{cis} 60^\circ =. 1+i\sqrt{3}
+2\text{ cis } 60^\circ == 2\operatorname{cis}60^\circ
+2\operatorname{cis}\frac{\pi}{3} =. 1+i\sqrt{3}
+2\operatorname{cis}\frac{\pi}{3} == 2\text{cis}\left(\frac{\pi}{3}\right)
+2\operatorname{cis}\frac{\pi}{3} =. 2e^{i\pi/3}
+2\operatorname{cis}\frac{\pi}{3} != 2\operatorname{cis}\frac{\pi}{6}
+1+i =. \sqrt{2} cis 45°
+\operatorname{cis}\theta == \cos\theta+i\sin\theta
+\sqrt{-4} == 2i
+-1 =. e^{i\pi}
+5 != 5i
+\max(a,b) == \max\{a,b\}
+3 =. \max\{1,3\}
+\text{I and II only} == \text{I, II}
+\text{I and II only} == \text{I and II}
+\text{I and II only} != \text{I and III only}
+\begin{bmatrix}1\\2\\3\end{bmatrix} == [1,2,3]^T
+\begin{bmatrix}1\\2\\3\end{bmatrix} != [1,3,2]^T
+"""
+TOPICS["congruences"] = r"""
+n\equiv 3 \pmod 5 == n \equiv 3 \mod 5
+n\equiv 3 \pmod 5 == n\equiv 3\mod{5}
+n\equiv 3 \pmod 5 == n\equiv 3\ (\mathrm{mod}\ 5)
+n\equiv 3 \pmod 5 == n ≡ 3 (mod 5)
+n\equiv 3 \pmod 5 == n\equiv 3 \text{ (mod 5)}
+n\equiv 3 \pmod 5 == n\equiv 3 \text{ mod } 5
+n\equiv 3 \pmod 5 == 3 \bmod 5
+n\equiv 3 \pmod m == n\equiv 3 \mod m
+n\equiv 1,3 \pmod 8 == n\equiv 1,3 (mod 8)
+n\equiv 3 \pmod 5 != n\equiv 3 (mod 7)
+n\equiv 3 \pmod 5 != n\equiv 2 \mod 5
+3 == n\equiv 3 (mod 5)
+2 =. 17 \bmod 5
+2 =. 17 \mod 5
+2 != 18 \bmod 5
+"""
+TOPICS["fractions, lists and bases in other signs"] = r"""
+\frac38 == 3⁄8
+\frac38 == 3∕8
+\frac38 == ³⁄₈
+\frac38 == ^3/_8
+\frac{19}{8} == 2³⁄₈
+\frac38 != ³⁄₇
+2,3,5 == 2,3\text{, and }5
+2,3,5 == 2\text{, }3\text{, and }5
+12 == 12_{10}
+12 == 12\text{ (base 10)}
+12 != 12_8
+110_2 != 6_{10}
+"""
 TOPICS["points and vectors"] = r"""
 (1,2) == x=1, y=2
 (1,2) == y=2, x=1
@@ -241,6 +302,15 @@ TOPICS["points and vectors"] = r"""
 (1,2,3) != a=1, b=2
 (1,2),(3,4) == x=1,y=2 \text{ or } x=3,y=4
 (1,2),(3,4) != x=1,y=4 \text{ or } x=3,y=2
+x=1, y=2 == (1,2)
+x=1, y=2 != (2,1)
+x=1, y=2 == (y,x)=(2,1)
+x=1, y=2 != (y,x)=(1,2)
+x=1,y=2; x=3,y=4 == (1,2),(3,4)
+(3,\frac{\pi}{2}) =. (3, 1.5707963)
+(3,\frac{\pi}{2}) != (3, 1.57)
+(3,\frac{\pi}{2}) != (1.5707963, 3)
+[0,\sqrt2] != (0,1.41421356)
 x=1, y=2 == \begin{cases} x=1 \\ y=2 \end{cases}
 x=1, y=2 != \begin{cases} x=2 \\ y=1 \end{cases}
 (1,2) == \begin{pmatrix} 1 \\ 2 \end{pmatrix}
