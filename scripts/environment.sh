@@ -35,6 +35,7 @@ if [ "$(cat "$VENV/jaxreason-stamp" 2>/dev/null || true)" != "$wanted" ]; then
   fi
   echo "$wanted" > "$VENV/jaxreason-stamp"
 fi
-export PATH="$PWD/$VENV/bin:$PATH"
+PATH=$(CDPATH='' cd "$VENV" && pwd)/bin:$PATH
+export PATH
 # Where this is set (in many containers it is), every process would compile all modules that it imports.
 unset PYTHONDONTWRITEBYTECODE

@@ -1,6 +1,7 @@
 """Every shell script of the checkout, by bash and by shellcheck (which the extra `test` brings); and the Dockerfile."""
 
 import fnmatch
+import os
 import re
 import shutil
 import subprocess
@@ -41,6 +42,28 @@ def test_a_script_is_valid_shell_and_shellcheck_finds_nothing(script):
         [program, "-x", "-P", "SCRIPTDIR", script], capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_environment_may_be_in_any_folder(absolute, tmp_path):
+    """What is installed is stamped, so that nothing is installed here."""
+    folder = tmp_path / "in an environment"
+    (folder / "bin").mkdir(parents=True)
+    named = folder if absolute else Path(os.path.relpath(folder, ROOT))
+    pins = "pins-py311.txt" if sys.version_info[:2] == (3, 11) else "pins-py312.txt"
+    series = "{}.{}".format(*sys.version_info)
+    stamp = (
+        f'echo "$(cat scripts/{pins} pyproject.toml | cksum)-{series}-" > "$VENV/jaxreason-stamp"'
+    )
+    made = subprocess.run(
+        ["bash", "-c", f'{stamp} && source scripts/environment.sh && echo "${{PATH%%:*}}"'],
+        env=os.environ | {"VENV": str(named), "PYTHON": sys.executable, "EXTRAS": ""},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout.strip() == str(folder / "bin")
 
 
 def test_the_dockerfile_makes_an_image_for_each_kind_of_device():
