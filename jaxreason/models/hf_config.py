@@ -33,7 +33,7 @@ _HOLDING = """
     base_model_fsdp_plan tp_size tensor_parallel tensor_parallel_size pipeline_parallel_size
     model_parallel keys_to_ignore_at_inference transformers_weights library_name pipeline_tag tags
     datasets base_model use_flash_attention use_liger_kernel loss_type initializer_factor
-    neftune_noise_alpha seed n_positions max_seq_len max_seq_length
+    neftune_noise_alpha seed n_positions max_seq_len max_seq_length pretraining_tp _num_labels
 """
 _TOKENIZER = """
     tokenizer_class prefix model_max_length max_sequence_length seq_length padding_side
@@ -83,7 +83,6 @@ _READ = {
 }
 _MUST_BE = {
     "hidden_act": ("silu", "swish"),
-    "pretraining_tp": (1, None),
     "is_causal": (True,),
     "partial_rotary_factor": (1, None),
 }
