@@ -244,6 +244,11 @@ REWRITES = [
             rf"^\s*(?:{TEXT}\{{\s*)?(?:[Tt]he\s+limit\s+)?(?:DNE|D\.N\.E\.|(?i:does\s+not\s+exist|doesn't\s+exist))[\s.]*\}}?[\s.]*$",
             r"\\text{DNE}",
         ),
+        (r"\s*\|\|\s*(?=[A-Za-z]\s*(?:[<>]|\\[lg]e))", r"\\text{ or }"),
+        (
+            rf"(?<=[)\]])\s*(?:{TEXT}\{{\s*or\s*\}}|\bor\b)\s*[A-Za-z]\s*\\in(?![A-Za-z])\s*(?=[(\[])",
+            r"\\cup ",
+        ),
         *UNIT_REWRITES,
         (r"\\varnothing", r"\\emptyset"),
         (r"\\var(?=(?:phi|epsilon)(?![A-Za-z]))", r"\\"),

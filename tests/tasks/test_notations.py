@@ -258,6 +258,13 @@ TOPICS["complex numbers and functions"] = r"""
 \begin{bmatrix}1\\2\\3\end{bmatrix} == [1,2,3]^T
 \begin{bmatrix}1\\2\\3\end{bmatrix} != [1,3,2]^T
 """
+TOPICS["unions"] = r"""
+(-\infty,-1)\cup(2,\infty) == x\in(-\infty,-1)\text{ or }x\in(2,\infty)
+(-\infty,-1)\cup(2,\infty) == x\in(-\infty,-1) or x\in(2,\infty)
+(-\infty,-1)\cup(2,\infty) == x < -1 || x > 2
+(-\infty,-1)\cup(2,\infty) != x < -1 || x > 3
+(-\infty,-1)\cup(2,\infty) != x\in(-\infty,-1)\text{ or }x\in[2,\infty)
+"""
 TOPICS["congruences"] = r"""
 n\equiv 3 \pmod 5 == n \equiv 3 \mod 5
 n\equiv 3 \pmod 5 == n\equiv 3\mod{5}
