@@ -201,6 +201,22 @@ def test_a_server_that_goes_down_ends_the_run_and_the_same_command_asks_for_the_
     assert len(replies_of(tmp_path)) == 36 and len(asked) == 12
 
 
+@pytest.mark.parametrize("status", [402, 407, 410])
+def test_an_account_without_money_or_a_model_that_is_gone_is_no_fault_of_the_questions(
+    questions, tmp_path, status
+):
+    number = iter(range(10_000))
+    failing = Teacher(lambda body, before: solve(body) if next(number) < 10 else Wrong(status))
+    with failing.serve() as url, pytest.raises(UserError, match=f"every call.*{status}"):
+        distill(config(questions, url), tmp_path)
+    there = len(replies_of(tmp_path))
+    assert there <= 10 and len(failing.bodies) <= 10 + 8
+    working = Teacher(solve)
+    with working.serve() as url:
+        distill(config(questions, url), tmp_path)
+    assert len(working.bodies) == 36 - there and told(tmp_path)["all"]["right"] == 36
+
+
 @pytest.mark.parametrize("error", [None, 401])
 def test_replies_that_have_come_are_written_also_if_nobody_took_them_before_the_end(
     tmp_path, error
