@@ -105,6 +105,26 @@ def test_the_score_of_a_step_is_in_its_line_and_its_samples_are_files(asked):
     assert (asked / "validation" / "0" / "evaluation" / "scores.json").exists()
 
 
+def test_the_questions_of_a_validation_are_known_by_their_texts_answers_and_form(inputs, tmp_path):
+    base, questions = inputs
+    other = tmp_path / "questions.jsonl"
+    other.write_text(questions.read_text().replace('"answer": "0"', '"answer": "1"'))
+
+    def asked(path=questions, seed=0, **changes):
+        own = {"bits": OwnBenchmark("Bits", "math", dataset(path, "last_number"))}
+        config = dataclasses.replace(eval_config(own, {}, sampler=SAMPLER), **changes)
+        return make_validator(config, HOW, "rl", model_config(base), mesh_of(1), seed).asked
+
+    assert asked() == asked(seed=1, grader_workers=3)
+    changed = [
+        asked(other),
+        asked(items_seed=1),
+        asked(thinking=False),
+        asked(prompt_format="plain"),
+    ]
+    assert len({asked(), *changed}) == 5
+
+
 def test_what_is_asked_and_measured_changes_nothing_that_is_learned(asked, plain):
     for step in range(1, 5):
         assert rollouts_of(asked, step) == rollouts_of(plain, step)
