@@ -25,6 +25,8 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_settings import OwnBenchmark
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.results.atomic_files import read_json
+from jaxreason.rl.checks import warn_of_cut_validation
+from jaxreason.rl.rl_config import SamplesConfig
 from jaxreason.training.base_kl import BaseKLConfig
 from jaxreason.validation import ValidationConfig
 
@@ -123,6 +125,19 @@ def test_the_questions_of_a_validation_are_known_by_their_texts_answers_and_form
         asked(prompt_format="plain"),
     ]
     assert len({asked(), *changed}) == 5
+
+
+@pytest.mark.parametrize(("most", "warns"), [(20, True), (19, False)])
+def test_a_validation_whose_replies_the_engine_of_training_would_cut_is_warned_of(
+    inputs, most, warns, caplog
+):
+    how = dataclasses.replace(HOW, decoding=dataclasses.replace(HOW.decoding, max_tokens=most))
+    warn_of_cut_validation(config_of(inputs, validation=how))
+    own = SamplesConfig(refresh_every=2)  # its validation has an engine of its own
+    warn_of_cut_validation(config_of(inputs, validation=how, samples=own))
+    said = [r.message for r in caplog.records]
+    assert [text[:38] for text in said] == ["rl.validation.decoding.max_tokens=20: "] * warns
+    assert all("rl.sampler.max_length=20" in text for text in said)
 
 
 def test_what_is_asked_and_measured_changes_nothing_that_is_learned(asked, plain):
