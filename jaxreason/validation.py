@@ -61,7 +61,10 @@ class StoppedError(Exception):
 
 
 class Validator(Protocol):
-    """Runs the benchmark of a section and grades the replies; made by code that knows the evaluation."""
+    """Runs the benchmark of a section and grades the replies; made by code that knows the evaluation.
+
+    It may have an attribute `asked`, a hash of its questions. Only scores of the same questions are compared.
+    """
 
     def __call__(
         self,
@@ -122,6 +125,7 @@ class Validation:
             raise UserError(f"{stage}.validation.every={config.every}: nobody was given who asks.")
         self._config, self._validator = config, validator
         self._workdir, self._num_steps, self._stops = workdir, num_steps, stops
+        self._asked, self._told = getattr(validator, "asked", ""), False
 
     def due(self, step: int) -> bool:
         """Whether the model after so many steps is validated."""
@@ -157,9 +161,24 @@ class Validation:
     def _begin(self, folder: epath.Path, identity: dict[str, Any]) -> float | None:
         asked = to_dict(self._config)
         made_with = identity | {k: v for k, v in asked.items() if k not in ("every", "choose")}
+        made_with |= {"asked": self._asked} if self._asked else {}
         if begin_validation(folder, made_with):
             _LOG.warning("%s: of other weights, or asked otherwise; it is asked anew.", folder)
+        self._tell_others()
         return validation_score(folder)
+
+    def _tell_others(self) -> None:
+        """Warns once of scores that are not comparable with those that follow."""
+        every, same = (validation_scores(self._workdir, x) for x in ("", self._asked))
+        others = [str(step) for step in every if step not in same]
+        if others and not self._told:
+            _LOG.warning(
+                "%s: steps %s were asked other questions: the recipe's section eval, or its data, has changed. Their "
+                "scores are not compared with those that follow.",
+                validation_folder(self._workdir, 0).parent,
+                ", ".join(others),
+            )
+            self._told = True
 
     def _check(self) -> None:
         if self._stops():
@@ -171,7 +190,7 @@ class Validation:
         """
         if not self._config.every:
             return None
-        found = on_process_zero(lambda: _best(self._workdir, step))
+        found = on_process_zero(lambda: _best(self._workdir, step, self._asked))
         return Best(*found) if found else None
 
     def kept(self, step: int) -> int | None:
@@ -181,7 +200,7 @@ class Validation:
 
     def tell_choice(self, exported: int) -> None:
         """Says which step is exported, and whether the base was as good."""
-        base = on_process_zero(lambda: validation_scores(self._workdir).get(0))
+        base = on_process_zero(lambda: validation_scores(self._workdir, self._asked).get(0))
         best = self.best(self._num_steps)
         _LOG.info("exported: step %d, %s %.4g", exported, self._config.benchmark, best.score)
         if base is not None and base >= best.score:
@@ -190,8 +209,8 @@ class Validation:
             )
 
 
-def _best(workdir: epath.Path, step: int) -> tuple[int, float] | None:
-    scores = {n: score for n, score in validation_scores(workdir).items() if 1 <= n <= step}
+def _best(workdir: epath.Path, step: int, asked: str) -> tuple[int, float] | None:
+    scores = {n: score for n, score in validation_scores(workdir, asked).items() if 1 <= n <= step}
     if not scores:
         return None
     return max(scores.items(), key=lambda pair: (pair[1], -pair[0]))

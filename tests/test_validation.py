@@ -16,8 +16,9 @@ EVERY_TWO = ValidationConfig(every=2, benchmark="sums", choose=True)
 class Asked:
     """Gives scores by step, and remembers for which it was called."""
 
-    def __init__(self, scores, stops_at=None):
+    def __init__(self, scores, stops_at=None, asked=""):
         self.scores, self.steps, self.stops_at = scores, [], stops_at
+        self.asked = asked
 
     def __call__(self, folder, identity, model, params, tokenizer, engine, check):
         self.steps.append(identity["step"])
@@ -93,6 +94,30 @@ def test_another_question_under_a_steps_number_is_asked_anew(tmp_path):
     other = dataclasses.replace(EVERY_TWO, benchmark="products", every=1)
     assert measure(validation(tmp_path, again, other), 2)["validation/products"] == 0.25
     assert not (validation_folder(tmp_path, 2) / "old.txt").exists()
+
+
+def test_scores_of_other_questions_are_neither_the_best_nor_the_base(tmp_path, caplog):
+    """The questions are those of the recipe's section `eval`, which may change between two starts."""
+    before = validation(tmp_path, Asked({0: 1.0, 2: 0.75, 4: 0.5}, asked="easy"))
+    assert [measure(before, step) for step in (0, 2)][1]["validation/best_step"] == 2
+    run = validation(tmp_path, Asked({4: 0.25, 5: 0.125}, asked="hard"), num_steps=5)
+    assert measure(run, 4) == {"validation/sums": 0.25, "validation/best_step": 4}
+    assert "steps 0, 2 were asked other questions" in caplog.text
+    assert measure(run, 5)["validation/best_step"] == 4 and run.kept(5) == 4
+    assert caplog.text.count("other questions") == 1
+    run.tell_choice(4)
+    assert "did better" not in caplog.text
+    assert before.kept(5) == 2
+
+
+def test_a_record_that_does_not_say_what_was_asked_holds(tmp_path):
+    measure(validation(tmp_path, Asked({2: 0.75})), 2)
+    path = validation_folder(tmp_path, 2) / "validation.json"
+    assert "asked" not in json.loads(path.read_text())["made_with"]
+    again = Asked({4: 0.5}, asked="hard")
+    run = validation(tmp_path, again)
+    assert measure(run, 2)["validation/sums"] == 0.75
+    assert measure(run, 4)["validation/best_step"] == 2 and again.steps == [4]
 
 
 def test_a_signal_ends_it_without_a_score_and_leaves_what_was_sampled(tmp_path):

@@ -68,7 +68,7 @@ def _load(files: _Files) -> "Tokenizer":
         loaded = library.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # The library may raise any error for a damaged file.
         raise UserError(f"{name}: transformers cannot load the tokenizer: {error}") from error
-    return Tokenizer(loaded, name, declared_stop_ids(folder, name))
+    return Tokenizer(loaded, name, declared_stop_ids(folder, name), files.digest)
 
 
 class Tokenizer:
@@ -76,6 +76,7 @@ class Tokenizer:
 
     Attributes:
       name: as it was requested; used in messages.
+      digest: a hash of its files.
       decode: ids to their text, without special tokens.
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
       pad_id: the padding id; if the tokenizer has none, a stop id, that of a turn's end only if there is no other one
@@ -92,8 +93,8 @@ class Tokenizer:
       stop_tokens: the text of each of them by id, the one that ends an assistant turn first.
     """
 
-    def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int]):
-        self._hf, self.name = loaded, name
+    def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int], digest: str):
+        self._hf, self.name, self.digest = loaded, name, digest
         # Rows have their own limit; this avoids a warning about the tokenizer's.
         loaded.model_max_length = int(1e30)
         self.decode, self._bytes = TokenDecoder(loaded), TokenBytes(loaded)

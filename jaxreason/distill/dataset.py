@@ -211,15 +211,15 @@ def write_dataset(
     """
     rows, entries = [], [[] for _ in asked.passes]
     for place, question in enumerate(asked.questions):
-        count = _counter(config, counter, question)
+        counts = [_counter(one.thinking, counter, question) for one in asked.passes]
         replies = [found[place] for found in judged]
         chosen = [
             _choose(config, one.name, question, said, count, seed)
-            for one, said in zip(asked.passes, replies, strict=True)
+            for one, said, count in zip(asked.passes, replies, counts, strict=True)
         ]
         pairs = responses(chosen[0], chosen[1] if chosen[1:] else None, config.no_think)
         rows += dataset_rows(question, pairs, replies[0], replies[1] if replies[1:] else None)
-        kept = _kept_lengths(pairs, config.no_think, count)
+        kept = _kept_lengths(pairs, counts)
         for entry, said, taken, lengths in zip(entries, replies, chosen, kept):
             entry.append(Entry(question, said, any(lengths.values()), taken.left_out, lengths))
     files = _write_shards(folder, same_columns(rows), config.shard_rows)
@@ -236,14 +236,14 @@ def write_dataset(
     return [*files, folder / YIELD], told
 
 
-def _counter(config: DistillConfig, counter: Tokenizer, question: TeacherQuestion) -> Count:
-    """Makes a function that counts the tokens of a question with a reply: as in the first
-    pass, with the end of turn.
+def _counter(thinking: bool | None, counter: Tokenizer, question: TeacherQuestion) -> Count:
+    """Makes a function that counts the tokens of a question with a reply: as it is asked with
+    `thinking`, with the end of turn.
     """
 
     @functools.cache
     def prompt() -> int:
-        return len(counter.encode_prompt(prompt_messages(question.example), config.thinking))
+        return len(counter.encode_prompt(prompt_messages(question.example), thinking))
 
     def count(text: str) -> int | None:
         try:
@@ -270,12 +270,12 @@ def _choose(
 
 
 def _kept_lengths(
-    pairs: Sequence[tuple[str, str]], no_think: NoThink, count: Count
+    pairs: Sequence[tuple[str, str]], counts: Sequence[Count]
 ) -> list[dict[str, list[int]]]:
-    """Returns the tokens of the kept replies of each pass, column -> counts."""
-    thinking = {"think_response": [count(text) for text, _ in pairs if text]}
-    without = {"no_think_response": [count(text) for _, text in pairs if text]}
-    return [thinking, without] if no_think == "generate" else [thinking | without]
+    """Returns the tokens of the kept replies of each pass, column -> counts, by what counts those of the pass."""
+    thinking = {"think_response": [counts[0](text) for text, _ in pairs if text]}
+    without = {"no_think_response": [counts[-1](text) for _, text in pairs if text]}
+    return [thinking, without] if len(counts) > 1 else [thinking | without]
 
 
 def _write_shards(

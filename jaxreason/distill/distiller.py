@@ -191,7 +191,7 @@ def _claimed(config: DistillConfig, asked: DistillPlan, counter: Tokenizer) -> d
         "distill": claimed(config),
         "passes": heads,
         "questions": contents(asked),
-        "tokenizer": counter.vocab_size,
+        "tokenizer": counter.digest,
     }
 
 

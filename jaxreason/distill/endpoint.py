@@ -15,7 +15,7 @@ from jaxreason.results.redaction import hide_also
 from jaxreason.sampling.sampling_params import SamplingParams
 
 MAY_PASS = (408, 409, 425, 429)  # And all from 500 on.
-NO_WAY_IN = (401, 403, 404, 405)  # Every call would get one of these.
+NO_WAY_IN = (401, 402, 403, 404, 405, 407, 410)  # Every call would get one of these.
 LONGEST_WAIT_S = 60.0
 # Where several have a text, the first counts: it is the one that most servers have for the thought itself.
 REASONING = ("reasoning_content", "reasoning", "thinking")

@@ -308,6 +308,13 @@ def gold_identity(items: Sequence[EvalItem]) -> str:
     return _hash(json.dumps(entry, sort_keys=True, default=str) for entry in known)
 
 
+def questions_identity(config: EvalConfig, jobs: Sequence[EvalJob]) -> str:
+    """Returns a hash of the questions of jobs, of how they are put, and of what a grader knows of them."""
+    put = [[item.id, prompt_messages(item.example)] for job in jobs for item in job.items]
+    how = config.prompt_format, config.thinking, [job.gold for job in jobs]
+    return _hash([json.dumps([how, put])])
+
+
 def _hash(pieces: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for piece in pieces:

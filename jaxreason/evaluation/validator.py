@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.evaluation.eval_jobs import asked_jobs
+from jaxreason.evaluation.eval_jobs import asked_jobs, questions_identity
 from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, find_benchmarks
 from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation, fitting
 from jaxreason.models.architecture import Model
@@ -110,7 +110,9 @@ class BenchmarkValidator:
         seed: int,
     ):
         self._config = validation_eval(config, how, stage)
-        check_isolation(self._config, asked_jobs(self._config))
+        jobs = asked_jobs(self._config)
+        check_isolation(self._config, jobs)
+        self.asked = questions_identity(self._config, jobs)
         self._variant, self._model_config = how.variant, model_config
         self._mesh, self._seed = mesh, seed
         self._engine: Engine | None = None

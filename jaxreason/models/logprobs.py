@@ -171,6 +171,7 @@ def top_entropy(
     *,
     k: int = 20,
     chunk: int,
+    temperature: float | Float[Array, "..."] = 1.0,
     segment_ids: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T"]:
     """Entropy of the k likeliest tokens, their probabilities made to sum to 1, over ln k: 0 = sure, 1 = undecided.
@@ -183,6 +184,7 @@ def top_entropy(
       tokens: only their shape is read.
       k: how many, at least 2.
       chunk: positions whose logits exist at a time.
+      temperature: divides the logits; a number, or an array that broadcasts to [B, T, 1].
       segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
 
     Source: Diao et al. 2026 (EAFT, arXiv 2601.02151), equation 3, which has k = 20 and rounds ln 20 to 3.0.
@@ -191,12 +193,15 @@ def top_entropy(
         raise UserError(f"k={k}: expected at least two tokens.")
     final, head = jax.lax.stop_gradient((final, head))
     count = min(k, head.shape[1])
+    scale = _scale(temperature, tokens.shape)
 
-    def reduce(states):
-        log_p = jax.nn.log_softmax(_highest(_logits(states, head), count))
+    def reduce(states, *scale):
+        highest = _highest(_logits(states, head), count)
+        log_p = jax.nn.log_softmax(_scaled(highest, *scale))
         return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1) / math.log(count)
 
-    return _first_zero(_over_chunks(reduce, chunk, final[:, :-1]), segment_ids)
+    parts = final, *([] if scale is None else [scale])
+    return _first_zero(_over_chunks(reduce, chunk, *(x[:, :-1] for x in parts)), segment_ids)
 
 
 def scored_targets(
@@ -228,8 +233,13 @@ def _log_softmax(
     head: Float[Array, "D V"],
     scale: Float[Array, "B C"] | None = None,
 ) -> Float[Array, "B C V"]:
-    scores = _logits(states, head)
-    return jax.nn.log_softmax(scores if scale is None else scores * scale[..., None])
+    return jax.nn.log_softmax(_scaled(_logits(states, head), scale))
+
+
+def _scaled(
+    scores: Float[Array, "B C V"], scale: Float[Array, "B C"] | None = None
+) -> Float[Array, "B C V"]:
+    return scores if scale is None else scores * scale[..., None]
 
 
 def _kl(log_p: Float[Array, "B C V"], log_q: Float[Array, "B C V"]) -> Float[Array, "B C"]:

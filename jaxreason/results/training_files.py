@@ -111,14 +111,16 @@ def validation_folder(workdir: epath.PathLike, step: int) -> epath.Path:
 def begin_validation(folder: epath.Path, made_with: dict[str, Any]) -> bool:
     """Prepares a step's folder for a validation; files of other weights or of another benchmark are removed.
 
+    What an older record does not say is not compared.
+
     Returns:
       Whether something was removed.
     """
     path = folder / VALIDATION_RECORD
-    if path.exists() and read_object(path, {"made_with": dict})["made_with"] == plain_json(
-        made_with
-    ):
-        return False
+    if path.exists():
+        there = read_object(path, {"made_with": dict})["made_with"]
+        if there == {k: v for k, v in plain_json(made_with).items() if k in there}:
+            return False
     other = folder.exists()
     if other:
         remove_folder(folder)
@@ -132,19 +134,28 @@ def end_validation(folder: epath.Path, score: float) -> None:
     write_json(path, read_object(path, {"made_with": dict}) | {"score": score})
 
 
-def validation_score(folder: epath.Path) -> float | None:
-    """Returns the score of a finished validation; None if it has not finished or never began."""
+def validation_score(folder: epath.Path, asked: str = "") -> float | None:
+    """Returns the score of a finished validation; None if it has not finished, never began, or was asked other
+    questions than `asked`, if that is given.
+    """
     path = folder / VALIDATION_RECORD
-    return read_object(path, {"made_with": dict})["score"] if path.exists() else None
+    if not path.exists():
+        return None
+    record = read_object(path, {"made_with": dict})
+    same = not asked or record["made_with"].get("asked", asked) == asked
+    return record["score"] if same else None
 
 
-def validation_scores(workdir: epath.PathLike) -> dict[int, float]:
-    """Returns step -> score of all finished validations of a run, ordered by step."""
+def validation_scores(workdir: epath.PathLike, asked: str = "") -> dict[int, float]:
+    """Returns step -> score of all finished validations of a run, ordered by step.
+
+    With `asked`, a hash of questions, those that were asked others are left out.
+    """
     folder = epath.Path(workdir) / VALIDATION
     if not folder.exists():
         return {}
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-    scores = {step: validation_score(folder / str(step)) for step in steps}
+    scores = {step: validation_score(folder / str(step), asked) for step in steps}
     return {step: score for step, score in scores.items() if score is not None}
 
 

@@ -1,5 +1,6 @@
 """Checks an RL run before anything is compiled: contradicting fields, and a model or mesh that does not fit."""
 
+import logging
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ from jaxreason.training.optimizer import check_optimizer
 from jaxreason.training.token_weights import TOKEN_WEIGHTS
 from jaxreason.validation import check_validation
 
+_LOG = logging.getLogger(__name__)
 # Weights that do not compare a reply with the others of its group.
 ALONE = ("one", "right", "zero")
 NEVER_NEGATIVE = (*ALONE, "best")
@@ -58,6 +60,19 @@ def check_rl(
         kind = find_task(dataset.task).kind
         _expect(
             kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
+        )
+
+
+def warn_of_cut_validation(config: RLConfig) -> None:
+    """Logs a warning if the engine of training, which asks the validation too, is too small for its replies."""
+    most, longest = config.validation.decoding.max_tokens, config.sampler.max_length
+    own = config.sampled > 0 and config.samples.refresh_every == 1
+    if config.validation.every and own and most >= longest:
+        _LOG.warning(
+            "rl.validation.decoding.max_tokens=%d: replies of a validation end before, where they and their prompt "
+            "have rl.sampler.max_length=%d tokens, since the engine of training asks them.",
+            most,
+            longest,
         )
 
 

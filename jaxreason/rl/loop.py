@@ -21,7 +21,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.training_files import metrics_path, read_metrics
-from jaxreason.rl.checks import check_rl
+from jaxreason.rl.checks import check_rl, warn_of_cut_validation
 from jaxreason.rl.generation import Collected, Collector
 from jaxreason.rl.mini_batches import add_scores, failed_update, pack_batches
 from jaxreason.rl.prompts import PromptDataset, PromptFeed, load_prompts, write_prompt_data
@@ -216,6 +216,7 @@ def _prepare(
     check_rl(config, model, mesh, tokenizer)
     warn_of_rounding(model)
     warn_of_average(config, model)
+    warn_of_cut_validation(config)
     data = load_prompts(config, tokenizer)
     questions = PromptFeed(data.prompts, config.prompts_per_batch, seed)
     other = reference_model(config, model_config)

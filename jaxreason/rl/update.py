@@ -117,8 +117,7 @@ def make_policy_loss(
                 found.logprobs,
                 *own,
                 batch.tokens,
-                chunk=chunk,
-                segment_ids=batch.segment_ids,
+                **how,
             ),
         )
         return loss_sum, weight, measurements | sampler_gap(old, batch, num_micro_batches)

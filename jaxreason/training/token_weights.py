@@ -77,7 +77,7 @@ def weights_of(
       final: hidden states after the final norm.
       head: output embedding.
       tokens: the tokens.
-      options: `chunk` and `segment_ids` of `models.logprobs.top_entropy`.
+      options: `chunk`, `temperature` and `segment_ids` of `models.logprobs.top_entropy`.
     """
     if not needs_top_entropy(name):
         return TOKEN_WEIGHTS[name](found, None)

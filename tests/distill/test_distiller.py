@@ -100,6 +100,17 @@ def test_another_choice_costs_no_reply(copied, questions):
     assert sorted(p.name for p in (copied / "distill" / "data").iterdir()) == ["00001.jsonl"]
 
 
+def test_another_tokenizer_of_as_many_tokens_counts_anew(copied, questions, tmp_path):
+    folder = shutil.copytree(MODEL.path, tmp_path / "wordy")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("'<user>'", "'<user>' + '1' * 500"))
+    config = config_of(questions, cutoff=100)
+    distill(config, copied)
+    assert yield_of(copied)["all"]["kept"]
+    with pytest.raises(UserError, match=r"none is kept: \d+ are longer than cutoff=100"):
+        distill(dataclasses.replace(config, tokenizer=str(folder)), copied)
+
+
 def test_another_grader_grades_the_same_replies_again(copied, questions, monkeypatch):
     before = files_of(copied)
     for module in (judging, passes):

@@ -1,5 +1,6 @@
 """A teacher over HTTP: what is sent, what is tried again, and what a server that misbehaves can do."""
 
+import dataclasses
 import json
 import time
 
@@ -10,6 +11,7 @@ from tiny_distill import yield_of as told
 
 from jaxreason.config import ConfigError
 from jaxreason.data.examples import Example
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distill.endpoint_asking import Asking
 from jaxreason.distill.passes import Pass, TeacherQuestion
 from jaxreason.errors import UserError
@@ -201,6 +203,22 @@ def test_a_server_that_goes_down_ends_the_run_and_the_same_command_asks_for_the_
     assert len(replies_of(tmp_path)) == 36 and len(asked) == 12
 
 
+@pytest.mark.parametrize("status", [402, 407, 410])
+def test_an_account_without_money_or_a_model_that_is_gone_is_no_fault_of_the_questions(
+    questions, tmp_path, status
+):
+    number = iter(range(10_000))
+    failing = Teacher(lambda body, before: solve(body) if next(number) < 10 else Wrong(status))
+    with failing.serve() as url, pytest.raises(UserError, match=f"every call.*{status}"):
+        distill(config(questions, url), tmp_path)
+    there = len(replies_of(tmp_path))
+    assert there <= 10 and len(failing.bodies) <= 10 + 8
+    working = Teacher(solve)
+    with working.serve() as url:
+        distill(config(questions, url), tmp_path)
+    assert len(working.bodies) == 36 - there and told(tmp_path)["all"]["right"] == 36
+
+
 @pytest.mark.parametrize("error", [None, 401])
 def test_replies_that_have_come_are_written_also_if_nobody_took_them_before_the_end(
     tmp_path, error
@@ -267,6 +285,35 @@ def test_text_that_is_no_utf8_and_a_reply_without_text_are_kept_as_far_as_they_g
     assert rows[1]["replies"][0]["reasoning_content"] == "thought and thought"
     assert rows[1]["replies"][0]["finish_reason"] == "length" and not rows[1]["think_response"]
     assert told(tmp_path)["all"]["unfinished"] == 3 and told(tmp_path)["all"]["no_answer"] == 3
+
+
+def test_replies_of_the_second_time_are_counted_behind_the_prompt_that_they_were_asked_with(
+    tmp_path,
+):
+    questions = write_questions(tmp_path)
+    template = tmp_path / "tokenizer" / "chat_template.jinja"
+    closed = "{%- if add_generation_prompt -%}{%- if enable_thinking is false -%}{{ 'x' * 30 }}"
+    text = template.read_text().replace(
+        "{%- if add_generation_prompt -%}", closed + "{%- endif -%}"
+    )
+    template.write_text(text)
+
+    def switch(body, before):
+        return solve(body) if body["chat_template_kwargs"]["enable_thinking"] else said("#17")
+
+    with Teacher(switch).serve() as url:
+        changed = config(questions, url, thinking=True, no_think="generate", cutoff=60)
+        rows = distill(changed, tmp_path / "run")
+        tokenizer = load_tokenizer(tmp_path / "tokenizer")
+        ask = ({"role": "user", "content": "3+14"},)
+        length = len(tokenizer.encode_prompt(ask, False)) + len("#17") + 1
+        assert rows[0]["no_think_response"] == "#17"
+        lengths = told(tmp_path / "run", "no_think")["all"]["kept_tokens"]
+        assert lengths["no_think_response"]["mean"] == length
+        with pytest.raises(
+            UserError, match=r"\(no_think\) are right and none is kept: 3 are longer"
+        ):
+            distill(dataclasses.replace(changed, cutoff=length - 1), tmp_path / "run")
 
 
 def test_the_second_time_asks_without_thinking_and_what_thinks_all_the_same_is_not_kept(

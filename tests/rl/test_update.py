@@ -102,6 +102,20 @@ def test_the_logprob_pass_gives_what_the_loss_sees(params):
     np.testing.assert_allclose(old["ratio"], old["tokens"], rtol=1e-5)
 
 
+def test_the_entropies_of_eaft_are_those_of_the_distribution_that_is_sampled_from(params):
+    batch, layout = make_batch()
+    settings = dataclasses.replace(LOSS, name="reinforce", token_weight="eaft")
+    loss = make_policy_loss(MODEL, settings, layout.num_micro_batches, **OPTIONS)
+    got = jax.jit(loss)(params, batch)[0]
+    where = batch.tokens, batch.positions, batch.segment_ids
+    logits = forward(MODEL, params, *where).logits / OPTIONS["temperature"]
+    found = np.asarray(jax.nn.log_softmax(logits))[:, :-1]
+    chosen = np.take_along_axis(found, batch.tokens[:, 1:, None], axis=-1)[..., 0]
+    weights = -(np.exp(found) * found).sum(-1) / np.log(8)  # of the 8 tokens that there are
+    expected = -(weights * chosen * batch.advantages[:, 1:]).sum()
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
 def train_once(params, batch, layout, mesh, skips=True):
     with jax.set_mesh(mesh):
         optimizer = optax.sgd(0.1)

@@ -25,6 +25,8 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_settings import OwnBenchmark
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.results.atomic_files import read_json
+from jaxreason.rl.checks import warn_of_cut_validation
+from jaxreason.rl.rl_config import SamplesConfig
 from jaxreason.training.base_kl import BaseKLConfig
 from jaxreason.validation import ValidationConfig
 
@@ -103,6 +105,39 @@ def test_the_score_of_a_step_is_in_its_line_and_its_samples_are_files(asked):
         assert lines[step]["validation/bits"] == pytest.approx(mean)
         assert all(len(line["tokens"]) <= 4 for line in graded)
     assert (asked / "validation" / "0" / "evaluation" / "scores.json").exists()
+
+
+def test_the_questions_of_a_validation_are_known_by_their_texts_answers_and_form(inputs, tmp_path):
+    base, questions = inputs
+    other = tmp_path / "questions.jsonl"
+    other.write_text(questions.read_text().replace('"answer": "0"', '"answer": "1"'))
+
+    def asked(path=questions, seed=0, **changes):
+        own = {"bits": OwnBenchmark("Bits", "math", dataset(path, "last_number"))}
+        config = dataclasses.replace(eval_config(own, {}, sampler=SAMPLER), **changes)
+        return make_validator(config, HOW, "rl", model_config(base), mesh_of(1), seed).asked
+
+    assert asked() == asked(seed=1, grader_workers=3)
+    changed = [
+        asked(other),
+        asked(items_seed=1),
+        asked(thinking=False),
+        asked(prompt_format="plain"),
+    ]
+    assert len({asked(), *changed}) == 5
+
+
+@pytest.mark.parametrize(("most", "warns"), [(20, True), (19, False)])
+def test_a_validation_whose_replies_the_engine_of_training_would_cut_is_warned_of(
+    inputs, most, warns, caplog
+):
+    how = dataclasses.replace(HOW, decoding=dataclasses.replace(HOW.decoding, max_tokens=most))
+    warn_of_cut_validation(config_of(inputs, validation=how))
+    own = SamplesConfig(refresh_every=2)  # its validation has an engine of its own
+    warn_of_cut_validation(config_of(inputs, validation=how, samples=own))
+    said = [r.message for r in caplog.records]
+    assert [text[:38] for text in said] == ["rl.validation.decoding.max_tokens=20: "] * warns
+    assert all("rl.sampler.max_length=20" in text for text in said)
 
 
 def test_what_is_asked_and_measured_changes_nothing_that_is_learned(asked, plain):
