@@ -5,6 +5,8 @@ from typing import Literal
 
 # Tokens decoded before the place where a match could begin. They absorb a cut character or a dropped leading space.
 MARGIN = 8
+# A decoder returns this for a character whose bytes have not all arrived.
+CUT = "\N{REPLACEMENT CHARACTER}"
 
 Decode = Callable[[list[int]], str]
 ThinkBlock = Literal["open", "closed", "none"]
@@ -79,7 +81,8 @@ def special_start(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) 
     if not stop or not tokens or not hasattr(decode, "with_special"):
         return 0
     tail = list(tokens[-_reach(stop) :])
-    marked = decode.with_special(tail)
+    # Nobody knows yet whether a character that is not complete belongs to the stop string.
+    marked = decode.with_special(tail).rstrip(CUT)
     begun = max(begun_length(marked, s) for s in stop)
     return _shown_from(tail, len(marked) - begun, decode) if begun else 0
 

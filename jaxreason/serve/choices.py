@@ -5,12 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxreason.sampling.stopping import MARGIN, begun_length, special_start, special_stop
+from jaxreason.sampling.stopping import CUT, MARGIN, begun_length, special_start, special_stop
 from jaxreason.serve.token_texts import TokenTexts
 
 LEAST_LOGPROB = -9999.0  # Stands for minus infinity, which JSON does not have.
-# A decoder returns this for a character whose bytes have not all arrived.
-CUT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TokenLogprob(NamedTuple):
@@ -157,8 +155,9 @@ class TextStream:
         places = [self._held.find(one) for one in self._stop if one in self._held]
         self._ended = bool(places) or final
         # What is unsure may also be text that `_new_text` has not given yet.
-        unsure = min(self._unsure(tokens, final), len(self._held))
-        sure = min(places) if places else len(self._held) - unsure
+        unsure = min(self._unsure(tokens), len(self._held))
+        # A string with a special token may begin before one that is in the text and ends together with it.
+        sure = min([*places, len(self._held) - unsure])
         text, self._held = self._held[:sure], self._held[sure:]
         return text
 
@@ -174,9 +173,9 @@ class TextStream:
         self._context, self._read = self._read, len(tokens)
         return text[len(before) :]
 
-    def _unsure(self, tokens: Sequence[int], final: bool) -> int:
+    def _unsure(self, tokens: Sequence[int]) -> int:
         """Returns the number of characters at the end that belong to a stop string, or may begin one."""
-        if final:
+        if self._ended:
             return special_stop(tokens, self._stop, self._decode)
         begun = [begun_length(self._held, one) for one in self._stop]
         return max([special_start(tokens, self._stop, self._decode), *begun])
