@@ -231,6 +231,11 @@ def test_the_program_compares_folders_without_a_recipe(folders, tmp_path, capsys
     assert "no study" in refused(capsys, "weights", "--workdir", tmp_path / "v")
 
 
+def test_a_list_without_a_model_is_no_comparison_that_has_succeeded(folders, tmp_path, capsys):
+    words = ["--base", folders / "base", "--tuned", " , ", "--workdir", tmp_path / "w"]
+    assert "--tuned= , : expected one or more models" in refused(capsys, "weights", *words)
+
+
 def test_weights_that_are_no_numbers_or_of_another_network_are_undefined_in_a_study(
     folders, tmp_path
 ):
