@@ -5,7 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxreason.sampling.stopping import CUT, MARGIN, begun_length, special_start, special_stop
+from jaxreason.sampling.stopping import (
+    CUT,
+    MARGIN,
+    WIDEST,
+    begun_length,
+    from_whole,
+    special_start,
+    special_stop,
+)
 from jaxreason.serve.token_texts import TokenTexts
 
 LEAST_LOGPROB = -9999.0  # Stands for minus infinity, which JSON does not have.
@@ -138,9 +146,7 @@ class TextStream:
     ):
         self._decode, self._stop = decode, stop
         self._is_fragile = getattr(decode, "is_fragile", lambda ids, text: False)
-        # A reply gets no part of a character that began before it.
-        before = list(before[-MARGIN:])
-        self._before = [] if decode(before).endswith(CUT) else before
+        self._before = _whole_end(before, decode)
         # Decoding all tokens for each new one would cost the square of the reply's length. Tokens before `_context` are
         # not decoded again. Those from there to `_read` are, since a token's text may depend on the one before it (a
         # leading space); their text is cut off the front of the new one.
@@ -179,3 +185,13 @@ class TextStream:
             return special_stop(tokens, self._stop, self._decode)
         begun = [begun_length(self._held, one) for one in self._stop]
         return max([special_start(tokens, self._stop, self._decode), *begun])
+
+
+def _whole_end(before: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
+    """Returns the last tokens before a reply. A reply gets no part of a character that began before it."""
+    for cut in range(WIDEST):
+        tokens = list(before[: max(0, len(before) - cut)])
+        end = from_whole(tokens, max(0, len(tokens) - MARGIN), decode)
+        if not decode(end).endswith(CUT):
+            return end
+    return []
