@@ -10,7 +10,13 @@ from etils import epath
 
 from jaxreason.analysis.weight_run import KEPT, kept_part
 from jaxreason.analysis.weight_stream import changed_overlaps
-from jaxreason.models.stored_tensors import kind_of, open_stored, shared_places
+from jaxreason.models.stored_tensors import (
+    Place,
+    StoredModel,
+    kind_of,
+    open_stored,
+    shared_places,
+)
 
 
 class Member(NamedTuple):
@@ -53,27 +59,37 @@ def measure_overlaps(
         name = f"overlap.{place[0]}.{place[1]}"
         make = lambda p=place: {"kind": kind_of(p)} | changed_overlaps(first, others, p)  # noqa: E731
         part = kept_part(workdir, name, made_with, make)
-        found.setdefault(part["kind"], []).append(part)
+        # A tied head is the embedding, which is counted already. It is here for the sake of models with their own.
+        tied = [] if place in first.tensors else _lacking(others, place)
+        found.setdefault(part["kind"], []).append(part | {"tied": tied})
     rows = pair_rows(members, [part for parts in found.values() for part in parts])
     by_kind = {kind: pair_rows(members, parts) for kind, parts in sorted(found.items())}
     shown = [member._asdict() for member in members]
     return {"base": base, "members": shown, "pairs": rows, "by_kind": by_kind}
 
 
+def _lacking(models: Sequence[StoredModel], place: Place) -> list[int]:
+    return [index for index, model in enumerate(models) if place not in model.tensors]
+
+
 def pair_rows(members: Sequence[Member], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns one row for each pair of models, over some tensors.
+    """Returns one row for each pair of models, over some tensors; none for a pair that has none of these.
 
     Args:
       members: the models.
-      parts: the results of `changed_overlaps`, one per tensor.
+      parts: the results of `changed_overlaps`, one per tensor, each with `tied`: the models that do not have the tensor
+        themselves. It does not count for two of these.
     """
-    number = np.array([part["num_weights"] for part in parts], float)
-    changed, squared, shared, dots = (
-        np.array([part[name] for part in parts], float)
-        for name in ("changed", "squared", "shared", "dot")
-    )
     rows = []
     for pair, (i, j) in enumerate(itertools.combinations(range(len(members)), 2)):
+        counted = [part for part in parts if not {i, j} <= set(part["tied"])]
+        if not counted:
+            continue
+        number = np.array([part["num_weights"] for part in counted], float)
+        changed, squared, shared, dots = (
+            np.array([part[name] for part in counted], float)
+            for name in ("changed", "squared", "shared", "dot")
+        )
         sizes = changed[:, i].sum(), changed[:, j].sum()
         # The overlap by chance within each tensor, if changed weights were anywhere in it: tensors differ in their
         # share of changed weights.

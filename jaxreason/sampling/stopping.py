@@ -1,10 +1,13 @@
 """Finds the end of a reply: stop strings, and think blocks that a prompt has opened or closed."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 # Tokens decoded before the place where a match could begin. They absorb a cut character or a dropped leading space.
 MARGIN = 8
+# A decoder returns this for a character whose bytes have not all arrived.
+CUT = "\N{REPLACEMENT CHARACTER}"
+WIDEST = 4  # Bytes of a character.
 
 Decode = Callable[[list[int]], str]
 ThinkBlock = Literal["open", "closed", "none"]
@@ -27,17 +30,32 @@ def completing_token(
     if not stop or checked >= len(tokens):
         return None
     reach = _reach(stop)
-    begin = max(0, checked + 1 - reach)
-    if not _has_any(tokens[begin:], stop, decode):
+    texts = list(_readings(from_whole(tokens, max(0, checked + 1 - reach), decode), decode))
+    found = _has_any(texts, stop)
+    # Bytes that are no character may hide what precedes them.
+    if not found and not any(CUT in text for text in texts):
         return None
     for end in range(checked + 1, len(tokens)):
-        if _has_any(tokens[max(0, end - reach) : end], stop, decode):
+        tail = from_whole(tokens[:end], max(0, end - reach), decode)
+        if _has_any(_readings(tail, decode), stop):
             return end
-    return len(tokens)
+    return len(tokens) if found else None
 
 
-def _has_any(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -> bool:
-    return any(s in text for text in _readings(tokens, decode) for s in stop)
+def from_whole(tokens: Sequence[int], begin: int, decode: Decode) -> list[int]:
+    """Returns the tokens from `begin` on, or from up to three before it, so that they begin with a whole character.
+
+    Decoders of Llama 2's kind take bytes that follow each other together: half of a character would break all of them.
+    """
+    for start in range(begin, max(begin - WIDEST, -1), -1):
+        tail = list(tokens[start:])
+        if not decode(tail).startswith(CUT):
+            return tail
+    return list(tokens[begin:])
+
+
+def _has_any(texts: Iterable[str], stop: tuple[str, ...]) -> bool:
+    return any(s in text for text in texts for s in stop)
 
 
 def _readings(tokens: Sequence[int], decode: Decode) -> Iterator[str]:
@@ -68,7 +86,7 @@ def special_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -
     """
     if not stop or not tokens or not hasattr(decode, "with_special"):
         return 0
-    tail = list(tokens[-_reach(stop) :])
+    tail = from_whole(tokens, max(0, len(tokens) - _reach(stop)), decode)
     marked = decode.with_special(tail)
     begins = [place for s in stop if (place := marked.rfind(s)) >= 0 and s not in decode(tail)]
     return _shown_from(tail, min(begins), decode) if begins else 0
@@ -78,8 +96,9 @@ def special_start(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) 
     """Returns how many shown characters at the end may begin a stop string which special tokens are part of."""
     if not stop or not tokens or not hasattr(decode, "with_special"):
         return 0
-    tail = list(tokens[-_reach(stop) :])
-    marked = decode.with_special(tail)
+    tail = from_whole(tokens, max(0, len(tokens) - _reach(stop)), decode)
+    # Nobody knows yet whether a character that is not complete belongs to the stop string.
+    marked = decode.with_special(tail).rstrip(CUT)
     begun = max(begun_length(marked, s) for s in stop)
     return _shown_from(tail, len(marked) - begun, decode) if begun else 0
 

@@ -5,12 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxreason.sampling.stopping import MARGIN, begun_length, special_start, special_stop
+from jaxreason.sampling.stopping import (
+    CUT,
+    MARGIN,
+    WIDEST,
+    begun_length,
+    from_whole,
+    special_start,
+    special_stop,
+)
 from jaxreason.serve.token_texts import TokenTexts
 
 LEAST_LOGPROB = -9999.0  # Stands for minus infinity, which JSON does not have.
-# A decoder returns this for a character whose bytes have not all arrived.
-CUT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TokenLogprob(NamedTuple):
@@ -140,9 +146,7 @@ class TextStream:
     ):
         self._decode, self._stop = decode, stop
         self._is_fragile = getattr(decode, "is_fragile", lambda ids, text: False)
-        # A reply gets no part of a character that began before it.
-        before = list(before[-MARGIN:])
-        self._before = [] if decode(before).endswith(CUT) else before
+        self._before = _whole_end(before, decode)
         # Decoding all tokens for each new one would cost the square of the reply's length. Tokens before `_context` are
         # not decoded again. Those from there to `_read` are, since a token's text may depend on the one before it (a
         # leading space); their text is cut off the front of the new one.
@@ -157,8 +161,9 @@ class TextStream:
         places = [self._held.find(one) for one in self._stop if one in self._held]
         self._ended = bool(places) or final
         # What is unsure may also be text that `_new_text` has not given yet.
-        unsure = min(self._unsure(tokens, final), len(self._held))
-        sure = min(places) if places else len(self._held) - unsure
+        unsure = min(self._unsure(tokens), len(self._held))
+        # A string with a special token may begin before one that is in the text and ends together with it.
+        sure = min([*places, len(self._held) - unsure])
         text, self._held = self._held[:sure], self._held[sure:]
         return text
 
@@ -174,9 +179,19 @@ class TextStream:
         self._context, self._read = self._read, len(tokens)
         return text[len(before) :]
 
-    def _unsure(self, tokens: Sequence[int], final: bool) -> int:
+    def _unsure(self, tokens: Sequence[int]) -> int:
         """Returns the number of characters at the end that belong to a stop string, or may begin one."""
-        if final:
+        if self._ended:
             return special_stop(tokens, self._stop, self._decode)
         begun = [begun_length(self._held, one) for one in self._stop]
         return max([special_start(tokens, self._stop, self._decode), *begun])
+
+
+def _whole_end(before: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
+    """Returns the last tokens before a reply. A reply gets no part of a character that began before it."""
+    for cut in range(WIDEST):
+        tokens = list(before[: max(0, len(before) - cut)])
+        end = from_whole(tokens, max(0, len(tokens) - MARGIN), decode)
+        if not decode(end).endswith(CUT):
+            return end
+    return []

@@ -270,10 +270,12 @@ def weights_verb(call: Call) -> None:
     base, tuned = (call.flags[name] for name in ("base", "tuned"))
     if bool(base) != bool(tuned):
         raise ConfigError("--base and --tuned go together; without both, --workdir is a study's.")
+    names = [name.strip() for name in (tuned or "").split(",") if name.strip()]
+    if tuned and not names:
+        raise ConfigError(f"--tuned={tuned}: expected one or more models, with commas between.")
     log_messages(call)
     with study.locked_by_all(call.workdir, call.verb), Interrupt() as interrupt:
         if base:
-            names = [name.strip() for name in tuned.split(",") if name.strip()]
             found = base, names, call.workdir, interrupt.check
             folders = weight_folders.compare_folders(*found)
         else:

@@ -76,13 +76,36 @@ def test_what_models_changed_alike_is_counted_pair_by_pair(folders, tmp_path):
     assert not (tmp_path / "analysis").exists()
 
 
+def test_a_third_model_with_a_head_of_its_own_does_not_count_the_tied_heads_of_two_others(tmp_path):
+    tied = dataclasses.replace(ARCHITECTURE, tie_word_embeddings=True)
+    weights, embedding = weights_of(architecture=tied), "model.embed_tokens.weight"
+    base = write_weights(tmp_path / "base", weights, tied)
+    paths = []
+    for number, name in enumerate(("one", "two", "three"), 1):
+        changed = weights[embedding].copy()
+        changed[: 3 * number] *= 2
+        paths.append(write_weights(tmp_path / name, weights | {embedding: changed}, tied))
+    own = weights | {"lm_head.weight": weights[embedding] * 2}
+    paths.insert(1, write_weights(tmp_path / "own", own))
+    compare_folders(base, paths[::2], tmp_path / "two_models", nothing)
+    (alone,) = read_overlap(tmp_path / "two_models")["bases"][0]["pairs"]
+    compare_folders(base, paths, tmp_path / "all", nothing)
+    found = read_overlap(tmp_path / "all")["bases"][0]
+    (beside,) = [pair for pair in found["pairs"] if (pair["first"], pair["second"]) == (0, 2)]
+    assert beside == alone | {"first": 0, "second": 2}
+    assert beside["first_changed"] == 3 * 48 / sum(x.size for x in weights.values())
+    heads = [(pair["first"], pair["second"]) for pair in found["by_kind"]["lm_head"]]
+    assert heads == [(0, 1), (1, 2), (1, 3)]  # Those with the model that has a head.
+    assert [pair["shared"] for pair in found["by_kind"]["lm_head"]] == [0.1, 0.2, 0.3]
+
+
 def test_sets_drawn_at_random_overlap_as_chance_says():
     rng = np.random.default_rng(0)
     parts = []
     for number, share in ((40_000, 0.3), (60_000, 0.05)):
         one, two = rng.random((2, number)) < share
         counts = [int(one.sum()), int(two.sum())]
-        both = {"shared": [int((one & two).sum())], "dot": [0.0]}
+        both = {"shared": [int((one & two).sum())], "dot": [0.0], "tied": []}
         parts.append({"num_weights": number, "changed": counts, "squared": [1.0, 1.0], **both})
     (row,) = pair_rows([Member("a", 0, ""), Member("a", 1, "")], parts)
     assert row["jaccard"] == pytest.approx(row["jaccard_chance_by_tensor"], rel=0.01)
@@ -206,6 +229,11 @@ def test_the_program_compares_folders_without_a_recipe(folders, tmp_path, capsys
     elsewhere = ["--tuned", f"{one},gcs://b/x", "--workdir", tmp_path / "v"]
     assert "gcs://b/x: expected" in refused(capsys, "weights", "--base", base, *elsewhere)
     assert "no study" in refused(capsys, "weights", "--workdir", tmp_path / "v")
+
+
+def test_a_list_without_a_model_is_no_comparison_that_has_succeeded(folders, tmp_path, capsys):
+    words = ["--base", folders / "base", "--tuned", " , ", "--workdir", tmp_path / "w"]
+    assert "--tuned= , : expected one or more models" in refused(capsys, "weights", *words)
 
 
 def test_weights_that_are_no_numbers_or_of_another_network_are_undefined_in_a_study(

@@ -1,5 +1,9 @@
 """Finding the token that completes a stop string."""
 
+import pytest
+from sentence_pieces import write_pieces
+
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.sampling.stopping import (
     before_stop,
     closed_by_prompt,
@@ -43,6 +47,26 @@ def test_bytes_of_one_character_over_several_tokens():
 
     assert completing_token(list(range(len(raw))), 0, ("→",), decode_bytes) == 5
     assert completing_token(list(range(len(raw))), 4, ("→",), decode_bytes) == 5
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 100])
+def test_a_string_among_bytes_that_a_decoder_takes_together_ends_the_reply(tmp_path, block):
+    """Llama 2's and Mistral's decoders: a tail or a block that cuts a character breaks all bytes beside it."""
+    pieces = load_tokenizer(write_pieces(tmp_path, "prepend"))
+    for text in ("數數數數\n數數數", "é😀數😀\n😀a", "數數數數é\n😀\n", "數數數a數數\n"):
+        before, _, _ = text.partition("\n")
+        tokens = pieces.encode_after(pieces.encode("a"), text)[1]
+        ends = [*range(block, len(tokens), block), len(tokens)]
+        checks = [
+            completing_token(tokens[:end], begin, ("\n",), pieces.decode)
+            for begin, end in zip([0, *ends], ends, strict=False)
+        ]
+        number = len(pieces.encode_after(pieces.encode("a"), before)[1]) + 1
+        assert next(found for found in checks if found is not None) == number
+        assert before_stop(tokens[:number], ("\n",), pieces.decode) == before
+    tokens = pieces.encode_after(pieces.encode("a"), "b數數數數")[1]
+    tokens += pieces._hf.convert_tokens_to_ids(["<think>"])
+    assert before_stop(tokens, ("數<think>",), pieces.decode) == "b數數數"
 
 
 def test_only_a_tail_is_decoded():

@@ -317,3 +317,31 @@ def test_pieces_have_nothing_of_a_stop_string_that_begins_with_a_special_token(
     stream = TextStream(Decode(), (stop,))
     found = [stream.push(tokens[:end], final=end == len(tokens)) for end in ends]
     assert "".join(found) == text == before_stop(tokens, (stop,), Decode())
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_text_of_a_stop_string_waits_while_the_next_character_of_it_is_incomplete(step):
+    stop, tokens = ("<end>x€y",), [*b"ab", 256, *"x€y".encode()]
+    ends = [*range(step, len(tokens), step), len(tokens)]
+    stream = TextStream(Decode(), stop)
+    assert "".join(stream.push(tokens[:end], final=end == len(tokens)) for end in ends) == "ab"
+    other = [*tokens[:-1], *b"z"]
+    stream = TextStream(Decode(), stop)
+    found = [stream.push(other[:end], final=end == len(other)) for end in ends]
+    assert "".join(found) == "abx€z"
+
+
+def test_of_two_stop_strings_that_end_together_the_one_that_begins_first_counts():
+    def joined(ids):
+        """Token 1 has two characters."""
+        return decode([byte for i in ids for byte in (b"cd" if i == 1 else (i,))])
+
+    class Joined:
+        __call__ = staticmethod(joined)
+
+        def with_special(self, ids):
+            return Decode().with_special([b for i in ids for b in (b"cd" if i == 1 else (i,))])
+
+    stop, tokens = ("cd", "b<end>c"), [*b"ab", 256, 1]
+    assert TextStream(Joined(), stop).push(tokens, final=True) == "a"
+    assert before_stop(tokens, stop, Joined()) == "a"

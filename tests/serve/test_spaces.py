@@ -100,6 +100,19 @@ def test_the_text_of_a_reply_begins_as_it_follows_its_prompt(pieces, stop):
     )
 
 
+@pytest.mark.parametrize("prompt", ["a數數數", "😀ééé", "😀\n😀", "aéaééé"])
+def test_a_reply_keeps_its_space_after_characters_of_several_tokens(pieces, prompt):
+    """The last eight tokens of the prompt begin within a character."""
+    tokens = number(pieces, "▁Paris", "▁a")
+    assert answer(pieces, prompt, tokens)["text"] == " Paris a"
+    found = answer(pieces, prompt, tokens, echo=True, logprobs=0)
+    assert found["text"] == prompt + " Paris a"
+    places = [len(prompt), len(prompt) + 6]
+    assert found["logprobs"]["text_offset"][-2:] == places
+    begun = [*pieces.encode(prompt), *number(pieces, "<0xC3>")]  # And where one is not complete.
+    assert answer(pieces, begun, tokens)["text"] == " Paris a"
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_bytes_that_break_whole_characters_before_them_break_them_in_a_stream_too(pieces, size):
     grin, broken = [f"<0x{byte:02X}>" for byte in "😀".encode()], "<0xFF>"
