@@ -229,7 +229,10 @@ def _answer(row: SourceRow, config: DatasetConfig) -> str:
         return text
     if str(mark) not in text:
         raise RowError("missing field", f"{mark!r} does not occur in {config.fields['answer']!r}")
-    return text.rpartition(str(mark))[2].strip()
+    answer = text.rpartition(str(mark))[2].strip()
+    if not answer:
+        raise RowError("empty", "nothing of the answer is left by options.answer_after")
+    return answer
 
 
 def _made_messages(row: SourceRow, config: DatasetConfig) -> tuple[dict[str, str], ...]:

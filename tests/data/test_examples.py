@@ -103,6 +103,16 @@ def test_answer_and_response_are_cut_as_the_options_say(write, make_config):
     assert loaded[0].messages[-1]["content"] == "2*3 = 6\n#### 6"
 
 
+def test_a_row_of_whose_answer_nothing_is_left_is_a_bad_row(write, make_config):
+    path = write(*({"question": text, "answer": f"so {text}####{text}"} for text in (" 6", "\n ")))
+    drops, config = DropLog(), make_config(path, fields={"prompt": "answer", "answer": "answer"})
+    loaded = load_examples(dataclasses.replace(config, options={"answer_after": "####"}), drops)
+    assert [item.answer for item in loaded] == ["6"]
+    (bad,) = drops.to_json()[f"file:{path}"]["first_bad_rows"]
+    assert (bad["where"], bad["reason"]) == (f"{path}:2", "empty")
+    assert bad["detail"] == "nothing of the answer is left by options.answer_after"
+
+
 def test_bad_rows_are_dropped_and_counted_with_file_and_number(tmp_path, make_config):
     path = tmp_path / "data.jsonl"
     path.write_bytes(
