@@ -48,7 +48,8 @@ def folder(tmp_path_factory):
     for name, seed in (("one", 3), ("two", 4)):
         recipe = make_recipe(folder, tokenizer="")
         contents = load_data(recipe, load_tokenizer(model.path)).contents
-        RunFolder(folder / name, "sft", recipe, model, seed, 1, contents).claim()
+        run = RunFolder(folder / name, "sft", recipe, model, seed, 1, contents)
+        assert not run.claim() and run.start_step(None) == 0
     return folder
 
 
@@ -151,7 +152,8 @@ def test_prompts_of_reinforcement_learning_are_those_that_it_asks(tmp_path):
     recipe = tiny_rl.rl_config(tiny_rl.save_questions(tmp_path))
     prompts = load_prompts(recipe, load_tokenizer(base))
     model = tiny_rl.model_config(base)
-    RunFolder(tmp_path / "run", "rl", recipe, model, 0, 1, prompts.contents).claim()
+    run = RunFolder(tmp_path / "run", "rl", recipe, model, 0, 1, prompts.contents)
+    assert not run.claim() and run.start_step(None) == 0
     mesh = make_mesh_of_one()
     with jax.set_mesh(mesh):
         sources = [ModelSource.of_folder(model, mesh)] * 2

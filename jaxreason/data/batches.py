@@ -121,6 +121,11 @@ class PackedBatches:
         """Returns the sequences of a step (from 0), over all hosts, in the order of its rows."""
         return [index for row in self._steps[step] for index in row]
 
+    def epochs(self, num_steps: int) -> float:
+        """Returns the passes over the sequences after a number of steps; the last step may have fewer sequences."""
+        total = sum(map(len, self._steps[-1])) + (self.num_steps - 1) * self._config.batch_size
+        return min(num_steps * self._config.batch_size, total) / len(self._sequences)
+
     def num_tokens(self, step: int) -> int:
         """Returns the number of tokens of a step that are not padding, over all hosts."""
         return int(sum(self._lengths[row].sum() for row in self._steps[step]))

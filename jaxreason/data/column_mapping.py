@@ -42,7 +42,29 @@ def check_columns(config: DatasetConfig) -> None:
     if "reasoning" in config.fields and "response" not in config.fields:
         raise UserError(f"{config.label}: fields.reasoning needs fields.response.")
     _template_columns(config)
+    _check_kept_columns(config)
     _check_shared_options(config)
+
+
+def _check_kept_columns(config: DatasetConfig) -> None:
+    """Refuses columns whose place in the metadata is taken by what every example has there."""
+    prompt = config.fields.get("prompt")
+    for field, names in (
+        ("metadata", config.metadata),
+        ("options.group_by", group_columns(config)),
+    ):
+        if "where" in names:
+            raise UserError(
+                f"{config.label}: {field}: 'where' is the name of a row's file and number; rename the column."
+            )
+        if "question" in names and prompt != "question":
+            instead = prompt and (
+                f"; set fields.prompt to 'question' and write {{{prompt}}} for {{prompt}} in prompt_template"
+            )
+            raise UserError(
+                f"{config.label}: {field}: 'question' is the name of the prompt before its template, which is in "
+                f"{prompt or config.fields['messages']!r}{instead or '; rename the column'}."
+            )
 
 
 def _check_shared_options(config: DatasetConfig) -> None:
@@ -229,7 +251,10 @@ def _answer(row: SourceRow, config: DatasetConfig) -> str:
         return text
     if str(mark) not in text:
         raise RowError("missing field", f"{mark!r} does not occur in {config.fields['answer']!r}")
-    return text.rpartition(str(mark))[2].strip()
+    answer = text.rpartition(str(mark))[2].strip()
+    if not answer:
+        raise RowError("empty", "nothing of the answer is left by options.answer_after")
+    return answer
 
 
 def _made_messages(row: SourceRow, config: DatasetConfig) -> tuple[dict[str, str], ...]:

@@ -65,9 +65,11 @@ def each_reply(example: Example) -> list[Example]:
     """Returns one example for each assistant message, ending with it: this is how a whole conversation is trained.
 
     A chat template may render earlier replies differently from the last one (Qwen3 leaves out their thinking), so each
-    reply is learned at the end of its own history.
+    reply is learned at the end of its own history. A conversation without a reply stays, and is dropped as a bad row.
     """
     turns = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
+    if not turns:
+        return [example]
     return [
         replace(example, id=f"{example.id}#{n}", messages=example.messages[: turn + 1])
         for n, turn in enumerate(turns)

@@ -58,6 +58,7 @@ class RunFolder:
             "base": _identity(model_config),
             "data": data,
         }
+        self._begun, self._amiss = False, None
         if beside:
             self._claimed["beside"] = [_identity(other) for other in beside]
         self._sections = {stage: type(section), "model": ModelConfig}
@@ -65,7 +66,9 @@ class RunFolder:
         self._about["recipe"]["model"] = to_dict(model_config)
 
     def claim(self) -> bool:
-        """Claims the folder for this run; returns whether the run is complete already.
+        """Compares the folder's run with this one; returns whether the run is complete already.
+
+        The record of a complete run is written anew, with where its inputs are now; otherwise `start_step` writes it.
 
         Raises:
           UserError: another run was begun there (the message shows the differences), or the run is complete but
@@ -74,22 +77,23 @@ class RunFolder:
         return on_process_zero(self._claim)
 
     def _claim(self) -> bool:
-        there = begun(self._workdir)
-        asked = self._workdir, self._claimed, there
+        self._begun = begun(self._workdir)
+        asked = self._workdir, self._claimed, self._begun
         self._claimed = claims.agreed(*asked, sections=self._sections)
-        amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
-        about = self._about | {"code": _codes(self._workdir, there, goes_on=amiss is not None)}
-        claims.write_claim(self._workdir, self._claimed, about)
-        if amiss is None:
+        self._amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
+        if self._amiss is None:
             # Checked here and not in the report, since other stages may run for hours before the report.
             read_metrics(metrics_path(self._workdir), self._num_steps)
+            self._write_claim()
             _LOG.info("%s is complete; nothing to do.", self._workdir)
-        elif (self._workdir / claims.DONE).exists():
-            _LOG.warning("Not complete: %s. It goes on.", amiss)
-        return amiss is None
+        return self._amiss is None
+
+    def _write_claim(self) -> None:
+        codes = _codes(self._workdir, self._begun, goes_on=self._amiss is not None)
+        claims.write_claim(self._workdir, self._claimed, self._about | {"code": codes})
 
     def start_step(self, latest: int | None) -> int:
-        """Returns the step to continue from: that of the newest checkpoint, or 0.
+        """Claims the folder; returns the step to continue from: that of the newest checkpoint, or 0.
 
         If a shorter run was complete, its done.json is removed.
 
@@ -113,6 +117,10 @@ class RunFolder:
             )
         if start:
             read_metrics(metrics_path(self._workdir), start)
+        self._write_claim()
+        if (self._workdir / claims.DONE).exists():
+            _LOG.warning("Not complete: %s. It goes on.", self._amiss)
+        if start:
             _LOG.info("%s: goes on after step %d of %d.", self._workdir, start, self._num_steps)
         remove(self._workdir / claims.DONE)
         return start

@@ -144,7 +144,7 @@ def run_sft(
                 workdir, "sft", num_steps, config.tensorboard, start, tracker=config.tracker
             )
             with writer as metrics:
-                plan = schedule, num_steps, config.epochs, config.log_every
+                plan = schedule, num_steps, batches.epochs, config.log_every
                 check = FiniteCheck(workdir, model, model_config, checkpoints)
                 failed = partial(failed_step, mesh, block, data, batches)
                 recorder = Recorder(

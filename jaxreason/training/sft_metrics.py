@@ -30,7 +30,7 @@ class Recorder:
       metrics: where to write.
       schedule: the learning rate as a function of the number of updates made before.
       num_steps: steps of the whole run.
-      epochs: passes over the data in the whole run.
+      epochs: passes over the data after a number of steps.
       every: steps between two flushes that `due` asks for.
       check: called with each step (from 1) and its measurements; it ends the run if a number is not finite.
       peak: FLOP/s of all devices; None if that is not known, and then there is no MFU.
@@ -41,7 +41,7 @@ class Recorder:
         metrics: MetricsWriter,
         schedule: Schedule,
         num_steps: int,
-        epochs: float,
+        epochs: Callable[[int], float],
         every: int,
         check: Callable[[int, dict[str, Any]], None],
         peak: float | None = None,
@@ -101,7 +101,7 @@ class Recorder:
     def _derived(self, step: int, num_tokens: int, seconds: float) -> dict[str, Any]:
         return {
             "learning_rate": float(self._schedule(step - 1)),
-            "epoch": self._epochs * step / self._num_steps,
+            "epoch": self._epochs(step),
             "step_seconds": seconds,
             "tokens_per_second": num_tokens / seconds,
         }

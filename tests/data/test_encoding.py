@@ -49,6 +49,20 @@ def test_replies_of_one_row_count_one_by_one(tokenizer):
     assert (counts["rows"], counts["kept"], counts["dropped"]) == (2, 1, {"too long": 1})
 
 
+def test_a_row_without_any_reply_is_dropped_and_counted_where_each_reply_is_learned(tokenizer):
+    asked = dataclasses.replace(example(1, "ab", "c"), messages=example(1, "ab", "c").messages[:1])
+    rows = [asked, example(2, "ab", "c")]
+    drops = DropLog()
+    for _ in rows:
+        drops.read("set")
+    parts = [part for row in rows for part in each_reply(row)]
+    kept, _ = encode_examples(parts, tokenizer, None, max_length=8, drops=drops)
+    assert [item.id for item in kept] == ["2#0"]
+    counts = drops.to_json()["set"]
+    assert (counts["rows"], counts["kept"], counts["dropped"]) == (2, 1, {"not encodable": 1})
+    assert counts["first_bad_rows"][0]["where"] == "file:1"
+
+
 def test_prompts_leave_the_reply_out(tokenizer):
     examples = [example(1, "ab", "c" * 50), example(2, "abcdefgh", "c")]
     kept, encoded = encode_prompts(examples, tokenizer, None, max_length=6, drops=DropLog())

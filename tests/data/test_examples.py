@@ -12,6 +12,7 @@ from jaxreason.data.examples import (
     question,
 )
 from jaxreason.data.rows import DropLog
+from jaxreason.errors import UserError
 
 
 @pytest.fixture
@@ -103,6 +104,16 @@ def test_answer_and_response_are_cut_as_the_options_say(write, make_config):
     assert loaded[0].messages[-1]["content"] == "2*3 = 6\n#### 6"
 
 
+def test_a_row_of_whose_answer_nothing_is_left_is_a_bad_row(write, make_config):
+    path = write(*({"question": text, "answer": f"so {text}####{text}"} for text in (" 6", "\n ")))
+    drops, config = DropLog(), make_config(path, fields={"prompt": "answer", "answer": "answer"})
+    loaded = load_examples(dataclasses.replace(config, options={"answer_after": "####"}), drops)
+    assert [item.answer for item in loaded] == ["6"]
+    (bad,) = drops.to_json()[f"file:{path}"]["first_bad_rows"]
+    assert (bad["where"], bad["reason"]) == (f"{path}:2", "empty")
+    assert bad["detail"] == "nothing of the answer is left by options.answer_after"
+
+
 def test_bad_rows_are_dropped_and_counted_with_file_and_number(tmp_path, make_config):
     path = tmp_path / "data.jsonl"
     path.write_bytes(
@@ -175,6 +186,36 @@ def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp
 def test_configs_that_cannot_work_are_refused(write, make_config, changes, expected):
     with pytest.raises(ValueError, match=expected):
         load(make_config(write(*numbered(2)), **changes))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "told"),
+    [
+        (
+            {"prompt": "candidate"},
+            "question",
+            "which is in 'candidate'; set fields.prompt to 'question' and write {candidate} for {prompt} in",
+        ),
+        ({"messages": "turns"}, "question", "which is in 'turns'; rename the column."),
+        ({"prompt": "question"}, "where", "'where' is the name of a row's file and number; rename"),
+    ],
+)
+def test_a_column_whose_place_in_the_metadata_is_taken_is_refused(
+    write, make_config, fields, name, told
+):
+    turns = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "what"}]
+    path = write({"question": "a", "candidate": "b", "where": "c", "turns": turns})
+    for changes in ({"metadata": (name,)}, {"options": {"group_by": f"id, {name}"}}):
+        with pytest.raises(UserError) as refused:
+            load(make_config(path, fields=fields, **changes))
+        assert told in str(refused.value) and f"{next(iter(changes))}" in str(refused.value)
+
+
+def test_the_question_may_be_kept_where_it_is_the_prompt(write, make_config):
+    path = write({"question": "a", "candidate": "b"})
+    config = make_config(path, fields={"prompt": "question"}, prompt_template="{candidate}?")
+    (one,) = load(dataclasses.replace(config, metadata=("question", "candidate")))
+    assert (one.metadata["question"], one.messages[0]["content"]) == ("a", "b?")
 
 
 def test_ids_that_occur_twice_are_refused_with_both_rows(write, make_config):

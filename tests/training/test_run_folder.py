@@ -129,6 +129,21 @@ def test_a_finished_run_can_be_lengthened_and_not_shortened(finished, copied):
     assert (copied / "done.json").exists()
 
 
+def test_a_start_that_is_refused_leaves_the_record_and_does_not_say_that_it_goes_on(
+    finished, copied, caplog
+):
+    before = (copied / "config.json").read_text()
+    with pytest.raises(UserError, match=r"6 steps were made, and the recipe asks for 2"):
+        train(dataclasses.replace(finished[0], epochs=1.0), copied)
+    assert (copied / "config.json").read_text() == before
+    (copied / "metrics.jsonl").write_text("")
+    for epochs in (4.0, 6.0):  # That of the finished run, and of a longer one.
+        with pytest.raises(UserError, match=r"metrics\.jsonl"):
+            train(dataclasses.replace(finished[0], epochs=epochs, log_every=3), copied)
+        assert (copied / "config.json").read_text() == before
+    assert "It goes on" not in caplog.text
+
+
 def test_a_finished_run_whose_checkpoints_are_gone_is_not_begun_again(finished, copied):
     shutil.rmtree(copied / "checkpoints")
     train(finished[0], copied)  # complete, all the same

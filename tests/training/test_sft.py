@@ -247,6 +247,12 @@ def test_speed_counts_every_token_of_the_step_that_is_not_padding(finished):
     assert counted == pytest.approx(recipe.epochs * data["tokens"])
 
 
+def test_the_epoch_of_a_step_counts_the_examples_up_to_it_where_the_last_step_has_fewer(tmp_path):
+    recipe = dataclasses.replace(make_recipe(tmp_path / "inputs"), batch_size=25, epochs=1.5)
+    train(recipe, tmp_path / "run")
+    assert [row["epoch"] for row in lines(tmp_path / "run")] == [25 / 30, 45 / 30]
+
+
 def test_overlong_rows_are_dropped_or_cut_and_counted_either_way(tmp_path):
     recipe = make_recipe(tmp_path / "inputs")
     with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:

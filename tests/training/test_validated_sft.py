@@ -79,7 +79,7 @@ def test_time_that_is_no_steps_is_not_counted_and_mfu_needs_a_peak(tmp_path, mon
     monkeypatch.setattr("jaxreason.training.sft_metrics.time.perf_counter", lambda: next(clock))
     for peak in (None, 4e12):
         with MetricsWriter(tmp_path / str(peak), "sft", 2, False, 0) as metrics:
-            recorder = Recorder(metrics, lambda step: 0.1, 2, 1.0, 1, lambda *_: None, peak)
+            recorder = Recorder(metrics, lambda step: 0.1, 2, float, 1, lambda *_: None, peak)
             recorder.add(1, {"loss": 1.0}, 30, 6e12)
             recorder.note(1, {"validation/sums": 0.5}, 4.0)
             recorder.flush()
