@@ -77,12 +77,12 @@ def pair_rows(members: Sequence[Member], parts: list[dict[str, Any]]) -> list[di
 
     Args:
       members: the models.
-      parts: the results of `changed_overlaps`, one per tensor, each with `tied`: the models that do not have the tensor
-        themselves. It does not count for two of these.
+      parts: the results of `changed_overlaps`, one per tensor. `tied` names models that do not have the tensor
+        themselves, if there are any: it does not count for two of these.
     """
     rows = []
     for pair, (i, j) in enumerate(itertools.combinations(range(len(members)), 2)):
-        counted = [part for part in parts if not {i, j} <= set(part["tied"])]
+        counted = [part for part in parts if not {i, j} <= set(part.get("tied", ()))]
         if not counted:
             continue
         number = np.array([part["num_weights"] for part in counted], float)

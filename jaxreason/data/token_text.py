@@ -14,12 +14,16 @@ class TokenDecoder:
     """Converts token ids to text. Calling it leaves out special tokens; `with_special` shows them.
 
     Bytes that are no whole character become U+FFFD.
+
+    Attributes:
+      joins_bytes: whether one broken byte breaks all tokens of bytes beside it (decoders of Llama 2's kind).
     """
 
     def __init__(self, loaded: Any):
         self._hf = loaded
         broken = loaded.get_vocab().get("<0xFF>")  # Begins no character.
         self._broken = [] if broken is None else [broken]
+        self.joins_bytes = bool(self._broken)
 
     def __call__(self, ids: Sequence[int]) -> str:
         """Returns the text of the ids without special tokens."""
@@ -30,11 +34,8 @@ class TokenDecoder:
         return self._text(ids, hidden=False)
 
     def is_fragile(self, ids: Sequence[int], text: str) -> bool:
-        """Returns whether later tokens may change whole characters of `text`, that of the ids.
-
-        Decoders of Llama 2's kind take bytes that follow each other together: one that is broken breaks all of them.
-        """
-        return bool(self._broken) and not self([*ids, *self._broken]).startswith(text)
+        """Returns whether later tokens may change whole characters of `text`, that of the ids."""
+        return self.joins_bytes and not self([*ids, *self._broken]).startswith(text)
 
     def _text(self, ids: Sequence[int], hidden: bool) -> str:
         return self._hf.decode(

@@ -25,15 +25,17 @@ def completing_token(
       tokens: the reply so far.
       checked: how many of its first tokens were searched before, without a match.
       stop: the strings; if there are none, nothing is decoded.
-      decode: converts token ids to text. If it has `with_special`, the text with special tokens is searched too.
+      decode: converts token ids to text. If it has `with_special`, the text with special tokens is searched too. If its
+        `joins_bytes` is true, bytes that are no character make no character of those beside them either.
     """
     if not stop or checked >= len(tokens):
         return None
     reach = _reach(stop)
     texts = list(_readings(from_whole(tokens, max(0, checked + 1 - reach), decode), decode))
     found = _has_any(texts, stop)
-    # Bytes that are no character may hide what precedes them.
-    if not found and not any(CUT in text for text in texts):
+    # Bytes that are no character may hide the bytes beside them.
+    hides = getattr(decode, "joins_bytes", False) and any(CUT in text for text in texts)
+    if not found and not hides:
         return None
     for end in range(checked + 1, len(tokens)):
         tail = from_whole(tokens[:end], max(0, end - reach), decode)

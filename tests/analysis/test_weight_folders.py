@@ -105,7 +105,7 @@ def test_sets_drawn_at_random_overlap_as_chance_says():
     for number, share in ((40_000, 0.3), (60_000, 0.05)):
         one, two = rng.random((2, number)) < share
         counts = [int(one.sum()), int(two.sum())]
-        both = {"shared": [int((one & two).sum())], "dot": [0.0], "tied": []}
+        both = {"shared": [int((one & two).sum())], "dot": [0.0]}
         parts.append({"num_weights": number, "changed": counts, "squared": [1.0, 1.0], **both})
     (row,) = pair_rows([Member("a", 0, ""), Member("a", 1, "")], parts)
     assert row["jaccard"] == pytest.approx(row["jaccard_chance_by_tensor"], rel=0.01)
