@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from tiny_models import make_architecture, make_model, random_params
 from tiny_qwen3 import model_config
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import ConfigError
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
@@ -131,6 +133,23 @@ def test_the_tokenizer_of_the_run_is_exported_and_not_that_of_its_base(run):
     assert load_tokenizer(folder / "out").encode("x") == load_tokenizer(folder / "other").encode(
         "x"
     )
+
+
+@pytest.mark.parametrize("known_by", ["the record", "the export"])
+def test_a_model_of_the_same_shapes_that_computes_otherwise_than_the_runs_is_refused(run, known_by):
+    folder, _, _ = run
+    own = folder / "run" / "model" if known_by == "the export" else folder / "own"
+    shutil.copytree(folder / "base", own)
+    settings = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(settings | {"rope_theta": 77.0}))
+    recipe = {"seed": 0, "model": {"path": str(own)}, "sft": {"checkpoint_every": 1}}
+    record = {"claimed": {"stage": "sft"}, "recipe": recipe}
+    (folder / "run" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(
+        ConfigError, match=r"run/checkpoints: .* has rope_theta 77\.0, not 10000\.0"
+    ):
+        convert(folder, "run/checkpoints")
+    assert not (folder / "out").exists()
 
 
 def test_a_converted_checkpoint_has_a_card_with_its_step(run):

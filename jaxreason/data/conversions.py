@@ -35,7 +35,8 @@ def verl(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
 
 def _flatten(columns: Columns) -> Columns:
     more, reward = _object(columns, "extra_info"), _object(columns, "reward_model")
-    gold = reward.get("ground_truth") if reward.get("ground_truth") else columns.get("gt_answer")
+    gold = reward.get("ground_truth")
+    gold = columns.get("gt_answer") if gold in (None, "") else gold  # 0 is an answer.
     return {
         "question": columns.get("question") or more.get("question") or _prompt(columns),
         "answer": text_of({"gold answer": gold}, "gold answer"),

@@ -13,7 +13,13 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.hf_export import save_model
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
+from jaxreason.models.huggingface import (
+    ModelConfig,
+    open_model,
+    read_architecture,
+    resolve,
+    static_model,
+)
 from jaxreason.models.model_card import converted_card, run_card
 from jaxreason.results.atomic_files import is_taken
 from jaxreason.results.code_version import code_version
@@ -21,6 +27,7 @@ from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.run_reader import (
     CHECKPOINTS,
     UnavailableError,
+    read_run,
     restore_params,
     run_reply_limit,
     run_tokenizer,
@@ -40,7 +47,8 @@ def run_convert(
       step: the checkpoint's step; None for the newest complete one.
 
     Raises:
-      ConfigError: `target` exists, `source` has no such checkpoint, or `step` is given for a Hugging Face folder.
+      ConfigError: `target` exists, `source` has no such checkpoint, the run's model is not the recipe's, or `step` is
+        given for a Hugging Face folder.
       UserError: the checkpoint is damaged.
     """
     folder, checkpoints = epath.Path(target), epath.Path(source)
@@ -60,6 +68,7 @@ def run_convert(
     stops, longest = loaded.stop_tokens, None
     if own:
         model = static_model(config)
+        on_process_zero(lambda: _check_architecture(checkpoints.parent, config.path, model))
         made, params = _restore(model, mesh, checkpoints, step)
         run = checkpoints.parent
         longest = on_process_zero(lambda: run_reply_limit(run))
@@ -84,6 +93,29 @@ def run_convert(
     )
     if jax.process_index() == 0:
         print(f"wrote {folder}")
+
+
+def _check_architecture(run: epath.Path, path: str, model: Model) -> None:
+    """Refuses a recipe's model that computes otherwise than the run's own, where a config.json of that is at hand.
+
+    Weights of equal shapes do not tell: a rope or a window of another model would be exported with them.
+    """
+    known = read_run(run).model.get("path", "") if (run / "config.json").exists() else ""
+    for folder in (run / "model", epath.Path(known or run)):
+        if folder == run or not (folder / "config.json").exists():
+            continue
+        own, other = (
+            dataclasses.asdict(a) for a in (read_architecture(folder), model.architecture)
+        )
+        differ = [
+            f"{name} {own[name]!r}, not {other[name]!r}" for name in own if own[name] != other[name]
+        ]
+        if differ:
+            raise ConfigError(
+                f"--source {run / CHECKPOINTS}: {folder} has {differ[0]} as {path} has; expected the recipe of "
+                "the run (config.model)."
+            )
+        return
 
 
 def _restore(

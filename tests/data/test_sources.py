@@ -54,6 +54,17 @@ def tfds_folder(tmp_path_factory):
     return folder
 
 
+def test_a_csv_file_is_text_as_it_stands_and_typed_by_huggingfaces_library(
+    tmp_path, make_config, cache
+):
+    (tmp_path / "a.csv").write_text("id,price,said\n007,1.50,NA\n010,2.00,no\n")
+    texts = [("007", "1.50", "NA"), ("010", "2.00", "no")]
+    typed = [(7, 1.5, None), (10, 2.0, "no")]
+    for source, split, expected in (("file", "", texts), ("huggingface", "train", typed)):
+        rows = columns(make_config(tmp_path / "a.csv", source=source, split=split))
+        assert [tuple(row.values()) for row in rows] == expected
+
+
 @pytest.mark.parametrize("by_name", [True, False])
 def test_tfds_rows_come_from_array_record_as_text_and_without_tensorflow(
     tfds_folder, make_config, by_name

@@ -42,6 +42,11 @@ def test_a_row_without_a_gold_answer_is_a_bad_row(gold):
     assert isinstance(row.problem, RowError) and not row.columns
 
 
+def test_a_gold_answer_of_zero_as_a_number_is_an_answer():
+    row = flat(LOCAL | {"reward_model": {"ground_truth": 0}, "gt_answer": "1"})
+    assert (row.problem, row.columns.get("answer")) == (None, "0")
+
+
 def test_a_row_without_a_question_is_a_bad_row():
     assert flat({**LOCAL, "prompt": None}).problem.reason == "missing field"
     assert flat({**LOCAL, "prompt": []}).problem.reason == "missing field"
