@@ -48,7 +48,10 @@ def from_whole(tokens: Sequence[int], begin: int, decode: Decode) -> list[int]:
     """Returns the tokens from `begin` on, or from up to three before it, so that they begin with a whole character.
 
     Decoders of Llama 2's kind take bytes that follow each other together: half of a character would break all of them.
+    For others, which need no whole character, nothing is decoded.
     """
+    if not getattr(decode, "joins_bytes", False):
+        return list(tokens[begin:])
     for start in range(begin, max(begin - WIDEST, -1), -1):
         tail = list(tokens[start:])
         if not decode(tail).startswith(CUT):
