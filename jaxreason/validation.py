@@ -168,17 +168,19 @@ class Validation:
         return validation_score(folder)
 
     def _tell_others(self) -> None:
-        """Warns once of scores that are not comparable with those that follow."""
+        """Warns of scores that are not comparable with those that follow; an earlier start has left them."""
+        if self._told:
+            return
+        self._told = True
         every, same = (validation_scores(self._workdir, x) for x in ("", self._asked))
         others = [str(step) for step in every if step not in same]
-        if others and not self._told:
+        if others:
             _LOG.warning(
                 "%s: steps %s were asked other questions: the recipe's section eval, or its data, has changed. Their "
                 "scores are not compared with those that follow.",
                 validation_folder(self._workdir, 0).parent,
                 ", ".join(others),
             )
-            self._told = True
 
     def _check(self) -> None:
         if self._stops():
