@@ -101,21 +101,17 @@ def _check_architecture(run: epath.Path, path: str, model: Model) -> None:
     Weights of equal shapes do not tell: a rope or a window of another model would be exported with them.
     """
     known = read_run(run).model.get("path", "") if (run / "config.json").exists() else ""
-    for folder in (run / "model", epath.Path(known or run)):
-        if folder == run or not (folder / "config.json").exists():
-            continue
-        own, other = (
-            dataclasses.asdict(a) for a in (read_architecture(folder), model.architecture)
-        )
-        differ = [
-            f"{name} {own[name]!r}, not {other[name]!r}" for name in own if own[name] != other[name]
-        ]
-        if differ:
-            raise ConfigError(
-                f"--source {run / CHECKPOINTS}: {folder} has {differ[0]} as {path} has; expected the recipe of "
-                "the run (config.model)."
-            )
+    folders = [run / "model", *([epath.Path(known)] if known else [])]
+    folder = next((one for one in folders if (one / "config.json").exists()), None)
+    if folder is None:
         return
+    own, other = (dataclasses.asdict(a) for a in (read_architecture(folder), model.architecture))
+    for name, value in own.items():
+        if value != other[name]:
+            raise ConfigError(
+                f"--source {run / CHECKPOINTS}: {folder} has {name} {value!r}, not {other[name]!r} as {path} has; "
+                "expected the recipe of the run (config.model)."
+            )
 
 
 def _restore(
