@@ -173,20 +173,21 @@ class RunningJob:
         self._job, self._engine_thread, self._tokenizer = job, engine_thread, tokenizer
         self.id = f"{'chatcmpl' if job.chat else 'cmpl'}-{uuid.uuid4().hex}"
         self._mailbox = Mailbox()
-        stop = job.decoding.stop if job.decoding is not None else ()
         self.token_texts = TokenTexts(tokenizer.decode, tokenizer.token_bytes)
         self._texts: list[TextStream] = []
         self._places: list[ReplyPlaces] = []
         for choice in range(job.sequences):
-            self._begin_text(choice // job.samples, stop)
+            self._begin_text(choice // job.samples)
         self._given = [0] * job.sequences  # For each choice, the number of tokens already returned.
         self._reply_tokens = 0
         self._prompts = [self._queued_prompt(index) for index in range(len(job.prompts))]
         engine_thread.submit(self._prompts)
 
-    def _begin_text(self, index: int, stop: tuple[str, ...]) -> None:
+    def _begin_text(self, index: int) -> None:
         """Begins the text of one reply to prompt `index`. A message does not continue a text, a completion does."""
         before = () if self._job.chat else self._job.prompts[index]
+        decoding = self._job.decodings[index]
+        stop = () if decoding is None else decoding.stop
         decode = self._tokenizer.decode
         start = len(self._job.echoes[index]) if self._job.echoes else 0
         first = not decode(list(before[-MARGIN:]))
@@ -200,14 +201,14 @@ class RunningJob:
             job.prompts[index],
             job.seeds[index],
             job.samples,
-            job.decoding,
+            job.decodings[index],
         )
         return QueuedPrompt(
             request,
             post=lambda key, value: self._mailbox.put((index, key), value),
             streams=job.stream,
             wants_logprobs=bool(job.echoes) and job.logprobs is not None,
-            wants_replies=job.decoding is not None,
+            wants_replies=job.decodings[index] is not None,
         )
 
     @property

@@ -42,7 +42,7 @@ class GenerationJob:
       prompts: token ids of each prompt.
       seeds: seed of each prompt.
       samples: replies to each prompt.
-      decoding: sampling parameters of all prompts; None if only the prompts' log-probabilities are wanted.
+      decodings: sampling parameters of each prompt; None if only its log-probabilities are wanted.
       stream: whether chunks are wanted.
       include_usage: whether the last chunk should count tokens.
       logprobs: how many of the most likely tokens are shown at each place; None for no log-probabilities.
@@ -53,7 +53,7 @@ class GenerationJob:
     prompts: tuple[tuple[int, ...], ...]
     seeds: tuple[int, ...]
     samples: int
-    decoding: SamplingParams | None
+    decodings: tuple[SamplingParams | None, ...]
     stream: bool
     include_usage: bool
     logprobs: int | None
@@ -130,14 +130,14 @@ class Preprocessor:
     ) -> GenerationJob:
         seed = request.seed
         seeds = tuple(secrets.randbits(63) if seed is None else seed % 2**64 for _ in prompts)
-        max_tokens = self._max_tokens(prompts, request, least)
+        limits = self._limits(prompts, request, least)
         self._check_logprobs("top_logprobs" if chat else "logprobs", logprobs)
         return GenerationJob(
             chat=chat,
             prompts=prompts,
             seeds=seeds,
             samples=request.n,
-            decoding=_sampling_params(request, self._config.decoding, max_tokens),
+            decodings=tuple(self._sampling_params(request, limit) for limit in limits),
             stream=request.stream,
             include_usage=request.stream_options.include_usage,
             logprobs=logprobs,
@@ -195,40 +195,44 @@ class Preprocessor:
             message = f"{name}: the first {most} characters alone exceed the limit of {size} tokens"
             raise ApiError(400, message, name, TOO_LONG)
 
-    def _max_tokens(self, prompts: Sequence, request: GenerationRequest, least: int) -> int:
-        """Returns the limit of a reply: the requested one, which must fit, or the default reduced to what fits."""
+    def _limits(self, prompts: Sequence, request: GenerationRequest, least: int) -> tuple[int, ...]:
+        """Returns the limit of each reply: the requested one, which must fit, or the default as far as it fits."""
         size, longest = self._config.sampler.max_length, max(map(len, prompts))
         name = request.limit_field
         wanted = getattr(request, name)
         if wanted is None:
-            wanted = max(min(self._config.decoding.max_tokens, size - longest), 1)
+            if longest >= size:
+                message = f"a prompt of {longest} tokens and a reply of at least 1 exceed the limit of {size} tokens"
+                field = "messages" if isinstance(request, ChatCompletionRequest) else "prompt"
+                raise ApiError(400, message, field, TOO_LONG)
+            return tuple(min(self._config.decoding.max_tokens, size - len(p)) for p in prompts)
         if not least <= wanted <= self._config.max_tokens:
             message = f"{name}: expected {least} to {self._config.max_tokens}, got {wanted}"
             raise ApiError(400, message, name)
         if longest + wanted > size:
             message = f"a prompt of {longest} tokens and {name}={wanted} exceed the limit of {size} tokens"
             raise ApiError(400, message, name, TOO_LONG)
-        return wanted
+        return (wanted,) * len(prompts)
+
+    def _sampling_params(
+        self, request: GenerationRequest, max_tokens: int
+    ) -> SamplingParams | None:
+        """Returns the defaults with the request's fields applied; None if `max_tokens` is 0: nothing is sampled then.
+
+        Raises:
+          ApiError: (400) a field is out of range; names it.
+        """
+        fields = {name: getattr(request, name) for name in SAMPLING_FIELDS}
+        given = {name: value for name, value in fields.items() if value is not None}
+        try:
+            found = dataclasses.replace(
+                self._config.decoding, max_tokens=max(max_tokens, 1), **given
+            )
+        except ValueError as error:
+            raise decoding_error(str(error)) from None
+        return found if max_tokens else None
 
     def _check_logprobs(self, name: str, wanted: int | None) -> None:
         most = self._config.sampler.top_logprobs
         if wanted is not None and not 0 <= wanted <= most:
             raise ApiError(400, f"{name}: expected 0 to {most}, got {wanted}", name)
-
-
-def _sampling_params(
-    request: GenerationRequest, defaults: SamplingParams, max_tokens: int
-) -> SamplingParams | None:
-    """Returns the defaults with the request's fields applied; None if `max_tokens` is 0, since nothing is sampled then.
-
-    Raises:
-      ApiError: (400) a field is out of range; names it.
-    """
-    fields = {name: getattr(request, name) for name in SAMPLING_FIELDS}
-    given = {name: value for name, value in fields.items() if value is not None}
-    if max_tokens == 0:
-        return None
-    try:
-        return dataclasses.replace(defaults, max_tokens=max_tokens, **given)
-    except ValueError as error:
-        raise decoding_error(str(error)) from None

@@ -51,7 +51,16 @@ MESSAGES = [{"role": "user", "content": "1+1="}]
         (TEXT, {"prompt": [True]}, "prompt: expected text"),
         (TEXT, {"prompt": "ж"}, "characters that are no tokens: 'ж'"),
         (TEXT, {"prompt": "\ud800"}, "prompt:"),
-        (TEXT, {"prompt": "1" * 160}, "exceed the limit of 160 tokens"),
+        (
+            TEXT,
+            {"prompt": "1" * 160},
+            "a prompt of 160 tokens and a reply of at least 1 exceed the limit of 160 tokens",
+        ),
+        (
+            TEXT,
+            {"prompt": "1", "echo": True, "max_tokens": 0, "top_p": 1.5},
+            "top_p: expected from",
+        ),
         (TEXT, {"prompt": "1" * 100, "max_tokens": 61}, "a prompt of 100 tokens and max_tokens=61"),
         (TEXT, {"prompt": "1", "max_tokens": 0}, "max_tokens: expected 1 to 159, got 0"),
         (TEXT, {"prompt": "1", "max_tokens": 10**6}, "max_tokens: expected 1 to 159"),

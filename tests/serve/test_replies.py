@@ -199,6 +199,14 @@ def test_without_max_tokens_a_reply_is_as_long_as_there_is_room(client):
     assert found.usage.completion_tokens == 5 and found.choices[0].finish_reason == "length"
 
 
+def test_without_max_tokens_no_prompt_takes_another_ones_room(client):
+    short, full = "1", "1" * 158
+    options = {"temperature": 5.0, "seed": 2}
+    alone = [complete(client, prompt=p, **options).choices[0].text for p in (short, full)]
+    both = [choice.text for choice in complete(client, prompt=[short, full], **options).choices]
+    assert both == alone and len(both[0]) > 2 >= len(both[1])
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [("*/*", "text/plain"), ("application/openmetrics-text", "application/openmetrics-text")],
