@@ -15,7 +15,9 @@ from jaxreason.results.redaction import hide_also
 from jaxreason.sampling.sampling_params import SamplingParams
 
 MAY_PASS = (408, 409, 425, 429)  # And all from 500 on.
-NO_WAY_IN = (401, 402, 403, 404, 405, 407, 410)  # Every call would get one of these.
+NO_WAY_IN = (401, 402, 404, 405, 407, 410)  # Every call would get one of these.
+# Some endpoints say so when the key may not use the model, others when a question may not be asked.
+FORBIDDEN = 403
 LONGEST_WAIT_S = 60.0
 # Where several have a text, the first counts: it is the one that most servers have for the thought itself.
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -34,6 +36,10 @@ class Answer:
 
 class RefusedError(Exception):
     """The endpoint refuses this call and would refuse it again."""
+
+
+class ForbiddenError(Exception):
+    """The endpoint forbids this call: either all calls or this question."""
 
 
 class FailedError(Exception):
@@ -135,6 +141,7 @@ class Endpoint:
 
         Raises:
           RefusedError: the endpoint refuses this call.
+          ForbiddenError: the endpoint forbids it.
           FailedError: the call failed each time; the message has the last reason.
           UserError: no call can succeed: the key, the address or the name is wrong.
           AskingStoppedError: `stop` or `close` was called.
@@ -184,7 +191,7 @@ class Endpoint:
                 f"{self._config.url}: the endpoint answers every call for model {self._config.name!r} with {said} "
                 "Check distill.teacher's url, name and key_variable."
             )
-        raise RefusedError(said)
+        raise ForbiddenError(said) if status == FORBIDDEN else RefusedError(said)
 
     def _hide(self, text: str) -> str:
         """Removes the key from a text, since some servers repeat it."""

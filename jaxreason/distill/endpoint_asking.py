@@ -19,6 +19,7 @@ from jaxreason.distill.endpoint import (
     AskingStoppedError,
     Endpoint,
     FailedError,
+    ForbiddenError,
     RefusedError,
     body_of,
 )
@@ -74,6 +75,8 @@ class Asking:
         self._left, self._total = len(missing), len(questions) * one.samples
         self._answered, self._failed_in_a_row = any_there, 0
         self._refused: list[tuple[int, int, str]] = []
+        self._forbidden: list[tuple[int, int, str]] = []
+        self._key_is_good = False  # An answer of this run shows it, one of an earlier run does not.
         self._failed: Counter[str] = Counter()
         self._writer = JsonlWriter(path)
         self._progress = ProgressBar(f"distill {one.name}", self._total, self._total - self._left)
@@ -141,10 +144,14 @@ class Asking:
 
     def _take(self, place: int, sample: int, found: Answer | BaseException) -> None:
         if isinstance(found, Answer):
-            self._answered, self._failed_in_a_row = True, 0
+            self._answered = self._key_is_good = True
+            self._failed_in_a_row = 0
             return self._write(place, sample, found)
         if isinstance(found, RefusedError):
             self._refused.append((place, sample, str(found)))
+        elif isinstance(found, ForbiddenError):
+            self._forbidden.append((place, sample, str(found)))
+            self._failed_in_a_row += 1
         elif isinstance(found, FailedError):
             self._failed[str(found)] += 1
             self._failed_in_a_row += 1
@@ -155,9 +162,10 @@ class Asking:
         # recipe and not one question.
         if in_a_row >= 2 * self._config.concurrency:
             self._settle()
+            hint = " Check distill.teacher.key_variable." if self._forbidden else ""
             raise UserError(
                 f"{self._config.url}: {in_a_row} calls in a row were not answered, the last with: {found}. "
-                "Replies that came are kept; the same command asks for the others."
+                f"Replies that came are kept; the same command asks for the others.{hint}"
             )
 
     def _settle(self) -> None:
@@ -185,12 +193,17 @@ class Asking:
 
     def _end(self) -> None:
         """Decides whether refusals are due to the question (if other calls were answered) or to
-        the recipe (if none was).
+        the recipe (if none was). Replies that are forbidden in a run without any answer stay missing.
         """
-        if self._refused and not self._answered:
+        refused = self._refused + self._forbidden
+        if refused and not self._answered:
             raise UserError(
-                f"{self._config.url}: every call was refused, the first with: {self._refused[0][2]}"
+                f"{self._config.url}: every call was refused, the first with: {refused[0][2]}"
             )
+        if self._key_is_good:
+            self._refused = refused
+        else:
+            self._failed.update(why for _, _, why in self._forbidden)
         for place, sample, why in self._refused:
             self._write(place, sample, Answer("", None, f"error: {why}", None))
         self._refused = []

@@ -140,7 +140,7 @@ def test_a_server_that_asks_to_wait_is_given_the_time(questions, tmp_path):
     assert second - first >= 1.0
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 302])
+@pytest.mark.parametrize("status", [401, 404, 302])
 def test_a_wrong_key_address_or_name_ends_the_run_at_once_and_no_key_is_shown(
     questions, tmp_path, monkeypatch, status
 ):
@@ -174,6 +174,50 @@ def test_a_question_that_is_refused_is_an_error_of_its_own_and_not_asked_again(q
     assert told(tmp_path)["all"]["not_gradable"] == 3
     reasons = {line["finish_reason"] for line in replies_of(tmp_path) if line["id"] == "sums/q1"}
     assert reasons == {"error: 400 Bad Request: too long"}
+
+
+def test_a_question_that_is_forbidden_is_an_error_of_its_own_while_others_are_answered(
+    questions, tmp_path
+):
+    def forbid(body, before):
+        return Wrong(403, b"flagged") if question_of(body) == "4+15" else solve(body)
+
+    teacher = Teacher(forbid)
+    with teacher.serve() as url:
+        rows = distill(config(questions, url), tmp_path)
+        distill(config(questions, url, keep="shortest"), tmp_path)
+    assert len(teacher.bodies) == 36 and rows[1]["replies"] == []
+    reasons = {line["finish_reason"] for line in replies_of(tmp_path) if line["id"] == "sums/q1"}
+    assert reasons == {"error: 403 Forbidden: flagged"}
+
+
+@pytest.mark.parametrize("answered", [0, 10])
+def test_a_key_that_is_forbidden_gives_no_question_up(questions, tmp_path, answered):
+    number = iter(range(10_000))
+    failing = Teacher(lambda body, before: solve(body) if next(number) < answered else Wrong(403))
+    with failing.serve() as url, pytest.raises(UserError, match=r"in a row.*403.*key_variable"):
+        distill(config(questions, url), tmp_path)
+    assert len(replies_of(tmp_path)) == answered
+    working = Teacher(solve)
+    with working.serve() as url:
+        distill(config(questions, url), tmp_path)
+    assert len(working.bodies) == 36 - answered and told(tmp_path)["all"]["right"] == 36
+
+
+def test_a_key_that_ended_since_the_last_run_gives_no_question_up(questions, tmp_path):
+    def some(status):
+        def answer(body, before):
+            return Wrong(status) if question_of(body) == "4+15" else solve(body)
+
+        return Teacher(answer)
+
+    few = {"retries": 0}
+    for teacher in (some(500), Teacher(lambda body, before: Wrong(403))):
+        with teacher.serve() as url, pytest.raises(UserError, match="3 replies could not be had"):
+            distill(config(questions, url, few), tmp_path)
+    with Teacher(solve).serve() as url:
+        distill(config(questions, url, few), tmp_path)
+    assert told(tmp_path)["all"]["right"] == 36
 
 
 def test_a_recipe_that_is_refused_with_every_call_leaves_no_errors_behind(questions, tmp_path):
