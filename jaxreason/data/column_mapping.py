@@ -4,7 +4,7 @@ import json
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxreason.config import nearest
@@ -80,6 +80,10 @@ def _check_shared_options(config: DatasetConfig) -> None:
         raise UserError(
             f"{config.label}: options.test_one_in must be a whole number of at least 2, got {one_in!r}."
         )
+    if options.get("distinct", 0) not in (0, 1):
+        raise UserError(
+            f"{config.label}: options.distinct: expected 0 or 1, got {options['distinct']!r}."
+        )
     for option, field in (("answer_after", "answer"), ("response_remove", "response")):
         if option in options and field not in config.fields:
             raise UserError(f"{config.label}: options.{option} needs fields.{field}.")
@@ -115,6 +119,14 @@ def group_columns(config: DatasetConfig) -> list[str]:
     return [
         name.strip() for name in str(config.options.get("group_by", "")).split(",") if name.strip()
     ]
+
+
+def group_of(config: DatasetConfig, columns: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the texts of a row's group columns; () without such columns, or if the row has nothing in one of them."""
+    texts = [
+        "" if is_missing(value) else str(value) for value in map(columns.get, group_columns(config))
+    ]
+    return tuple(texts) if all(text.strip() for text in texts) else ()
 
 
 class ColumnCheck:
@@ -180,7 +192,7 @@ def build(config: DatasetConfig, row: SourceRow) -> dict[str, Any]:
         "answer": _answer(row, config),
         "metadata": {name: columns.get(name) for name in (*config.metadata, *group_columns(config))}
         | {"question": question, "where": row.where},
-        "group": tuple(str(columns.get(name)) for name in group_columns(config)) or row.where,
+        "group": group_of(config, columns) or row.where,
         "unread": unread(row, fields.get("messages")),
     }
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from etils import epath
 
-from jaxreason.data.column_mapping import group_columns
+from jaxreason.data.column_mapping import group_of
 from jaxreason.data.examples import Example, load_examples, prompt_text, question_hash
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
@@ -89,7 +89,7 @@ def _items(dataset: DatasetConfig, subset: str) -> list[EvalItem]:
     drops = DropLog()
     examples = load_examples(dataset, drops)
     check_all_used(dataset, drops)
-    clusters = _clusters(examples, group_columns(dataset))
+    clusters = _clusters(examples, dataset)
     return [
         EvalItem(f"{subset}/{e.id}" if subset else e.id, e, subset, cluster)
         for e, cluster in zip(examples, clusters, strict=True)
@@ -110,17 +110,20 @@ def check_all_used(dataset: DatasetConfig, drops: DropLog) -> None:
         )
 
 
-def _clusters(examples: list[Example], columns: list[str]) -> list[str]:
-    """Returns each question's cluster: that of its columns' values or, without columns, the first with its words.
+def _clusters(examples: list[Example], dataset: DatasetConfig) -> list[str]:
+    """Returns each question's cluster: that of its group columns' values or, without these, the first with its words.
 
     The replies to questions with the same words, and choices, are the same or nearly: two tell no more than one.
     """
-    if columns:
-        texts = ("\n".join(str(e.metadata[name]) for name in columns) for e in examples)
-        return [question_hash(text) for text in texts]
     first: dict[tuple[str, str], str] = {}
-    read = ((prompt_text(e), str(e.metadata.get("choices"))) for e in examples)
-    return [first.setdefault(key, e.id) for key, e in zip(read, examples, strict=True)]
+    return [_cluster(e, group_of(dataset, e.metadata), first) for e in examples]
+
+
+def _cluster(example: Example, group: tuple[str, ...], first: dict[tuple[str, str], str]) -> str:
+    if group:
+        return question_hash("\n".join(group))
+    words = prompt_text(example), str(example.metadata.get("choices"))
+    return first.setdefault(words, example.id)
 
 
 def count_repeated(items: Sequence[EvalItem]) -> int:

@@ -180,6 +180,7 @@ def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp
         ({"options": {"part": "test", "test_one_in": "4"}}, "whole number of at least 2, got '4'"),
         ({"options": {"part": "test", "test_one_in": 2.5}}, "whole number of at least 2, got 2.5"),
         ({"options": {"response_remove": "x"}}, "needs fields.response"),
+        ({"options": {"distinct": "0"}}, "distinct: expected 0 or 1, got '0'"),
         ({"options": {"distict": 1}}, "did you mean 'distinct'"),
     ],
 )
@@ -247,6 +248,16 @@ def test_limit_counts_groups_where_rows_belong_together(write, make_config):
     loaded = load(make_config(write(*rows), limit=4, options={"group_by": "question"}))
     assert len(loaded) == 12
     assert len({question(item) for item in loaded}) == 4
+
+
+@pytest.mark.parametrize("nothing", [{}, {"passage": None}, {"passage": " "}])
+def test_rows_without_a_value_to_group_by_are_groups_of_their_own(write, make_config, nothing):
+    rows = [{"question": f"q{i}", "answer": str(i), "passage": "p"} for i in range(3)]
+    rows += [{"question": f"q{i}", "answer": str(i), **nothing} for i in range(3, 20)]
+    loaded = load(make_config(write(*rows), limit=3, options={"group_by": "passage"}))
+    alone = {question(item) for item in loaded} - {"q0", "q1", "q2"}
+    assert len(loaded) - len(alone) in (0, 3)
+    assert len(alone) == (3 if len(loaded) == len(alone) else 2)
 
 
 def test_parts_divide_questions_by_crc32_whatever_the_template(write, make_config):

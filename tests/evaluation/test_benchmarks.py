@@ -146,11 +146,14 @@ def test_questions_with_the_same_words_count_as_one_in_the_interval(tmp_path):
 
 def test_rows_that_group_by_names_are_a_cluster_though_their_columns_are_no_metadata(tmp_path):
     path = tmp_path / "pairs.jsonl"
-    write_jsonl(path, [{"q": f"q{n}", "text": f"t{n // 2}", "a": "1"} for n in range(6)])
+    rows = [{"q": f"q{n}", "text": f"t{n // 2}", "a": "1"} for n in range(6)]
+    write_jsonl(path, rows + [{"q": f"q{n}", "text": None, "a": "1"} for n in range(7, 11)])
     fields, options = {"prompt": "q", "answer": "a"}, {"group_by": "text, a"}
     data = DatasetConfig(
         "file", str(path), "", fields, "{prompt}", "last_number", (), 0, 0, options
     )
     items = load_items("Pairs", BenchmarkPrompt({"": data}, {}), "files", "", 0, 0)
     clusters = [item.cluster for item in items]
-    assert clusters[::2] == clusters[1::2] and len(set(clusters)) == 3
+    assert clusters[:6:2] == clusters[1:6:2] and len(set(clusters[:6])) == 3
+    # Rows without a text belong to no text: each is a cluster, as questions of other words are.
+    assert len(set(clusters)) == 3 + 4
