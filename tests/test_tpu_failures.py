@@ -209,3 +209,19 @@ def test_nothing_is_deleted_without_a_yes(cloud):
     began = time.monotonic()
     assert cloud.run("delete.sh").returncode == 1
     assert "delete" not in cloud.changes and time.monotonic() - began < 30
+@pytest.mark.parametrize(
+    "words",
+    [
+        "1 ERROR: gcloud crashed (ModuleNotFoundError): No module named 'grpc'",
+        "127 /usr/bin/gcloud: line 192: exec: python3: not found",
+        "1 ERROR: (gcloud) credentials file key.json was not found",
+    ],
+)
+def test_a_gcloud_that_does_not_work_is_not_taken_for_a_slice_that_is_gone(cloud, words):
+    cloud.run("create.sh")
+    cloud.fail("describe", words)
+    result = cloud.run("delete.sh", "--yes")
+    assert result.returncode == 1 and "the rent may go on" in result.stderr
+    assert "there is none" not in result.stdout and cloud.changes == ["create"]
+
+

@@ -142,7 +142,7 @@ tpu_told() {
     echo NONE
   elif said="$(tpu_gcloud "$1" describe "$2" --format="value($key)" 2>&1)"; then
     tail -n 1 <<<"$said"
-  elif grep -qi 'not.\?found' <<<"$said"; then
+  elif grep -q NOT_FOUND <<<"$said"; then # Google's word; "not found" may be gcloud's own, of what it needs
     echo NONE
   else
     tpu_error "$said" >&2
