@@ -105,6 +105,21 @@ def test_a_run_that_says_in_the_bucket_that_it_is_done_rents_nothing(cloud):
     assert cloud.run("resume.sh", "jaxreason rl").returncode == 2
 
 
+@pytest.mark.parametrize("form", ["--workdir {}", "--workdir={}", "--workdir '{}'"])
+def test_a_run_with_a_working_directory_of_its_own_is_looked_for_there(cloud, form):
+    place = "gs://b/of its own" if "'" in form else "gs://b/own"
+    command = f"jaxreason rl {form.format(place)}"
+    started = cloud.run("run.sh", "--dry-run", command).stdout
+    run = started.split("start ")[1].split()[0]
+    status = cloud.folder / "bucket" / "status.json"
+    status.write_text(json.dumps({"run": run, "state": "done"}, indent=1))
+    result = cloud.run("resume.sh", command)
+    assert result.returncode == 0 and f"{place} is complete" in result.stderr
+    cloud.run("create.sh")
+    cloud.run("status.sh", command)
+    assert cloud.asked("cat") == [["gcloud", "storage", "cat", f"{place}/status.json"]] * 2
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

@@ -19,10 +19,11 @@ done
 command="$(tpu_command "${words[0]:-}")"
 run="$(tpu_run "$command")"
 
+place="$(tpu_place "$command")"
 # The run's own status, in the bucket: it can be read when the slice is gone.
 said_done() {
   local said
-  said="$(gcloud storage cat "${TPU_WORKDIR%/}/status.json" 2>/dev/null)" || return 1
+  said="$(gcloud storage cat "$place/status.json" 2>/dev/null)" || return 1
   grep -q "\"run\": \"$run\"" <<<"$said" && grep -q '"state": "done"' <<<"$said"
 }
 
@@ -75,7 +76,7 @@ end() { # CODE MESSAGE
 
 trap 'echo "interrupted: slice and run, where there are some, go on and cost; tpu/delete.sh ends the rent" >&2; exit 130' INT TERM
 if [ "$TPU_DRY" = yes ]; then
-  tpu_do gcloud storage cat "${TPU_WORKDIR%/}/status.json"
+  tpu_do gcloud storage cat "$place/status.json"
   "$here/create.sh" --dry-run
   "$here/setup.sh" --dry-run
   "$here/run.sh" --dry-run "$command"
@@ -83,14 +84,14 @@ if [ "$TPU_DRY" = yes ]; then
   exit 0
 fi
 
-said_done && end 0 "$TPU_WORKDIR is complete"
+said_done && end 0 "$place is complete"
 [ "$(tpu_state)" != UNKNOWN ] || tpu_stop "Google cannot be asked"
 while true; do
   case "$(tpu_state)" in
     ACTIVE)
       case "$(on_hosts || echo unknown)" in
         running) ;;
-        "exit 0") end 0 "$TPU_WORKDIR is complete" ;;
+        "exit 0") end 0 "$place is complete" ;;
         "exit 2") end 2 "the command was refused: see tpu/logs.sh all" ;;
         unknown)
           if was_taken; then
@@ -107,12 +108,12 @@ while true; do
       esac
       ;;
     SUSPENDED | FAILED)
-      said_done && end 0 "$TPU_WORKDIR is complete"
+      said_done && end 0 "$place is complete"
       renew
       continue
       ;;
     NONE)
-      said_done && end 0 "$TPU_WORKDIR is complete"
+      said_done && end 0 "$place is complete"
       create
       continue
       ;;

@@ -187,6 +187,14 @@ tpu_ssh() {
       tpu_gcloud tpu-vm ssh "$node" --worker=all --command="$1"
     else
       tpu_gcloud tpu-vm ssh "$node" --worker=all --command="$1" &
+# The working directory of a whole command: the one that it names itself, else TPU_WORKDIR.
+tpu_place() {
+  local own
+  own="$(xargs printf '%s\n' <<<"$1" 2>/dev/null | sed -n 's/^--workdir=//p; /^--workdir$/{n;p;}' | tail -n 1)" || own=""
+  own="${own:-$TPU_WORKDIR}"
+  echo "${own%/}"
+}
+
       pids+=("$!")
     fi
   done
