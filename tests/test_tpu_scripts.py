@@ -70,7 +70,13 @@ def test_a_flag_that_is_not_known_is_refused_before_anything_is_asked(cloud, scr
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("create.sh", ["v5e-16"]), ("run.sh", ["jaxreason", "rl"]), ("delete.sh", ["--yes", "name"])],
+    [
+        ("create.sh", ["v5e-16"]),
+        ("run.sh", ["jaxreason", "rl"]),
+        ("delete.sh", ["--yes", "name"]),
+        ("logs.sh", ["al"]),
+        ("gke.sh", ["delete", "name"]),
+    ],
 )
 def test_a_word_that_would_be_passed_over_is_refused(cloud, script, words):
     result = cloud.run(script, *words)

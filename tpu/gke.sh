@@ -11,6 +11,10 @@ TPU_NEEDS=kubectl
 TPU_TAKES=2
 tpu_begin "$@"
 
+if [ "${TPU_ARGUMENTS[0]:-apply}" != apply ] && [ -n "${TPU_ARGUMENTS[1]:-}" ]; then
+  tpu_fail "${TPU_ARGUMENTS[1]}: not expected here; --help tells what is"
+fi
+
 selector="jobset.sigs.k8s.io/jobset-name=$TPU_NAME"
 
 yaml() { # a text as YAML and JSON write it

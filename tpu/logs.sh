@@ -6,6 +6,7 @@ set -euo pipefail
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
 TPU_TAKES=2
 tpu_begin "$@"
+case "${TPU_ARGUMENTS[0]:-all}" in all) ;; *) tpu_fail "${TPU_ARGUMENTS[0]}: not expected here; --help tells what is" ;; esac
 
 if [ "${TPU_ARGUMENTS[0]:-}" = all ]; then
   tpu_ssh "bash $TPU_HOST log $(tpu_quote "${TPU_ARGUMENTS[1]:-20}")" || tpu_stop "not every host could be reached"
