@@ -210,20 +210,6 @@ def test_a_slice_is_never_said_to_be_gone_because_google_could_not_be_asked(clou
     assert cloud.changes == ["create"]
 
 
-def test_a_deletion_that_fails_says_that_the_rent_goes_on(cloud):
-    cloud.run("create.sh")
-    cloud.fail("delete", "1 ERROR: (gcloud) UNAVAILABLE")
-    result = cloud.run("delete.sh", "--yes")
-    assert result.returncode == 1 and "could not be deleted; the rent goes on" in result.stderr
-    assert cloud.run("delete.sh", "--yes").returncode == 0
-    assert not (cloud.folder / "state").exists()
-
-
-def test_nothing_is_deleted_without_a_yes(cloud):
-    cloud.run("create.sh")
-    began = time.monotonic()
-    assert cloud.run("delete.sh").returncode == 1
-    assert "delete" not in cloud.changes and time.monotonic() - began < 30
 @pytest.mark.parametrize(
     "words",
     [
@@ -240,3 +226,17 @@ def test_a_gcloud_that_does_not_work_is_not_taken_for_a_slice_that_is_gone(cloud
     assert "there is none" not in result.stdout and cloud.changes == ["create"]
 
 
+def test_a_deletion_that_fails_says_that_the_rent_goes_on(cloud):
+    cloud.run("create.sh")
+    cloud.fail("delete", "1 ERROR: (gcloud) UNAVAILABLE")
+    result = cloud.run("delete.sh", "--yes")
+    assert result.returncode == 1 and "could not be deleted; the rent goes on" in result.stderr
+    assert cloud.run("delete.sh", "--yes").returncode == 0
+    assert not (cloud.folder / "state").exists()
+
+
+def test_nothing_is_deleted_without_a_yes(cloud):
+    cloud.run("create.sh")
+    began = time.monotonic()
+    assert cloud.run("delete.sh").returncode == 1
+    assert "delete" not in cloud.changes and time.monotonic() - began < 30

@@ -11,6 +11,7 @@ source "${TPU_SETTINGS:-$here/settings.sh}"
 TPU_TAKES=1
 TPU_FLAGS=--delete
 tpu_begin "$@"
+tpu_source
 
 deletes=no words=()
 for word in ${TPU_ARGUMENTS[@]+"${TPU_ARGUMENTS[@]}"}; do
@@ -18,8 +19,8 @@ for word in ${TPU_ARGUMENTS[@]+"${TPU_ARGUMENTS[@]}"}; do
 done
 command="$(tpu_command "${words[0]:-}")"
 run="$(tpu_run "$command")"
-
 place="$(tpu_place "$command")"
+
 # The run's own status, in the bucket: it can be read when the slice is gone.
 said_done() {
   local said
