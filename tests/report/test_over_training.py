@@ -327,6 +327,19 @@ def ungraded(study, folder, places, benchmarks=tuple(GROUPS)):
     return folder
 
 
+def test_a_run_that_was_not_followed_beside_others_is_said_to_be_in_no_curve(study, tmp_path):
+    folder = shutil.copytree(study, tmp_path / "s")
+    for run in ("rl/seed_1", "flat/seed_0"):
+        shutil.rmtree(folder / run / "trajectory")
+    found = made(folder)
+    assert [s["seed"] for s in points_of(found, "rl", "math")[1]["seeds"]] == [0]
+    said = "its steps were not evaluated, so no curve and no comparison at equal math has it"
+    expected = [{"arm": arm, "seed": n, "said": said} for arm, n in (("rl", 1), ("flat", 0))]
+    assert found["missed"] == expected
+    shutil.rmtree(folder / "rl/seed_1/evaluation")  # Not evaluated at all: said elsewhere.
+    assert made(folder)["missed"] == expected[1:]
+
+
 def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
     place = f"rl/seed_0/trajectory/steps/{STEPS[0]}/evaluation"
     found = made(ungraded(study, tmp_path / "copy", [place], ["sums"]))
