@@ -272,6 +272,19 @@ def test_secrets_reach_the_hosts_in_a_file_of_their_owner_and_are_in_no_command_
     assert len(cloud.asked("scp")) == 1
 
 
+def test_the_logs_of_hosts_where_nothing_was_started_are_said_to_be_none(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    result = cloud.run("logs.sh", "all")
+    assert result.returncode == 0 and "no command was started here" in result.stdout
+    cloud.run("run.sh", "echo first; echo second; :")
+    log = cloud.host() / "logs" / "run.log"
+    wait_for(lambda: log.exists() and "exit code" in log.read_text())
+    assert cloud.run("logs.sh", "all", "2").stdout.splitlines()[1:] == ["second", "exit code 0"]
+    result = cloud.run("logs.sh", "all", "many")
+    assert result.returncode == 2 and "many: expected a number of lines" in result.stderr
+
+
 def test_status_tells_what_is_rented_what_the_hosts_do_and_the_runs_own_word(cloud):
     cloud.run("create.sh")
     cloud.run("setup.sh")

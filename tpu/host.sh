@@ -143,7 +143,7 @@ case "${1:-}" in
   stop) stop ;;
   log)
     hostname
-    tail -n "$2" logs/run.log
+    if [ -f logs/run.log ]; then tail -n "$2" logs/run.log; else echo "no command was started here"; fi
     ;;
   *)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
