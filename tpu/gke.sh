@@ -46,9 +46,17 @@ place() {
   if [ "$chips" -lt 4 ]; then echo "$label 1 $chips"; else echo "$label $((chips / 4)) 4"; fi
 }
 
+# A pod's shell becomes the command, so that it gets the signals: what follows a first one would never run.
+one_command() {
+  case "$(sed "s/'[^']*'//g; s/\"[^\"]*\"//g" <<<"$1")" in
+    *[\;\&\|]* | *$'\n'*) tpu_fail "$1: a pod runs one command; put several into a script of the image" ;;
+  esac
+}
+
 manifest() {
   local command accelerator topology hosts chips slices spot=""
   command="$(tpu_command "${TPU_ARGUMENTS[1]:-}")"
+  one_command "${TPU_ARGUMENTS[1]:-$TPU_COMMAND}"
   if [[ $command =~ ^[A-Za-z_][A-Za-z_0-9]*= ]]; then command="env $command"; fi # exec takes no assignments
   slices="$(tpu_count)"
   place >/dev/null # says what is wrong
