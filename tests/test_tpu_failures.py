@@ -235,6 +235,22 @@ def test_a_deletion_that_fails_says_that_the_rent_goes_on(cloud):
     assert not (cloud.folder / "state").exists()
 
 
+def test_resume_gives_the_slice_back_though_google_does_not_answer_at_first(cloud):
+    cloud.fail("delete", *["1 ERROR: (gcloud) UNAVAILABLE"] * 3)
+    result = cloud.run("resume.sh", "--delete", cloud.job(0)[0])
+    assert result.returncode == 0 and "name was given back" in result.stderr
+    assert cloud.changes[-4:] == ["delete"] * 4 and not (cloud.folder / "state").exists()
+
+
+def test_resume_does_not_end_well_if_the_slice_could_not_be_given_back(cloud):
+    cloud.fail("delete", *["1 ERROR: (gcloud) UNAVAILABLE"] * 100)
+    result = cloud.run("resume.sh", "--delete", cloud.job(0)[0])
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "gs://b/run is complete; name could not be given back: the rent may go on"
+    )
+
+
 def test_nothing_is_deleted_without_a_yes(cloud):
     cloud.run("create.sh")
     began = time.monotonic()

@@ -3,7 +3,8 @@
 # or the run has stopped, until the command has succeeded. Safe to interrupt and to run again, from any machine.
 #   resume.sh [--delete] [--dry-run] [--help] ['jaxreason VERB …']        without one, TPU_COMMAND
 # --delete gives the slice back at the end, also after a failure; without it the rent goes on. Exits with 2 if trying again
-# would not help: the command refuses its recipe, or the slice is refused (quota, rights).
+# would not help: the command refuses its recipe, or the slice is refused (quota, rights); with 1 if after ten tries the
+# slice could not be given back.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 # shellcheck source=settings.sh
@@ -65,14 +66,26 @@ renew() {
   if "$here/delete.sh" --yes; then create; else sleep "$TPU_POLL_SECONDS"; fi
 }
 
+give_back() {
+  local tries
+  for tries in 1 2 3 4 5 6 7 8 9 10; do
+    "$here/delete.sh" --yes && return
+    [ "$tries" = 10 ] || sleep "$TPU_POLL_SECONDS"
+  done
+  return 1
+}
+
 end() { # CODE MESSAGE
-  local left="$TPU_NAME goes on costing: tpu/delete.sh ends the rent"
+  local code="$1" left="$TPU_NAME goes on costing: tpu/delete.sh ends the rent"
   if [ "$deletes" = yes ]; then
     left="$TPU_NAME was given back"
-    "$here/delete.sh" --yes || left="$TPU_NAME could not be given back: the rent may go on"
+    if ! give_back; then
+      left="$TPU_NAME could not be given back: the rent may go on"
+      [ "$code" != 0 ] || code=1
+    fi
   fi
   echo "$2; $left" >&2
-  exit "$1"
+  exit "$code"
 }
 
 trap 'echo "interrupted: slice and run, where there are some, go on and cost; tpu/delete.sh ends the rent" >&2; exit 130' INT TERM
