@@ -38,6 +38,21 @@ def test_a_machine_that_is_taken_away_before_the_request_says_so_is_asked_for_ag
     assert cloud.changes == ["create", "delete", "create", "host.sh install", "host.sh start"]
 
 
+def test_nothing_is_rented_again_for_a_run_that_was_complete_when_its_machine_was_taken(cloud):
+    command = cloud.folder / "job"
+    status = f"{cloud.folder}/bucket/status.json"
+    command.write_text(
+        f"""#!/usr/bin/env bash
+printf '{{"run": "%s", "state": "done"}}' "$JAXREASON_RUN" > {status}
+rm -rf {cloud.folder}/hosts
+"""
+    )
+    command.chmod(0o755)
+    result = cloud.run("resume.sh", str(command))
+    assert result.returncode == 0 and "is complete" in result.stderr, result.stderr
+    assert cloud.changes == ["create", "host.sh install", "host.sh start"]
+
+
 def test_a_suspended_request_is_deleted_before_a_new_one(cloud):
     (cloud.folder / "state").write_text("SUSPENDED\n")
     result = cloud.run("resume.sh", cloud.job(0)[0])

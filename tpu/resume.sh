@@ -109,6 +109,7 @@ while true; do
         "exit 2") end 2 "the command was refused: see tpu/logs.sh all" ;;
         unknown)
           if was_taken; then
+            said_done && end 0 "$place is complete"
             renew
             continue
           fi
