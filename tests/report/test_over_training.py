@@ -21,7 +21,6 @@ from jaxreason.report.study_reader import Reader, read_study
 from jaxreason.report.style import figure_settings
 from jaxreason.report.summary import over_training
 from jaxreason.results.fits import resampled_runs
-from jaxreason.studies.joined_studies import join_studies
 
 HOW = Resampling(0.95, 200, 0)
 NAMES = ("trajectories", "matched", "forgetting")
@@ -67,20 +66,6 @@ def test_curves_are_means_over_seeds_at_every_step_with_an_interval(found):
     index = points_of(found, "rl", "index", "other")
     assert [p["mean"] for p in index] == [10, 20, 30] and index[0]["low"] is None
     assert points_of(found, "flat", "index", "other")[0]["low"] == 5
-
-
-def test_a_report_of_several_studies_has_the_curves_of_each_whole(study, found, tmp_path):
-    second = shutil.copytree(study, tmp_path / "second")
-    join_studies([study, second], tmp_path / "both")
-    joined = made(tmp_path / "both")
-    assert joined["decoding"] == found["decoding"] and joined["missed"] == []
-    alone = [row for row in found["curves"] if row["arm"] == "rl"]
-    curves = [row for row in joined["curves"] if row["arm"] == "second--rl"]
-    assert [row["curve"] for row in curves] == [row["curve"] for row in alone]
-    for one, two in zip(alone, curves, strict=True):
-        points = [[(p["step"], p["mean"]) for p in row["points"]] for row in (one, two)]
-        assert points[0] == points[1] and [step for step, _ in points[0]][-1] == STEPS[-1]
-    assert len(joined["forgetting"]["points"]) == 2 * len(found["forgetting"]["points"])
 
 
 def test_a_curve_has_the_interval_that_the_same_report_has_for_the_score_and_the_change(
@@ -325,19 +310,6 @@ def ungraded(study, folder, places, benchmarks=tuple(GROUPS)):
             lines = [json.loads(line) for line in path.open()]
             path.write_text("".join(json.dumps(line | failed) + "\n" for line in lines))
     return folder
-
-
-def test_a_run_that_was_not_followed_beside_others_is_said_to_be_in_no_curve(study, tmp_path):
-    folder = shutil.copytree(study, tmp_path / "s")
-    for run in ("rl/seed_1", "flat/seed_0"):
-        shutil.rmtree(folder / run / "trajectory")
-    found = made(folder)
-    assert [s["seed"] for s in points_of(found, "rl", "math")[1]["seeds"]] == [0]
-    said = "its steps were not evaluated, so no curve and no comparison at equal math has it"
-    expected = [{"arm": arm, "seed": n, "said": said} for arm, n in (("rl", 1), ("flat", 0))]
-    assert found["missed"] == expected
-    shutil.rmtree(folder / "rl/seed_1/evaluation")  # Not evaluated at all: said elsewhere.
-    assert made(folder)["missed"] == expected[1:]
 
 
 def test_a_step_without_a_score_on_a_benchmark_is_left_out_of_the_curves_and_said(study, tmp_path):
