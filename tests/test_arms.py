@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs import sections
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
 from jaxreason.studies.arms import METHODS, arm_evaluation, arm_section, arms_of
@@ -43,5 +44,21 @@ def test_the_tiny_study_which_tests_run_has_an_arm_of_every_method(recipe):
 )
 def test_a_way_of_asking_that_would_not_be_comparable_is_refused(recipe, asked, message):
     recipe.study.arms.rl.asked = asked
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(recipe)
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        (("rl", "x", "rl", {}, {}, "a/model"), r"arms\.x\.path: .*trained.*base.*got 'a/model'"),
+        (("given", "x", ""), r"arms\.x\.path: expected the folder or hub name .*got ''"),
+        (("given", "x", "rl", {}, {}, "a/model"), r"arms\.x\.section: .*not trained.*got 'rl'"),
+        (("given", "x", "", {"num_steps": 3}, {}, "a/model"), r"arms\.x\.overrides: .*not trained"),
+    ],
+)
+def test_a_field_that_an_arm_of_this_method_does_not_read_is_refused(recipe, arm, message):
+    method, label, section, overrides, asked, path = (*arm, {}, {}, "")[:6]
+    recipe.study.arms.x = sections.arm(method, label, section, overrides, asked=asked, path=path)
     with pytest.raises(ConfigError, match=message):
         check_recipe(recipe)

@@ -45,6 +45,18 @@ def test_the_manifests_that_are_shipped_are_what_the_script_makes(cloud, verb):
     assert shipped == printed(cloud, COMMANDS[verb], **settings)
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["cd /x && jaxreason rl", "jaxreason sft; jaxreason eval", "jaxreason rl\njaxreason eval"],
+)
+def test_several_commands_of_which_a_pod_would_run_the_first_alone_are_refused(cloud, command):
+    result = cloud.run("gke.sh", "apply", command, TPU_IMAGE="i")
+    assert result.returncode == 2 and "a pod runs one command" in result.stderr
+    assert not cloud.calls
+    quoted = "jaxreason rl --config 'a;b' --config.report.title=\"x && y\""
+    assert cloud.run("gke.sh", "apply", quoted, TPU_IMAGE="i").returncode == 0
+
+
 def test_a_command_may_begin_with_variables_of_its_own(cloud, tmp_path):
     *_, container = parts(printed(cloud, "A='x y' B=2 jaxreason rl", TPU_WORKDIR="gs://BUCKET/r"))
     program = tmp_path / "jaxreason"

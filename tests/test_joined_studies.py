@@ -10,6 +10,7 @@ import bucket
 import pytest
 from etils import epath
 from full_disks import files_of_at_most
+from report.followed_study import STEPS, write_followed
 from report.published_study import TRANSFER, write_published
 from verbs.program import call, refused
 
@@ -18,6 +19,9 @@ from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
 from jaxreason.report.report_tables import find
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.summary import over_training
 from jaxreason.results.study_files import read_manifest, read_transfer
 from jaxreason.studies.joined_studies import join_studies
 
@@ -192,3 +196,21 @@ def test_what_is_no_finished_study_is_named(studies, tmp_path, capsys):
     assert "b/study: not finished: no scores of rl/seed_0" in message
     message = refused(capsys, "report", studies[0], tmp_path, "--workdir", tmp_path / "all")
     assert "study.json: not found; this is no study's folder" in message
+
+
+def test_curves_of_followed_runs_are_whole_and_those_of_each_study(tmp_path):
+    first = write_followed(tmp_path / "first")
+    second = shutil.copytree(first, tmp_path / "second")
+    join_studies([first, second], tmp_path / "both")
+    alone, joined = (
+        over_training(reader, read_study(reader), Resampling(0.95, 20, 0))
+        for reader in map(Reader, (first, tmp_path / "both"))
+    )
+    assert joined["decoding"] == alone["decoding"] == "t1" and joined["missed"] == []
+    ours = [row for row in alone["curves"] if row["arm"] == "rl"]
+    curves = [row for row in joined["curves"] if row["arm"] == "second--rl"]
+    assert [row["curve"] for row in curves] == [row["curve"] for row in ours]
+    for one, two in zip(ours, curves, strict=True):
+        points = [[(p["step"], p["mean"]) for p in row["points"]] for row in (one, two)]
+        assert points[0] == points[1] and points[0][-1][0] == STEPS[-1]
+    assert len(joined["forgetting"]["points"]) == 2 * len(alone["forgetting"]["points"])

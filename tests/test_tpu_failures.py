@@ -38,6 +38,21 @@ def test_a_machine_that_is_taken_away_before_the_request_says_so_is_asked_for_ag
     assert cloud.changes == ["create", "delete", "create", "host.sh install", "host.sh start"]
 
 
+def test_nothing_is_rented_again_for_a_run_that_was_complete_when_its_machine_was_taken(cloud):
+    command = cloud.folder / "job"
+    status = f"{cloud.folder}/bucket/status.json"
+    command.write_text(
+        f"""#!/usr/bin/env bash
+printf '{{"run": "%s", "state": "done"}}' "$JAXREASON_RUN" > {status}
+rm -rf {cloud.folder}/hosts
+"""
+    )
+    command.chmod(0o755)
+    result = cloud.run("resume.sh", str(command))
+    assert result.returncode == 0 and "is complete" in result.stderr, result.stderr
+    assert cloud.changes == ["create", "host.sh install", "host.sh start"]
+
+
 def test_a_suspended_request_is_deleted_before_a_new_one(cloud):
     (cloud.folder / "state").write_text("SUSPENDED\n")
     result = cloud.run("resume.sh", cloud.job(0)[0])
@@ -103,6 +118,21 @@ def test_a_run_that_says_in_the_bucket_that_it_is_done_rents_nothing(cloud):
     status.write_text(json.dumps({"run": run, "state": "failed"}, indent=1))
     cloud.fail("create", "1 ERROR: Quota exceeded")
     assert cloud.run("resume.sh", "jaxreason rl").returncode == 2
+
+
+@pytest.mark.parametrize("form", ["--workdir {}", "--workdir={}", "--workdir '{}'"])
+def test_a_run_with_a_working_directory_of_its_own_is_looked_for_there(cloud, form):
+    place = "gs://b/of its own" if "'" in form else "gs://b/own"
+    command = f"jaxreason rl {form.format(place)}"
+    started = cloud.run("run.sh", "--dry-run", command).stdout
+    run = started.split("start ")[1].split()[0]
+    status = cloud.folder / "bucket" / "status.json"
+    status.write_text(json.dumps({"run": run, "state": "done"}, indent=1))
+    result = cloud.run("resume.sh", command)
+    assert result.returncode == 0 and f"{place} is complete" in result.stderr
+    cloud.run("create.sh")
+    cloud.run("status.sh", command)
+    assert cloud.asked("cat") == [["gcloud", "storage", "cat", f"{place}/status.json"]] * 2
 
 
 @pytest.mark.parametrize(
@@ -195,6 +225,22 @@ def test_a_slice_is_never_said_to_be_gone_because_google_could_not_be_asked(clou
     assert cloud.changes == ["create"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "1 ERROR: gcloud crashed (ModuleNotFoundError): No module named 'grpc'",
+        "127 /usr/bin/gcloud: line 192: exec: python3: not found",
+        "1 ERROR: (gcloud) credentials file key.json was not found",
+    ],
+)
+def test_a_gcloud_that_does_not_work_is_not_taken_for_a_slice_that_is_gone(cloud, words):
+    cloud.run("create.sh")
+    cloud.fail("describe", words)
+    result = cloud.run("delete.sh", "--yes")
+    assert result.returncode == 1 and "the rent may go on" in result.stderr
+    assert "there is none" not in result.stdout and cloud.changes == ["create"]
+
+
 def test_a_deletion_that_fails_says_that_the_rent_goes_on(cloud):
     cloud.run("create.sh")
     cloud.fail("delete", "1 ERROR: (gcloud) UNAVAILABLE")
@@ -202,6 +248,22 @@ def test_a_deletion_that_fails_says_that_the_rent_goes_on(cloud):
     assert result.returncode == 1 and "could not be deleted; the rent goes on" in result.stderr
     assert cloud.run("delete.sh", "--yes").returncode == 0
     assert not (cloud.folder / "state").exists()
+
+
+def test_resume_gives_the_slice_back_though_google_does_not_answer_at_first(cloud):
+    cloud.fail("delete", *["1 ERROR: (gcloud) UNAVAILABLE"] * 3)
+    result = cloud.run("resume.sh", "--delete", cloud.job(0)[0])
+    assert result.returncode == 0 and "name was given back" in result.stderr
+    assert cloud.changes[-4:] == ["delete"] * 4 and not (cloud.folder / "state").exists()
+
+
+def test_resume_does_not_end_well_if_the_slice_could_not_be_given_back(cloud):
+    cloud.fail("delete", *["1 ERROR: (gcloud) UNAVAILABLE"] * 100)
+    result = cloud.run("resume.sh", "--delete", cloud.job(0)[0])
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "gs://b/run is complete; name could not be given back: the rent may go on"
+    )
 
 
 def test_nothing_is_deleted_without_a_yes(cloud):

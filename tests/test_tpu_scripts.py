@@ -70,7 +70,13 @@ def test_a_flag_that_is_not_known_is_refused_before_anything_is_asked(cloud, scr
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("create.sh", ["v5e-16"]), ("run.sh", ["jaxreason", "rl"]), ("delete.sh", ["--yes", "name"])],
+    [
+        ("create.sh", ["v5e-16"]),
+        ("run.sh", ["jaxreason", "rl"]),
+        ("delete.sh", ["--yes", "name"]),
+        ("logs.sh", ["al"]),
+        ("gke.sh", ["delete", "name"]),
+    ],
 )
 def test_a_word_that_would_be_passed_over_is_refused(cloud, script, words):
     result = cloud.run(script, *words)
@@ -266,6 +272,19 @@ def test_secrets_reach_the_hosts_in_a_file_of_their_owner_and_are_in_no_command_
     assert len(cloud.asked("scp")) == 1
 
 
+def test_the_logs_of_hosts_where_nothing_was_started_are_said_to_be_none(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    result = cloud.run("logs.sh", "all")
+    assert result.returncode == 0 and "no command was started here" in result.stdout
+    cloud.run("run.sh", "echo first; echo second; :")
+    log = cloud.host() / "logs" / "run.log"
+    wait_for(lambda: log.exists() and "exit code" in log.read_text())
+    assert cloud.run("logs.sh", "all", "2").stdout.splitlines()[1:] == ["second", "exit code 0"]
+    result = cloud.run("logs.sh", "all", "many")
+    assert result.returncode == 2 and "many: expected a number of lines" in result.stderr
+
+
 def test_status_tells_what_is_rented_what_the_hosts_do_and_the_runs_own_word(cloud):
     cloud.run("create.sh")
     cloud.run("setup.sh")
@@ -289,6 +308,19 @@ def test_status_tells_what_is_rented_what_the_hosts_do_and_the_runs_own_word(clo
         ("run.sh", {"TPU_WORKDIR": "gs://your-bucket/x"}, "TPU_WORKDIR is not set"),
         ("run.sh", {"TPU_COMMAND": "HF_TOKEN=hf_x jaxreason rl"}, "the command holds a secret"),
         ("resume.sh", {"TPU_WORKDIR": "/tmp/run"}, "expected gs://bucket/folder"),
+        (
+            "resume.sh",
+            {"TPU_SOURCE": "https://github.com/your-name/jaxreason.git"},
+            "TPU_SOURCE is not set",
+        ),
+        ("resume.sh", {"TPU_POLL_SECONDS": "two"}, "TPU_POLL_SECONDS=two: expected a number"),
+        ("create.sh", {"TPU_SPOT": "true"}, "TPU_SPOT=true: expected yes or no"),
+        ("gke.sh", {"TPU_SPOT": "true"}, "TPU_SPOT=true: expected yes or no"),
+        (
+            "setup.sh",
+            {"TPU_SECRETS": "HF_TOKEN,WANDB_API_KEY"},
+            "TPU_SECRETS=HF_TOKEN,WANDB_API_KEY",
+        ),
         ("gke.sh", {"TPU_IMAGE": "IMAGE"}, "TPU_IMAGE is not set"),
         ("gke.sh", {"TPU_IMAGE": "i", "TPU_SLICE": "v5p-7"}, "there is no such slice"),
         ("gke.sh", {"TPU_IMAGE": "i", "TPU_SLICE": "v5p-9"}, "there is no such slice"),

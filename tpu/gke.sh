@@ -11,6 +11,10 @@ TPU_NEEDS=kubectl
 TPU_TAKES=2
 tpu_begin "$@"
 
+if [ "${TPU_ARGUMENTS[0]:-apply}" != apply ] && [ -n "${TPU_ARGUMENTS[1]:-}" ]; then
+  tpu_fail "${TPU_ARGUMENTS[1]}: not expected here; --help tells what is"
+fi
+
 selector="jobset.sigs.k8s.io/jobset-name=$TPU_NAME"
 
 yaml() { # a text as YAML and JSON write it
@@ -42,9 +46,17 @@ place() {
   if [ "$chips" -lt 4 ]; then echo "$label 1 $chips"; else echo "$label $((chips / 4)) 4"; fi
 }
 
+# A pod's shell becomes the command, so that it gets the signals: what follows a first one would never run.
+one_command() {
+  case "$(sed "s/'[^']*'//g; s/\"[^\"]*\"//g" <<<"$1")" in
+    *[\;\&\|]* | *$'\n'*) tpu_fail "$1: a pod runs one command; put several into a script of the image" ;;
+  esac
+}
+
 manifest() {
   local command accelerator topology hosts chips slices spot=""
   command="$(tpu_command "${TPU_ARGUMENTS[1]:-}")"
+  one_command "${TPU_ARGUMENTS[1]:-$TPU_COMMAND}"
   if [[ $command =~ ^[A-Za-z_][A-Za-z_0-9]*= ]]; then command="env $command"; fi # exec takes no assignments
   slices="$(tpu_count)"
   place >/dev/null # says what is wrong

@@ -18,7 +18,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 lives() { # the run of that name; the number alone may be another process's after the host was started again
   local pid
   pid="$(cat run.pid 2>/dev/null)" || return 1
-  [ -r "/proc/$pid/environ" ] && tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "JAXREASON_RUN=$1"
+  { tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "JAXREASON_RUN=$1"; } 2>/dev/null
 }
 
 # Two that resume a run at once would both find that nothing runs yet, and both start it.
@@ -143,7 +143,7 @@ case "${1:-}" in
   stop) stop ;;
   log)
     hostname
-    tail -n "$2" logs/run.log
+    if [ -f logs/run.log ]; then tail -n "$2" logs/run.log; else echo "no command was started here"; fi
     ;;
   *)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"

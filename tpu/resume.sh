@@ -3,7 +3,8 @@
 # or the run has stopped, until the command has succeeded. Safe to interrupt and to run again, from any machine.
 #   resume.sh [--delete] [--dry-run] [--help] ['jaxreason VERB …']        without one, TPU_COMMAND
 # --delete gives the slice back at the end, also after a failure; without it the rent goes on. Exits with 2 if trying again
-# would not help: the command refuses its recipe, or the slice is refused (quota, rights).
+# would not help: the command refuses its recipe, or the slice is refused (quota, rights); with 1 if after ten tries the
+# slice could not be given back.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 # shellcheck source=settings.sh
@@ -11,6 +12,7 @@ source "${TPU_SETTINGS:-$here/settings.sh}"
 TPU_TAKES=1
 TPU_FLAGS=--delete
 tpu_begin "$@"
+tpu_source
 
 deletes=no words=()
 for word in ${TPU_ARGUMENTS[@]+"${TPU_ARGUMENTS[@]}"}; do
@@ -18,11 +20,12 @@ for word in ${TPU_ARGUMENTS[@]+"${TPU_ARGUMENTS[@]}"}; do
 done
 command="$(tpu_command "${words[0]:-}")"
 run="$(tpu_run "$command")"
+place="$(tpu_place "$command")"
 
 # The run's own status, in the bucket: it can be read when the slice is gone.
 said_done() {
   local said
-  said="$(gcloud storage cat "${TPU_WORKDIR%/}/status.json" 2>/dev/null)" || return 1
+  said="$(gcloud storage cat "$place/status.json" 2>/dev/null)" || return 1
   grep -q "\"run\": \"$run\"" <<<"$said" && grep -q '"state": "done"' <<<"$said"
 }
 
@@ -63,19 +66,31 @@ renew() {
   if "$here/delete.sh" --yes; then create; else sleep "$TPU_POLL_SECONDS"; fi
 }
 
+give_back() {
+  local tries
+  for tries in 1 2 3 4 5 6 7 8 9 10; do
+    "$here/delete.sh" --yes && return
+    [ "$tries" = 10 ] || sleep "$TPU_POLL_SECONDS"
+  done
+  return 1
+}
+
 end() { # CODE MESSAGE
-  local left="$TPU_NAME goes on costing: tpu/delete.sh ends the rent"
+  local code="$1" left="$TPU_NAME goes on costing: tpu/delete.sh ends the rent"
   if [ "$deletes" = yes ]; then
     left="$TPU_NAME was given back"
-    "$here/delete.sh" --yes || left="$TPU_NAME could not be given back: the rent may go on"
+    if ! give_back; then
+      left="$TPU_NAME could not be given back: the rent may go on"
+      [ "$code" != 0 ] || code=1
+    fi
   fi
   echo "$2; $left" >&2
-  exit "$1"
+  exit "$code"
 }
 
 trap 'echo "interrupted: slice and run, where there are some, go on and cost; tpu/delete.sh ends the rent" >&2; exit 130' INT TERM
 if [ "$TPU_DRY" = yes ]; then
-  tpu_do gcloud storage cat "${TPU_WORKDIR%/}/status.json"
+  tpu_do gcloud storage cat "$place/status.json"
   "$here/create.sh" --dry-run
   "$here/setup.sh" --dry-run
   "$here/run.sh" --dry-run "$command"
@@ -83,17 +98,18 @@ if [ "$TPU_DRY" = yes ]; then
   exit 0
 fi
 
-said_done && end 0 "$TPU_WORKDIR is complete"
+said_done && end 0 "$place is complete"
 [ "$(tpu_state)" != UNKNOWN ] || tpu_stop "Google cannot be asked"
 while true; do
   case "$(tpu_state)" in
     ACTIVE)
       case "$(on_hosts || echo unknown)" in
         running) ;;
-        "exit 0") end 0 "$TPU_WORKDIR is complete" ;;
+        "exit 0") end 0 "$place is complete" ;;
         "exit 2") end 2 "the command was refused: see tpu/logs.sh all" ;;
         unknown)
           if was_taken; then
+            said_done && end 0 "$place is complete"
             renew
             continue
           fi
@@ -107,12 +123,12 @@ while true; do
       esac
       ;;
     SUSPENDED | FAILED)
-      said_done && end 0 "$TPU_WORKDIR is complete"
+      said_done && end 0 "$place is complete"
       renew
       continue
       ;;
     NONE)
-      said_done && end 0 "$TPU_WORKDIR is complete"
+      said_done && end 0 "$place is complete"
       create
       continue
       ;;

@@ -64,6 +64,17 @@ tpu_begin() {
     tpu_fail "TPU_NAME=$TPU_NAME: expected lower-case letters, digits and dashes, a letter first"
   [[ "$TPU_SLICE" =~ ^([1-9][0-9]*x)?[a-z][a-z0-9]*-[1-9][0-9]*$ ]] ||
     tpu_fail "TPU_SLICE=$TPU_SLICE: expected v4-, v5e-, v5p- or v6e- and a number, 2xv5p-64 for two (jaxreason plan lists them)"
+  [[ "$TPU_SPOT" =~ ^(yes|no)$ ]] || tpu_fail "TPU_SPOT=$TPU_SPOT: expected yes or no"
+  [[ "$TPU_POLL_SECONDS" =~ ^[0-9]+(\.[0-9]+)?$ ]] || tpu_fail "TPU_POLL_SECONDS=$TPU_POLL_SECONDS: expected a number"
+  [[ " $TPU_SECRETS " =~ ^\ *([A-Za-z_][A-Za-z_0-9]*\ +)*$ ]] ||
+    tpu_fail "TPU_SECRETS=$TPU_SECRETS: expected names of variables with spaces between them"
+}
+
+# Before anything is rented: without it no host can be set up.
+tpu_source() {
+  case "$TPU_SOURCE" in
+    *//github.com/your-name/*) tpu_fail "TPU_SOURCE is not set: expected a git URL that the hosts can read" ;;
+  esac
 }
 
 # Quotes a word so that any POSIX shell reads it back unchanged.
@@ -142,7 +153,7 @@ tpu_told() {
     echo NONE
   elif said="$(tpu_gcloud "$1" describe "$2" --format="value($key)" 2>&1)"; then
     tail -n 1 <<<"$said"
-  elif grep -qi 'not.\?found' <<<"$said"; then
+  elif grep -q NOT_FOUND <<<"$said"; then # Google's word; "not found" may be gcloud's own, of what it needs
     echo NONE
   else
     tpu_error "$said" >&2
@@ -174,6 +185,14 @@ tpu_command() {
       ;;
     *) echo "$command --workdir $(tpu_quote "$TPU_WORKDIR")" ;;
   esac
+}
+
+# The working directory of a whole command: the one that it names itself, else TPU_WORKDIR.
+tpu_place() {
+  local own
+  own="$(xargs printf '%s\n' <<<"$1" 2>/dev/null | sed -n 's/^--workdir=//p; /^--workdir$/{n;p;}' | tail -n 1)" || own=""
+  own="${own:-$TPU_WORKDIR}"
+  echo "${own%/}"
 }
 
 # The name of a run, made from its whole command and the code: it tells the end of this run from that of another.

@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
 tpu_begin "$@"
-case "$TPU_SOURCE" in *//github.com/your-name/*) tpu_fail "TPU_SOURCE is not set: expected a git URL that the hosts can read" ;; esac
+tpu_source
 
 # Sent in a file by scp, because everyone on the machine can read a command line.
 file="$(mktemp)" # for its owner alone

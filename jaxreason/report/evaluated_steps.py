@@ -58,10 +58,13 @@ def _run(reader: Reader, arm: Arm, seed: int) -> EvaluatedRun:
         last = max(done["num_steps"], 1) if done else 1
         return EvaluatedRun(arm, seed, {0: arm.base, last: arm.folder(seed)}, None)
     found = read_trajectory(reader.folder / inside, reader)
-    elsewhere = {int(step): folder for step, folder in found["elsewhere"].items()}
     places = {0: arm.base}
     for step in (row["step"] for row in found["steps"] if row["step"]):
-        places[step] = elsewhere.get(step) or str(step_folder(inside, step)).removeprefix("./")
+        # In a study the last step is the run itself, whose folder may have another name where studies are joined.
+        last = str(step) in found["elsewhere"]
+        places[step] = (
+            arm.folder(seed) if last else str(step_folder(inside, step)).removeprefix("./")
+        )
     return EvaluatedRun(arm, seed, places, found)
 
 

@@ -46,6 +46,7 @@ from jaxreason.report.weight_drift import overlap_rows, weight_space_rows
 from jaxreason.report.wording import WAYS
 from jaxreason.results.code_version import package_versions
 from jaxreason.results.groups import REST
+from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.training_files import TRAINING_PROMPTS
 
 _VERSIONS = ("jax", "numpy", "matplotlib")
@@ -227,7 +228,7 @@ def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, An
         "curves": [],
         "matched": [],
         "forgetting": None,
-        "missed": _missed(followed),
+        "missed": _missed(followed) + (_not_followed(reader, runs) if followed else []),
     }
     if followed and (progress := read_step_scores(reader, study, followed, how)) is not None:
         found["decoding"] = progress.decoding
@@ -262,6 +263,18 @@ def _missed(runs) -> list[dict[str, Any]]:
         about = {"arm": run.arm.name, "seed": run.seed}
         found += [about | {"said": said} for said in (*steps, *going_on)]
     return found
+
+
+def _not_followed(reader: Reader, runs: list[EvaluatedRun]) -> list[dict[str, Any]]:
+    """Returns the trained runs without a trajectory, which a study that follows its others may get one of."""
+    said = "its steps were not evaluated, so no curve and no comparison at equal math has it"
+    return [
+        {"arm": run.arm.name, "seed": run.seed, "said": said}
+        for run in runs
+        if run.trajectory is None
+        and run.arm.method != "given"
+        and is_finished(reader.folder / run.arm.folder(run.seed) / EVALUATION)
+    ]
 
 
 def _without_scores(runs: list[EvaluatedRun], progress: StepScores) -> list[dict[str, Any]]:

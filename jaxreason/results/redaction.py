@@ -33,8 +33,9 @@ class Redaction:
         """Hides these texts too, unchanged and as JSON, Python and addresses spell them."""
         for secret in (text.strip() for text in secrets):
             if len(secret) >= SHORTEST:
-                quoted = urllib.parse.quote(secret, safe="")
-                self._found |= {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quoted}
+                self._found |= {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+                self._found |= {urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")}
+                self._found.add(urllib.parse.quote_plus(secret))
         self._secrets = sorted(self._found, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:

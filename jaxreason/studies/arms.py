@@ -117,10 +117,28 @@ def check_folder_names(study: StudyConfig) -> None:
                 f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
                 f"none of {', '.join(TAKEN)}."
             )
+        _check_method(name, arm)
         if arm.published and arm.published not in published_models():
             raise ConfigError(
                 f"config.study.arms.{name}.published: the paper has no {arm.published!r}"
                 f"{nearest(arm.published, published_models())}; it has {', '.join(published_models())}."
+            )
+
+
+def _check_method(name: str, arm: ArmConfig) -> None:
+    """Refuses fields that an arm of this method does not read: its run would not be what they say."""
+    path = f"config.study.arms.{name}"
+    if arm.method != "given" and arm.path:
+        raise ConfigError(
+            f"{path}.path: expected '' of an arm that is trained (`base` names the model that it starts from), got "
+            f"{arm.path!r}."
+        )
+    if arm.method == "given" and not arm.path:
+        raise ConfigError(f"{path}.path: expected the folder or hub name of a given model, got ''.")
+    for field in ("section", "overrides") if arm.method == "given" else ():
+        if value := getattr(arm, field):
+            raise ConfigError(
+                f"{path}.{field}: a given arm is not trained; expected none, got {value!r}."
             )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import shlex
 import string
 
 import jax
@@ -103,7 +104,7 @@ def init_verb(call: Call) -> None:
     print(
         f"questions: {sizes.num_train} to learn from, {len(examples) - sizes.num_train} to be tested with"
     )
-    print(f"wrote {target}; next: jaxreason check --config {target}")
+    print(f"wrote {target}; next: jaxreason check --config {shlex.quote(str(target))}")
 
 
 def _has_no_accelerator() -> bool:

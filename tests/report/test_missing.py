@@ -13,6 +13,9 @@ from jaxreason.report import build
 from jaxreason.report.build import format_summary, read_summary, run_report
 from jaxreason.report.contents import FIGURES
 from jaxreason.report.group_drift import SHOWN
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.summary import over_training
 from jaxreason.report.transfer_tables import ABSENT
 
 
@@ -128,3 +131,22 @@ def test_a_trajectory_of_which_only_the_base_is_there_says_nothing_of_the_run(tm
     summary = read_summary(folder)
     assert summary["differences"] == [] and summary["answer"][0].startswith("Nothing can be said")
     assert "rl, seed 0: not evaluated yet." in summary["missing"]
+
+
+def steps_of(folder):
+    reader = Reader(folder)
+    return over_training(reader, read_study(reader), Resampling(0.95, 20, 0))
+
+
+def test_a_run_that_was_not_followed_beside_others_is_said_to_be_in_no_curve(tmp_path):
+    folder = write_followed(tmp_path / "s")
+    for run in ("rl/seed_1", "flat/seed_0"):
+        shutil.rmtree(folder / run / "trajectory")
+    found = steps_of(folder)
+    (curve,) = (row for row in found["curves"] if (row["arm"], row["curve"]) == ("rl", "math"))
+    assert [s["seed"] for s in curve["points"][1]["seeds"]] == [0]
+    said = "its steps were not evaluated, so no curve and no comparison at equal math has it"
+    expected = [{"arm": arm, "seed": n, "said": said} for arm, n in (("rl", 1), ("flat", 0))]
+    assert found["missed"] == expected
+    shutil.rmtree(folder / "rl/seed_1/evaluation")  # Not evaluated at all: said elsewhere.
+    assert steps_of(folder)["missed"] == expected[1:]

@@ -76,6 +76,13 @@ def test_a_secret_is_hidden_however_it_is_written(write):
     assert "c" not in said and "***" in said
 
 
+@pytest.mark.parametrize("write", [urllib.parse.quote, urllib.parse.quote_plus])
+def test_a_secret_with_slashes_and_blanks_is_hidden_in_every_form_of_an_address(write):
+    secret = "wJalr/K7MDENG+b Px"
+    text = f"s3://bucket/{write(secret)}?x=1"
+    assert Redaction((), {"AWS_SECRET_KEY": secret})(text) == "s3://bucket/***?x=1"
+
+
 def test_the_key_of_a_variable_of_any_name_is_hidden_once_it_is_used(monkeypatch):
     monkeypatch.setenv("MY_TEACHER", "the-teachers-own")
     begin(())

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def sums(number=60):
 
 def init(data="mine.jsonl", target="mine.py"):
     assert call("init", "--model", MODEL, "--data", data, "--target", target) == 0
+
+
+def test_the_next_command_that_init_prints_can_be_copied_if_names_have_spaces(capsys):
+    write_rows("my sums.jsonl", *sums())
+    init("my sums.jsonl", "it's mine.py")
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1].split("next: jaxreason ")[1])
+    assert words == ["check", "--config", "it's mine.py"] and call(*words) == 0
 
 
 def test_the_recipe_that_init_writes_passes_check_trains_and_is_shown(capsys):
