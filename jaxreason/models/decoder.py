@@ -180,7 +180,7 @@ class Decoder(nnx.Module):
         arch = model.architecture
         self.model = model
         self.embed_tokens = Embedding(model, rngs)
-        self.layers = _make_layers(model, rngs.fork(split=arch.num_hidden_layers))
+        self.layers = _make_layers(model, rngs.split(arch.num_hidden_layers))
         self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
         sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
         make_head = functools.partial(

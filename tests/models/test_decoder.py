@@ -50,6 +50,13 @@ def test_qwen3_14b_has_14_768_307_200_parameters():
     assert sum(x.size for x in jax.tree.leaves(decoder.abstract_params(model))) == 14_768_307_200
 
 
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_a_network_is_made_by_nothing_that_flax_will_remove(arch):
+    params = decoder.init_params(make_model(arch), jax.random.key(0))
+    first, second = params["layers"]["mlp"]["down_proj"]["kernel"][:2]
+    assert (first != second).mean() > 0.99
+
+
 def test_every_parameter_has_a_logical_name_for_every_dim(arch):
     model = make_model(arch)
     shapes, axes = decoder.abstract_params(model), decoder.param_axes(model)
