@@ -17,6 +17,8 @@ COMMANDS = sorted((ROOT / "tpu").glob("*.sh"))
 COMMANDS = [path.name for path in COMMANDS if path.name not in ("settings.sh", "host.sh")]
 HOSTILE = 'gs://b/my run\'s "$(touch stolen)" & `touch stolen`; touch stolen #'
 
+NO_SOURCE = {"TPU_SOURCE": "https://github.com/your-name/jaxreason.git"}
+
 
 @pytest.fixture
 def cloud(tmp_path):
@@ -299,20 +301,12 @@ def test_status_tells_what_is_rented_what_the_hosts_do_and_the_runs_own_word(clo
         ("create.sh", {"TPU_SLICE": "h100"}, "expected v4-, v5e-, v5p- or v6e-"),
         ("create.sh", {"TPU_SLICE": "tpu7x-8"}, "rented through GKE"),
         ("create.sh", {"TPU_NAME": "it's mine"}, "expected lower-case letters"),
-        (
-            "setup.sh",
-            {"TPU_SOURCE": "https://github.com/your-name/jaxreason.git"},
-            "TPU_SOURCE is not set",
-        ),
+        ("setup.sh", NO_SOURCE, "TPU_SOURCE is not set"),
         ("run.sh", {"TPU_WORKDIR": "/tmp/run"}, "expected gs://bucket/folder"),
         ("run.sh", {"TPU_WORKDIR": "gs://your-bucket/x"}, "TPU_WORKDIR is not set"),
         ("run.sh", {"TPU_COMMAND": "HF_TOKEN=hf_x jaxreason rl"}, "the command holds a secret"),
         ("resume.sh", {"TPU_WORKDIR": "/tmp/run"}, "expected gs://bucket/folder"),
-        (
-            "resume.sh",
-            {"TPU_SOURCE": "https://github.com/your-name/jaxreason.git"},
-            "TPU_SOURCE is not set",
-        ),
+        ("resume.sh", NO_SOURCE, "TPU_SOURCE is not set"),
         ("resume.sh", {"TPU_POLL_SECONDS": "two"}, "TPU_POLL_SECONDS=two: expected a number"),
         ("create.sh", {"TPU_SPOT": "true"}, "TPU_SPOT=true: expected yes or no"),
         ("gke.sh", {"TPU_SPOT": "true"}, "TPU_SPOT=true: expected yes or no"),

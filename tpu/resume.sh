@@ -61,7 +61,10 @@ create() {
   [ "$code" = 0 ] || sleep "$TPU_POLL_SECONDS"
 }
 
+end_if_done() { if said_done; then end 0 "$place is complete"; fi; }
+
 renew() {
+  end_if_done
   echo "$TPU_NAME is gone: asking for it again" >&2
   if "$here/delete.sh" --yes; then create; else sleep "$TPU_POLL_SECONDS"; fi
 }
@@ -98,7 +101,7 @@ if [ "$TPU_DRY" = yes ]; then
   exit 0
 fi
 
-said_done && end 0 "$place is complete"
+end_if_done
 [ "$(tpu_state)" != UNKNOWN ] || tpu_stop "Google cannot be asked"
 while true; do
   case "$(tpu_state)" in
@@ -109,7 +112,6 @@ while true; do
         "exit 2") end 2 "the command was refused: see tpu/logs.sh all" ;;
         unknown)
           if was_taken; then
-            said_done && end 0 "$place is complete"
             renew
             continue
           fi
@@ -123,12 +125,11 @@ while true; do
       esac
       ;;
     SUSPENDED | FAILED)
-      said_done && end 0 "$place is complete"
       renew
       continue
       ;;
     NONE)
-      said_done && end 0 "$place is complete"
+      end_if_done
       create
       continue
       ;;

@@ -3,9 +3,9 @@
 import json
 import os
 import re
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 SHORTEST = 6  # Characters; a shorter text could be any word of a message.
@@ -34,8 +34,7 @@ class Redaction:
         for secret in (text.strip() for text in secrets):
             if len(secret) >= SHORTEST:
                 self._found |= {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-                self._found |= {urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")}
-                self._found.add(urllib.parse.quote_plus(secret))
+                self._found |= {quote(secret), quote(secret, safe=""), quote_plus(secret)}
         self._secrets = sorted(self._found, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
