@@ -14,7 +14,7 @@ from report.followed_study import STEPS, write_followed
 from report.published_study import TRANSFER, write_published
 from verbs.program import call, refused
 
-from jaxreason.config import to_dict
+from jaxreason.config import ConfigError, to_dict
 from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
@@ -83,6 +83,22 @@ def test_the_same_call_again_changes_nothing_and_a_study_of_its_own_is_not_writt
     assert "given twice" in refused(capsys, "report", studies[0], studies[0], "--workdir", workdir)
     message = refused(capsys, "report", studies[1], "--workdir", workdir)
     assert "config.json: not found; give the recipe with --config" in message
+
+
+def test_a_study_and_a_link_to_it_are_one_given_twice(studies, tmp_path, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(studies[0])
+    message = refused(capsys, "report", studies[0], link, "--workdir", tmp_path / "all")
+    assert f"{link}: given twice" in message
+
+
+def test_runs_of_two_studies_that_would_have_one_name_are_refused(tmp_path):
+    pair = tmp_path / "x", tmp_path / "x--a"
+    for folder, arms in zip(pair, ({"a--rl": "SimpleRL-7B"}, {"rl": "UniReason RL"}), strict=True):
+        write_published(folder, arms, benchmarks=BENCHMARKS)
+    with pytest.raises(ConfigError, match=f"^x--a--rl: a run of {pair[0]} and one of {pair[1]} "):
+        join_studies(pair, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
 
 
 def test_two_joint_reports_in_one_folder_at_once_are_that_of_one(studies, tmp_path, monkeypatch):

@@ -6,7 +6,13 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
 from jaxreason.studies import lineage, recipe_sections, study
-from jaxreason.studies.arms import ArmConfig, StudyConfig, check_folder_names, traits_of
+from jaxreason.studies.arms import (
+    ArmConfig,
+    StudyConfig,
+    check_folder_names,
+    shown_labels,
+    traits_of,
+)
 from jaxreason.studies.lineage import Base
 from jaxreason.studies.question_set import with_workdir
 
@@ -139,6 +145,12 @@ def recipe(**arms):
         found = {name: config.study.arms[name] for name in ("rl", "sft_top")}
         config.study.arms = {**found, **arms}
     return config
+
+
+def test_every_arm_is_called_by_one_line_that_no_other_arm_has():
+    labels = {"a": "RL", "b": "RL", "c": " ", "d": "RL,\n1e-6"}
+    arms = {name: ArmConfig("rl", label, "rl") for name, label in labels.items()}
+    assert shown_labels(arms) == {"a": "RL (a)", "b": "RL (b)", "c": "c", "d": "RL, 1e-6"}
 
 
 def test_the_stages_follow_the_chain_and_every_base_is_evaluated_once():

@@ -1,5 +1,6 @@
 """The arms of a study: which tuned twins there are, how each is trained, and how each is evaluated."""
 
+import collections
 import dataclasses
 import re
 from dataclasses import dataclass
@@ -42,7 +43,9 @@ class ArmConfig:
     method: Literal["sft", "rl", "given"]
     """How the arm is made: "sft", "rl", or "given" (an existing checkpoint)."""
     label: str
-    """The arm's name in the report."""
+    """The arm's name in the report. An arm without one is called by its folder, and arms of the same name get theirs
+    in brackets.
+    """
     section: str
     """The recipe section that the arm is trained with ("" for a given one)."""
     overrides: dict = dataclasses.field(default_factory=dict)
@@ -140,6 +143,13 @@ def _check_method(name: str, arm: ArmConfig) -> None:
             raise ConfigError(
                 f"{path}.{field}: a given arm is not trained; expected none, got {value!r}."
             )
+
+
+def shown_labels(arms: dict[str, ArmConfig]) -> dict[str, str]:
+    """Returns what the report calls each arm: one line, which no other arm has."""
+    labels = {name: " ".join(arm.label.split()) or name for name, arm in arms.items()}
+    counts = collections.Counter(labels.values())
+    return {n: f"{label} ({n})" if counts[label] > 1 else label for n, label in labels.items()}
 
 
 def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):

@@ -74,6 +74,7 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
     """
     workdir = epath.Path(workdir)
     studies = _read(folders, workdir)
+    _check_names(studies)
     for study in studies:
         _check_finished(study)
     notes = _check_alike(studies)
@@ -83,10 +84,7 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
     with in_turn(workdir / REPORT_LOCK, "its report"):
         _forget_others(workdir, manifest)
         for study in studies:
-            for name in (
-                *(base["name"] for base in bases_of(study.manifest)),
-                *(arm["name"] for arm in study.manifest["arms"]),
-            ):
+            for name in _runs(study):
                 _bring(study.folder / name, workdir / study.renamed(name))
         write_manifest(workdir, manifest)
     return manifest
@@ -104,7 +102,7 @@ def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Joined
         raise ConfigError(f"{workdir}: a study's own folder; give the joint report another one.")
     found: list[Joined] = []
     for folder in map(absolute, folders):
-        if folder in [study.folder for study in found]:
+        if _place(folder) in [_place(study.folder) for study in found]:
             raise ConfigError(f"{folder}: given twice.")
         name, names = folder.name, [study.name for study in found]
         if name in names:
@@ -113,6 +111,30 @@ def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Joined
             )
         found.append(Joined(name, folder, read_manifest(folder)))
     return found
+
+
+def _place(folder: epath.Path) -> str:
+    """Returns where a folder is, through all links."""
+    return os.fspath(folder) if is_remote(folder) else os.path.realpath(folder)
+
+
+def _check_names(studies: list[Joined]) -> None:
+    """Checks that no two runs would get the same folder: `a` has the arm `b--c`, and `a--b` the arm `c`."""
+    owners: dict[str, Joined] = {}
+    for study in studies:
+        for name in _runs(study):
+            if study.renamed(name) in owners:
+                other = owners[study.renamed(name)]
+                raise ConfigError(
+                    f"{study.renamed(name)}: a run of {other.folder} and one of {study.folder} would both have this "
+                    "name in the joint report; give a link of another name to one of the studies."
+                )
+            owners[study.renamed(name)] = study
+
+
+def _runs(study: Joined) -> list[str]:
+    """Returns the names of the study's bases and arms."""
+    return [one["name"] for one in (*bases_of(study.manifest), *study.manifest["arms"])]
 
 
 def _check_finished(study: Joined) -> None:

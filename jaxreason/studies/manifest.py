@@ -9,7 +9,14 @@ from jaxreason.results import study_files
 from jaxreason.results.atomic_files import write_json
 from jaxreason.results.redaction import hidden
 from jaxreason.runtime.distributed import on_process_zero
-from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section, seeds_of, traits_of
+from jaxreason.studies.arms import (
+    StudyConfig,
+    arm_evaluation,
+    arm_section,
+    seeds_of,
+    shown_labels,
+    traits_of,
+)
 from jaxreason.studies.lineage import base_of_arm, parent_of, published_bases, study_bases
 
 
@@ -19,11 +26,12 @@ def write_study(
     """Writes study.json, and config.json with the newest recipe."""
     study = parse(StudyConfig, config.study, "config.study")
     evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
+    labels = shown_labels(study.arms)
     arms = [
         {
             "name": name,
             "method": arm.method,
-            "label": arm.label,
+            "label": labels[name],
             "seeds": list(seeds_of(study, arm)),
             "asked": arm_evaluation(config, name, arm).asked,
             "base": base_of_arm(study, name, config.model.path).name,
