@@ -69,7 +69,12 @@ esac
 # Cloning brings what a host needs of the scripts; installing makes the folder of the programs.
 GIT = """#!/usr/bin/env bash
 record git "$@"
-case "$1" in clone) mkdir -p jaxreason && cp -r "$REPOSITORY/tpu" jaxreason/ ;; esac
+case "$1" in
+  clone) mkdir -p jaxreason && cp -r "$REPOSITORY/tpu" jaxreason/ ;;
+  ls-remote)
+    [ "${CLOUD_BRANCH:-}" != unknown ] || exit 128
+    printf '1\\t%s\\n' HEAD "refs/heads/${CLOUD_BRANCH:-${TPU_REVISION:-main}}" ;;
+esac
 """
 PYTHON3 = """#!/usr/bin/env bash
 case "$*" in

@@ -329,6 +329,17 @@ def test_settings_that_cannot_work_are_refused_in_one_line_before_anything_is_as
     assert not cloud.calls
 
 
+def test_a_revision_that_the_source_has_not_is_refused_before_anything_is_rented(cloud):
+    for name in ("man", "3438d9b6", "heads/man"):
+        done = cloud.run("resume.sh", "jaxreason rl", TPU_REVISION=name, CLOUD_BRANCH="main")
+        assert (done.returncode, cloud.changes) == (2, [])
+        assert f"TPU_REVISION={name}: https://example.org/jaxreason.git has no such" in done.stderr
+    cloud.run("create.sh")
+    for revision, branch in (("heads/main", "main"), ("3" * 40, "main"), ("main", "unknown")):
+        done = cloud.run("setup.sh", TPU_REVISION=revision, CLOUD_BRANCH=branch)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_copy_of_the_settings_can_be_named(cloud):
     text = (ROOT / "tpu" / "settings.sh").read_text()
     (cloud.folder / "mine.sh").write_text(f"TPU_ZONE='of mine'\n{text}")

@@ -12,7 +12,6 @@ source "${TPU_SETTINGS:-$here/settings.sh}"
 TPU_TAKES=1
 TPU_FLAGS=--delete
 tpu_begin "$@"
-tpu_source
 
 deletes=no words=()
 for word in ${TPU_ARGUMENTS[@]+"${TPU_ARGUMENTS[@]}"}; do
@@ -21,6 +20,7 @@ done
 command="$(tpu_command "${words[0]:-}")"
 run="$(tpu_run "$command")"
 place="$(tpu_place "$command")"
+tpu_source
 
 # The run's own status, in the bucket: it can be read when the slice is gone.
 said_done() {

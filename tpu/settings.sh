@@ -75,6 +75,18 @@ tpu_source() {
   case "$TPU_SOURCE" in
     *//github.com/your-name/*) tpu_fail "TPU_SOURCE is not set: expected a git URL that the hosts can read" ;;
   esac
+  [ "$TPU_DRY" = yes ] || tpu_revision
+}
+
+# A revision that the source does not have fails on every host, however often it is tried. Where the source cannot be asked
+# from here, the hosts may still read it.
+tpu_revision() {
+  local names
+  [[ ! "$TPU_REVISION" =~ ^([0-9a-f]{40}|[0-9a-f]{64})$ ]] || return 0 # a commit
+  names="$(GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote -- "$TPU_SOURCE" 2>/dev/null </dev/null)" || return 0
+  cut -f 2 <<<"$names" |
+    grep -qxF -e "$TPU_REVISION" -e "refs/$TPU_REVISION" -e "refs/heads/$TPU_REVISION" -e "refs/tags/$TPU_REVISION" ||
+    tpu_fail "TPU_REVISION=$TPU_REVISION: $TPU_SOURCE has no such branch or tag (of a commit, give all 40 digits)"
 }
 
 # Quotes a word so that any POSIX shell reads it back unchanged.
