@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -194,6 +195,15 @@ def test_values_that_are_not_finite_or_do_not_fit_are_named(pair, tmp_path):
         folder = write_weights(tmp_path / str(number), weights)
         with pytest.raises(UserError, match=UP):
             mixed((folder, pair[1]), tmp_path / "out", "float16", amount="0.5")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_amount_beyond_float32_names_a_tensor_and_warns_of_nothing(pair, tmp_path):
+    with (
+        warnings.catch_warnings(action="error"),
+        pytest.raises(UserError, match="has values that float32 cannot hold"),
+    ):
+        mixed(pair, tmp_path / "out", "float32", amount="1e39")
     assert not (tmp_path / "out").exists()
 
 

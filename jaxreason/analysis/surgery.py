@@ -235,7 +235,8 @@ def _between(first: np.ndarray, second: np.ndarray, amount: float) -> np.ndarray
     """Interpolates; at 0 and at 1 the result equals one of them bit for bit."""
     if amount in (0.0, 1.0):
         return second if amount else first
-    return np.float32(1 - amount) * first + np.float32(amount) * second
+    with np.errstate(over="ignore", invalid="ignore"):  # `_cast` refuses what comes out
+        return np.float32(1 - amount) * first + np.float32(amount) * second
 
 
 def _restored(base: np.ndarray, tuned: np.ndarray, change: str) -> np.ndarray:
