@@ -96,6 +96,15 @@ def test_a_runs_folder_in_place_of_its_checkpoints_is_refused(run):
     assert not (folder / "out").exists()
 
 
+def test_one_checkpoints_folder_is_refused_with_the_words_that_name_it(run):
+    folder, _, _ = run
+    with pytest.raises(
+        UserError, match=r"one checkpoint; expected --source \S+/checkpoints --step 1\.$"
+    ):
+        convert(folder, "run/checkpoints/1")
+    assert not (folder / "out").exists()
+
+
 def test_a_link_that_leads_nowhere_is_refused_as_a_target_before_anything_is_read(run):
     folder, _, _ = run
     (folder / "out").symlink_to(folder / "missing")

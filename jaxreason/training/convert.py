@@ -55,14 +55,8 @@ def run_convert(
     if on_process_zero(lambda: is_taken(folder)):  # process 0 makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     own = checkpoints.name == CHECKPOINTS
-    if not own and on_process_zero((checkpoints / CHECKPOINTS).is_dir):
-        raise ConfigError(
-            f"--source {source}: a run's folder; expected its {CHECKPOINTS} folder or its model folder."
-        )
-    if step is not None and not own:
-        raise ConfigError(
-            f"--step {step}: for a run's checkpoints folder, and --source is {source}."
-        )
+    if not own:
+        _check_no_run(source, step)
     tokenizer = resolve(run_tokenizer(checkpoints.parent, config.path) if own else source)
     loaded = load_tokenizer(tokenizer)
     stops, longest = loaded.stop_tokens, None
@@ -93,6 +87,23 @@ def run_convert(
     )
     if jax.process_index() == 0:
         print(f"wrote {folder}")
+
+
+def _check_no_run(source: str, step: int | None) -> None:
+    """Refuses a run's folder, or one of its checkpoints, in the place of a model; and a step of what has none."""
+    folder = epath.Path(source)
+    if on_process_zero((folder / CHECKPOINTS).is_dir):
+        raise ConfigError(
+            f"--source {source}: a run's folder; expected its {CHECKPOINTS} folder or its model folder."
+        )
+    if folder.parent.name == CHECKPOINTS and folder.name.isdigit():
+        raise ConfigError(
+            f"--source {source}: one checkpoint; expected --source {folder.parent} --step {folder.name}."
+        )
+    if step is not None:
+        raise ConfigError(
+            f"--step {step}: for a run's checkpoints folder, and --source is {source}."
+        )
 
 
 def _check_architecture(run: epath.Path, path: str, model: Model) -> None:
