@@ -2,10 +2,10 @@
 
 import io
 import json
-import struct
 
 import numpy as np
 import rich.console
+from event_files import events_of, read_scalars
 from full_disks import files_of_at_most
 from tensorboardX.proto import event_pb2
 
@@ -77,25 +77,6 @@ def test_a_terminal_shows_stage_step_loss_and_time_left(tmp_path):
         assert part in shown
 
 
-def events_of(file):
-    """A record is a length, a checksum, an Event, a checksum."""
-    data = file.read_bytes()
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        yield event_pb2.Event.FromString(data[12 : 12 + length])
-        data = data[12 + length + 4 :]
-
-
-def read_scalars(folder):
-    """`{tag: [(step, value), ...]}`."""
-    found = {}
-    for file in sorted(folder.iterdir()):
-        for event in events_of(file):
-            for value in event.summary.value:
-                found.setdefault(value.tag, []).append((event.step, value.simple_value))
-    return found
-
-
 def test_tensorboard_gets_the_same_numbers_when_asked(tmp_path):
     with writer(tmp_path, tensorboard=True) as out:
         out.write(1, {"loss": 2.5})
@@ -104,6 +85,15 @@ def test_tensorboard_gets_the_same_numbers_when_asked(tmp_path):
     with writer(tmp_path / "without") as out:
         out.write(1, {"loss": 2.5})
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+def test_tensorboard_gets_what_the_line_of_the_step_before_a_start_lacks(tmp_path):
+    late = {"validation/sums": np.float32(0.5)}
+    with MetricsWriter(tmp_path, "sft", 10, True, 0, console(False), late=late) as out:
+        out.write(1, {"loss": 2.5})
+    found = read_scalars(tmp_path / "tensorboard")
+    assert found == {"sft/validation/sums": [(0, 0.5)], "sft/loss": [(1, 2.5)]}
+    assert [line["step"] for line in lines(tmp_path)] == [1]
 
 
 def test_event_files_that_find_no_room_are_one_warning_and_the_run_goes_on(tmp_path, caplog):

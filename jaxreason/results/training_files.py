@@ -45,13 +45,17 @@ def metrics_writer(workdir: epath.PathLike, resume_step: int) -> JsonlWriter:
     return JsonlWriter(metrics_path(workdir), keep=lambda row: row["step"] <= resume_step)
 
 
-def amend_metrics(workdir: epath.PathLike, step: int, values: dict[str, float]) -> None:
-    """Adds numbers to the line of a step that was written without them, before a run continues from there."""
+def amend_metrics(workdir: epath.PathLike, step: int, values: dict[str, float]) -> bool:
+    """Adds numbers to the line of a step that was written without them, before a run continues from there.
+
+    Returns whether it was.
+    """
     path = metrics_path(workdir)
     rows = read_jsonl(path)
     amended = [row | values if row["step"] == step else row for row in rows]
     if amended != rows:
         write_jsonl(path, amended)
+    return amended != rows
 
 
 def read_metrics(path: epath.PathLike, num_steps: int | None = None) -> list[dict[str, Any]]:

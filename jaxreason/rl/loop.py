@@ -126,13 +126,14 @@ def run_rl(
 
             asked = None if SAMPLER in copies else engine  # It holds an older policy then.
             checkpoints.pin(validation.kept(start))
-            if not catch_up(validation, workdir, start, model, state.params, tokenizer, asked):
+            late = catch_up(validation, workdir, start, model, state.params, tokenizer, asked)
+            if late is None:
                 keeper.stop(start, checkpoint_state(state, copies))
             speed = Speed(model, state.params, mesh, config.epochs_per_batch)
             about = workdir, "rl", num_steps, config.tensorboard, start
-            # Number of updates made so far. It is counted here, so that no step waits for the devices to return it.
+            # Counted here, so that no step waits for the devices to return it.
             updates = int(state.step)
-            with MetricsWriter(*about, tracker=config.tracker) as metrics:
+            with MetricsWriter(*about, tracker=config.tracker, late=late) as metrics:
                 phases = Phases(*PHASES)
                 for step in range(start, num_steps):
                     number = step + 1
@@ -170,8 +171,7 @@ def run_rl(
                     metrics.flush()
                     best = validation.kept(number)
                     checkpoints.pin(best)
-                    due = is_due(number, config.checkpoint_every, num_steps)
-                    if due or best == number:
+                    if best == number or is_due(number, config.checkpoint_every, num_steps):
                         with phases.during("checkpoint"):
                             keeper.save(number, checkpoint_state(state, copies))
                     if interrupted():

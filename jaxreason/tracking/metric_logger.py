@@ -181,6 +181,7 @@ class MetricsWriter:
         after its last checkpoint.
       console: see ProgressBar.
       tracker: the experiment tracker that gets the numbers too; "" for none.
+      late: numbers of step `resume_step` that its line was not written with, for TensorBoard and the tracker alone.
     """
 
     def __init__(
@@ -192,6 +193,7 @@ class MetricsWriter:
         resume_step: int,
         console: rich.console.Console | None = None,
         tracker: TrackerName = "",
+        late: Mapping[str, Any] | None = None,
     ):
         self._stage = stage
         self._progress = ProgressBar(stage, total_steps, resume_step, console)
@@ -200,6 +202,8 @@ class MetricsWriter:
             self._lines = metrics_writer(workdir, resume_step)
             self._board = EventFiles(workdir, resume_step) if tensorboard else None
             self._tracker = Tracker(tracker, workdir, stage) if tracker else None
+            if late:
+                self._send(resume_step, {name: _number(value) for name, value in late.items()})
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -221,11 +225,14 @@ class MetricsWriter:
             return
         numbers = {name: _number(value) for name, value in values.items()}
         self._lines.write({"step": step, "stage": self._stage} | numbers)
+        self._send(step, numbers)
+        self._progress.update(step, shown_values(numbers))
+
+    def _send(self, step: int, numbers: Mapping[str, float]) -> None:
         if self._board is not None:
             self._board.add({f"{self._stage}/{name}": x for name, x in numbers.items()}, step)
         if self._tracker is not None:
             self._tracker.log(step, numbers)
-        self._progress.update(step, shown_values(numbers))
 
     def flush(self) -> None:
         """Returns when all lines are in the file. This must happen before the checkpoint of their step is written."""

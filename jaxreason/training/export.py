@@ -37,16 +37,19 @@ def catch_up(
     params: Any,
     tokenizer: Tokenizer,
     engine: Engine | None,
-) -> bool:
-    """Validates the state that a start of the run begins from, if that is due and not done; False after a signal.
+) -> dict[str, float] | None:
+    """Validates the state that a start of the run begins from, if that is due and not done.
 
     Step 0 has no line of metrics. If a signal stopped the run between a later step and its validation, that step's line
     has no score yet and gets it now.
+
+    Returns:
+      The numbers that no line of metrics was written with; None after a signal.
     """
     found = validation.measure(start, model, params, tokenizer, engine)
-    if found and start:
-        on_process_zero(lambda: amend_metrics(workdir, start, found))
-    return found is not None
+    if found and start and not on_process_zero(lambda: amend_metrics(workdir, start, found)):
+        return {}
+    return found
 
 
 def exported_state(

@@ -135,15 +135,14 @@ def run_sft(
             interrupt.check(saved_steps(start))
             compiling.wait()
             checkpoints.pin(validation.kept(start))
-            if not catch_up(validation, workdir, start, model, state.params, tokenizer, None):
+            late = catch_up(validation, workdir, start, model, state.params, tokenizer, None)
+            if late is None:
                 interrupt.stop(saved_steps(start))
             flops_of = make_flops_of(model, state.params)
 
             # Train. Measurements stay on the devices until they are due, so that no step waits for them.
-            writer = MetricsWriter(
-                workdir, "sft", num_steps, config.tensorboard, start, tracker=config.tracker
-            )
-            with writer as metrics:
+            about = workdir, "sft", num_steps, config.tensorboard, start
+            with MetricsWriter(*about, tracker=config.tracker, late=late) as metrics:
                 plan = schedule, num_steps, batches.epochs, config.log_every
                 check = FiniteCheck(workdir, model, model_config, checkpoints)
                 failed = partial(failed_step, mesh, block, data, batches)

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from etils import epath
+from event_files import read_scalars
 from safetensors.numpy import load_file
 from tiny_evaluation import SAMPLED, dataset, eval_config, read_lines
 from tiny_qwen3 import model_config
@@ -190,13 +191,15 @@ def test_a_signal_in_a_validation_saves_the_step_and_the_next_run_asks_and_notes
         check()
         return given(folder, identity, model, params, tokenizer, engine, check)
 
-    config = config_of(inputs)
+    config = config_of(inputs, tensorboard=True)
     with pytest.raises(SystemExit) as stopped:
         run(config, inputs[0], tmp_path, validator=told_to_stop)
     assert stopped.value.code == 143
     assert "validation/bits" not in metrics_of(tmp_path)[1]
     run(config, inputs[0], tmp_path, validator=given)
     assert list(map(timeless, metrics_of(tmp_path))) == list(map(timeless, metrics_of(chosen)))
+    shown = read_scalars(tmp_path / "tensorboard")["rl/validation/bits"]
+    assert sorted(shown) == [(step, pytest.approx(score)) for step, score in SCORES.items()]
     for name, value in weights_of(chosen).items():
         np.testing.assert_array_equal(weights_of(tmp_path)[name], value, err_msg=name)
 
