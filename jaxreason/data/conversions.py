@@ -14,13 +14,31 @@ from jaxreason.data.choice_rows import acpbench, gpqa, headqa, mmlu
 from jaxreason.data.code_problems import humaneval, livecodebench, mbpp
 from jaxreason.data.flat_rows import Columns, each, text_of
 from jaxreason.data.reading_rows import coqa, halueval, mc_taco
-from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, RowError, SourceRow
+from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, RowError, SourceRow, is_missing
 from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
 
 # The last paragraph of a prompt if it only says how to answer; it is not part of the question.
 _ASKS_FOR_BOX = re.compile(r"\s*\n\s*[^\n]*\\boxed\{[^\n]*\s*\Z")
 _TURN = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.DOTALL)
+
+
+def alpaca(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
+    """Yields the rows with a column `prompt`: `instruction` and, below an empty line, `input`, where there is one.
+
+    The other columns stay. Earlier turns (`history`) make a bad row, because a reply may need them.
+    """
+    return each(rows, _asked)
+
+
+def _asked(columns: Columns) -> Columns:
+    if columns.get("history"):
+        raise RowError("not supported", "'history': earlier turns are not read; use `messages`")
+    parts = [text_of(columns, "instruction")]
+    more = columns.get("input")
+    if not (is_missing(more) or (isinstance(more, str) and not more.strip())):
+        parts.append(text_of(columns, "input"))
+    return {**columns, "prompt": "\n\n".join(part.strip() for part in parts)}
 
 
 def verl(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
@@ -65,6 +83,7 @@ def _prompt(columns: Columns) -> str:
 
 CONVERSIONS: dict[str, Callable[..., Iterator[SourceRow]]] = {
     "acpbench": acpbench,
+    "alpaca": alpaca,
     "coqa": coqa,
     "gpqa": gpqa,
     "halueval": halueval,

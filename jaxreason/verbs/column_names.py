@@ -71,7 +71,9 @@ def guess_columns(path: str) -> Columns:
       UserError: the file cannot be read.
     """
     first = _first_row(path)
-    by_name = {name.lower(): name for name in first}
+    by_name, options = {name.lower(): name for name in first}, {}
+    if {"instruction", "input"} <= set(first):  # Alpaca's: one question in two columns
+        by_name, options = by_name | {"prompt": "prompt"}, {"rows": "alpaca"}
     fields = {
         ours: next(by_name[name] for name in names if name in by_name)
         for ours, names in NAMES.items()
@@ -81,7 +83,7 @@ def guess_columns(path: str) -> Columns:
         fields = {key: fields[key] for key in ("messages", "answer", "id") if key in fields}
     if not {"messages", "prompt"} & set(fields):
         raise ConfigError(_unknown(path, first, "question", NAMES["prompt"]))
-    answer, options = first.get(fields.get("answer"), ""), {}
+    answer = first.get(fields.get("answer"), "")
     if isinstance(answer, str) and MARK in answer and "response" not in fields:
         options["answer_after"] = MARK
         if "messages" not in fields:
@@ -90,7 +92,8 @@ def guess_columns(path: str) -> Columns:
         raise ConfigError(_unknown(path, first, "answer or reply", NAMES["answer"] + NAMES["response"]))  # fmt: skip
     if "response" not in fields:
         fields.pop("reasoning", None)
-    unread = tuple(name for name in first if name not in fields.values())
+    read = {*fields.values(), *(("instruction", "input") if "rows" in options else ())}
+    unread = tuple(name for name in first if name not in read)
     return Columns(fields, *_task(str(answer), options, fields), unread)
 
 
@@ -98,7 +101,7 @@ def _task(answer: str, options: dict[str, str], fields: dict[str, str]) -> tuple
     """Returns task, options and prompt template: a number is the reply's last one, any other answer is boxed."""
     if "answer" not in fields:
         return "", options, "{prompt}"
-    if options:
+    if "answer_after" in options:
         return "gsm8k", options, "{prompt}"
     if NUMBER.fullmatch(answer.strip()):
         return "last_number", options, "{prompt}"

@@ -399,6 +399,10 @@ def test_options_of_conversions_are_checked(tmp_path, make_config, options, expe
 # A row of each format, and columns that it has when it is flat.
 FLAT = {
     "acpbench": (acpbench_row(), {"id": "-3", "question": "Which applies?", "answer": "B"}),
+    "alpaca": (
+        {"instruction": "Add.", "input": "1 and 2", "output": "3"},
+        {"prompt": "Add.\n\n1 and 2", "output": "3"},
+    ),
     "coqa": (coqa_original(), COQA),
     "gpqa": (gpqa_row(2), {"id": "rec2", "answer_text": "2 m", "domain": "Physics"}),
     "halueval": (halueval_sample(), {"document": "Ada ran.", "candidate": "Bob ran.", "answer": "yes"}),

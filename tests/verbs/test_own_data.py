@@ -11,8 +11,12 @@ import pytest
 from program import call, refused
 from sample_lines import write_samples
 
+from jaxreason.config import parse
+from jaxreason.data.examples import load_examples
+from jaxreason.data.rows import DropLog
 from jaxreason.models.huggingface import read_architecture
 from jaxreason.recipes import load_recipe
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.verbs import starter_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +109,17 @@ def test_init_replaces_no_file_and_names_columns_that_it_does_not_know(capsys):
     Path("a.py").touch()
     message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
     assert "--target a.py: exists already" in message
+
+
+def test_init_puts_alpacas_input_below_its_instruction(capsys):
+    rows = [{"instruction": "Add.", "input": f"{n}+1", "output": f"{n + 1}"} for n in range(60)]
+    write_rows("mine.jsonl", *rows, {"instruction": "What is 1+1?", "input": "", "output": "2"})
+    init()
+    told = capsys.readouterr().out
+    assert "columns: prompt = prompt, response = output" in told and "not read" not in told
+    (data,) = parse(SFTConfig, load_recipe("mine.py").sft, "sft").datasets.values()
+    asked = {example.messages[0]["content"] for example in load_examples(data, DropLog())}
+    assert len(asked) > 30 and asked < {"What is 1+1?", *(f"Add.\n\n{n}+1" for n in range(60))}
 
 
 def test_a_recipe_for_a_cpu_has_sizes_for_its_memory(monkeypatch):
