@@ -82,7 +82,19 @@ def make_sums_rows(config: SumsConfig) -> list[dict[str, str]]:
 
 
 def make_sums_files(config: SumsConfig) -> dict[str, list[dict[str, str]]]:
-    """Returns file name -> rows: sums_train.jsonl and sums_test.jsonl, without a common question."""
+    """Returns file name -> rows: sums_train.jsonl and sums_test.jsonl, without a common question.
+
+    Raises:
+      UserError: a lower limit is above its upper one, or nothing is left to train with.
+    """
+    for what in ("terms", "digits"):
+        low, high = getattr(config, f"min_{what}"), getattr(config, f"max_{what}")
+        if low > high:
+            raise UserError(f"sums.min_{what}={low}: expected at most sums.max_{what}={high}.")
+    if config.held_out >= config.parts:
+        raise UserError(
+            f"sums.held_out={config.held_out}: expected less than sums.parts={config.parts}; the rest is trained on."
+        )
     files = {"sums_train.jsonl": [], "sums_test.jsonl": []}
     for row in make_sums_rows(config):
         part = zlib.crc32(row["question"].encode()) % config.parts

@@ -70,6 +70,29 @@ class ProceduralConfig:
     """The number of development and test questions of tasks that have fewer."""
 
 
+def check_procedural(config: ProceduralConfig) -> None:
+    """Refuses a mixture that cannot be drawn, or a field that would not be read.
+
+    Raises:
+      UserError: the message names the field.
+    """
+    unread = [name for name in config.fewer if name not in config.tasks]
+    if unread:
+        raise UserError(
+            f"procedural.fewer: {', '.join(unread)}: expected some of procedural.tasks "
+            f"({', '.join(config.tasks)})."
+        )
+    if not config.twin_tasks or len(set(config.twin_tasks)) < len(config.twin_tasks):
+        raise UserError(
+            f"procedural.twin_tasks: expected one or more, each once, got {config.twin_tasks}."
+        )
+    weights = {"groups": config.groups}
+    weights |= {f"tasks.{name}.styles": mix.styles for name, mix in config.tasks.items()}
+    for field, shares in weights.items():
+        if not any(shares.values()):
+            raise UserError(f"procedural.{field}: expected a share above 0, got {dict(shares)}.")
+
+
 def split_of(task: str, question: str) -> str:
     """Returns the split a question belongs to: crc32 of its key, modulo 8."""
     residue = zlib.crc32(find_question_kind(task).key(question).encode()) % 8
@@ -201,7 +224,12 @@ def evaluation_rows(config: ProceduralConfig, task: str, split: str) -> list[dic
 
 
 def make_procedural_files(config: ProceduralConfig) -> dict[str, list[dict[str, str]]]:
-    """Returns file -> rows: base.jsonl, sft.jsonl, rl.jsonl, and <task>.jsonl in development/ and in test/."""
+    """Returns file -> rows: base.jsonl, sft.jsonl, rl.jsonl, and <task>.jsonl in development/ and in test/.
+
+    Raises:
+      UserError: the configuration asks for what there is not.
+    """
+    check_procedural(config)
     files = {
         "base.jsonl": list(base_rows(config)),
         "sft.jsonl": sft_rows(config),

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from jaxreason.config import parse
+from jaxreason.errors import UserError
 from jaxreason.procedural import tiny_questions
 from jaxreason.procedural.question_kinds import PROCEDURAL_TASKS
 from jaxreason.procedural.tiny_questions import ProceduralConfig, TaskMixture, make_questions
@@ -148,7 +149,22 @@ def test_impossible_mixtures_are_refused(config):
         list(tiny_questions.base_rows(replace(config, tasks=only_math)))
     with pytest.raises(ValueError, match="401 is no multiple of 4 tasks"):
         tiny_questions.rl_rows(replace(config, twin_count=401))
-    with pytest.raises(
-        ValueError, match="'add' has no style 'terse'; it has direct, short, teacher"
-    ):
+    with pytest.raises(ValueError, match="'add' has no style 'terse'; it has direct, short"):
         tiny_questions.sft_rows(replace(config, twin_style="terse"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"twin_tasks": ()}, "twin_tasks: expected one or more, each once"),
+        ({"twin_tasks": ("add", "add")}, "twin_tasks: expected one or more, each once"),
+        ({"fewer": {"add": 3, "mull": 3}}, "fewer: mull: expected some of procedural.tasks"),
+        ({"groups": {}}, "groups: expected a share above 0"),
+        ({"groups": {"math": 0.0}}, "groups: expected a share above 0"),
+        ({"tasks": SECTION["tasks"] | {"mul": {"weight": 1.0, "styles": {}}}}, "tasks.mul.styles"),
+    ],
+)
+def test_fields_that_nothing_can_be_drawn_from_or_that_are_not_read_are_named(changes, message):
+    config = parse(ProceduralConfig, SECTION | changes, "procedural")
+    with pytest.raises(UserError, match=f"^procedural.{message}"):
+        tiny_questions.make_procedural_files(config)

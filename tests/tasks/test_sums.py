@@ -1,7 +1,10 @@
 """The sums of the SmolLM2 study: traces that add up, and splits without a common question."""
 
+import dataclasses
+
 import pytest
 
+from jaxreason.errors import UserError
 from jaxreason.procedural import sums
 
 CONFIG = sums.SumsConfig(0, 600, 2, 2, 1, 1, held_out=1, parts=4)
@@ -32,3 +35,16 @@ def test_the_files_are_a_function_of_the_configuration():
     assert sums.make_sums_files(
         sums.SumsConfig(1, 600, 2, 2, 1, 1, held_out=1, parts=4)
     ) != sums.make_sums_files(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_terms": 3}, "min_terms=3: expected at most sums.max_terms=2"),
+        ({"min_digits": 2}, "min_digits=2: expected at most sums.max_digits=1"),
+        ({"held_out": 4}, "held_out=4: expected less than sums.parts=4"),
+    ],
+)
+def test_limits_that_cross_and_a_split_without_training_are_refused(changes, message):
+    with pytest.raises(UserError, match=f"^sums.{message}"):
+        sums.make_sums_files(dataclasses.replace(CONFIG, **changes))
