@@ -236,6 +236,8 @@ def test_a_dataset_on_the_hub_is_counted_by_its_limit_and_a_local_one_by_its_row
             workload.count_rows(DatasetConfig(source="file", path=path, limit=limit, **rest))
             == expected
         )
+    with pytest.raises(UserError, match=r"source 'fil': expected file, .* did you mean 'file'"):
+        workload.count_rows(DatasetConfig(source="fil", path="a.jsonl", limit=0, **rest))
 
 
 def test_sft_of_the_14b_is_what_the_compiled_plan_says():

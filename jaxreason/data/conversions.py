@@ -98,11 +98,14 @@ CONVERSIONS: dict[str, Callable[..., Iterator[SourceRow]]] = {
 
 
 def check_conversion(config: DatasetConfig) -> None:
-    """Refuses a conversion that does not exist, or an option that the conversion does not read.
+    """Refuses a source or a conversion that does not exist, or an option that the conversion does not read.
 
     Raises:
-      UserError: the message names the option.
+      UserError: the message names the field or the option.
     """
+    if config.source not in SOURCES:
+        hint = nearest(config.source, SOURCES)
+        raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
     given = [name for name in CONVERSION_OPTIONS if name in config.options]
     name = config.options.get("rows")
     if name is None:

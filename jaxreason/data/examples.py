@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from jaxreason.config import nearest
 from jaxreason.data.column_mapping import ColumnCheck, build, check_columns, first_user
 from jaxreason.data.conversions import check_conversion, read_rows
 from jaxreason.data.rows import DatasetConfig, DropLog, RowError
-from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
 from jaxreason.results.training_files import removed_questions
 
@@ -99,11 +97,8 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
 
 
 def _check_source(config: DatasetConfig) -> None:
-    if config.source not in SOURCES:
-        hint = nearest(config.source, SOURCES)
-        raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
-    check_columns(config)
     check_conversion(config)
+    check_columns(config)
 
 
 def check_opens(config: DatasetConfig) -> None:

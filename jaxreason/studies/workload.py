@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from etils import epath
 
-from jaxreason.data.conversions import read_rows
+from jaxreason.data.conversions import check_conversion, read_rows
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import SIZES, in_folder
 from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
@@ -246,7 +246,12 @@ def _questions(config: EvalConfig, name: str, limit: int) -> int | None:
 
 
 def count_rows(dataset: DatasetConfig) -> int | None:
-    """Returns the rows of a local dataset, up to its limit; of another one its limit, or None if it has none."""
+    """Returns the rows of a local dataset, up to its limit; of another one its limit, or None if it has none.
+
+    Raises:
+      UserError: its source or conversion does not exist, or a local one cannot be read.
+    """
+    check_conversion(dataset)
     if not is_here(dataset):
         return dataset.limit or None
     number = sum(1 for _ in read_rows(dataset))
