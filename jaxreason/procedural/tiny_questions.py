@@ -5,7 +5,7 @@ questions are only for reports, "development" questions are for choosing the rec
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated
@@ -86,11 +86,23 @@ def check_procedural(config: ProceduralConfig) -> None:
         raise UserError(
             f"procedural.twin_tasks: expected one or more, each once, got {config.twin_tasks}."
         )
+    for task in config.twin_tasks:
+        _check_styles("twin_tasks, twin_style", task, [config.twin_style])
+    for task, mix in config.tasks.items():
+        _check_styles(f"tasks.{task}.styles", task, mix.styles)
     weights = {"groups": config.groups}
     weights |= {f"tasks.{name}.styles": mix.styles for name, mix in config.tasks.items()}
     for field, shares in weights.items():
         if not any(shares.values()):
             raise UserError(f"procedural.{field}: expected a share above 0, got {dict(shares)}.")
+
+
+def _check_styles(field: str, task: str, styles: Iterable[str]) -> None:
+    for style in styles:
+        try:
+            find_trace(task, style)
+        except UserError as error:
+            raise UserError(f"procedural.{field}: {error}") from error
 
 
 def split_of(task: str, question: str) -> str:
@@ -140,14 +152,17 @@ def make_questions(task: str, split: str, count: int, seed: int) -> list[Procedu
     return list(found.values())
 
 
+def find_trace(task: str, style: str) -> Callable[[str], str]:
+    """Returns what writes the trace of a question. Raises ValueError for a task or a style that there is not."""
+    traces = find_question_kind(task).traces
+    if style not in traces:
+        raise UserError(f"task {task!r} has no style {style!r}; it has {', '.join(traces)}.")
+    return traces[style]
+
+
 def make_reply(question: ProceduralQuestion, style: str) -> str:
     """Returns the reply `trace#answer`. Raises ValueError for a style that the task does not have."""
-    traces = find_question_kind(question.task).traces
-    if style not in traces:
-        raise UserError(
-            f"task {question.task!r} has no style {style!r}; it has {', '.join(traces)}."
-        )
-    return f"{traces[style](question.question)}#{question.answer}"
+    return f"{find_trace(question.task, style)(question.question)}#{question.answer}"
 
 
 def question_row(question: ProceduralQuestion, identifier: str) -> dict[str, str]:

@@ -158,6 +158,15 @@ def test_impossible_mixtures_are_refused(config):
     [
         ({"twin_tasks": ()}, "twin_tasks: expected one or more, each once"),
         ({"twin_tasks": ("add", "add")}, "twin_tasks: expected one or more, each once"),
+        ({"twin_tasks": ("ad",)}, "twin_tasks, twin_style: procedural task 'ad' is unknown"),
+        (
+            {"twin_style": "terse"},
+            "twin_tasks, twin_style: task 'add' has no style 'terse'; it has direct",
+        ),
+        (
+            {"tasks": {"add": {"weight": 1.0, "styles": {"x": 1}}}, "fewer": {}},
+            "tasks.add.styles: ",
+        ),
         ({"fewer": {"add": 3, "mull": 3}}, "fewer: mull: expected some of procedural.tasks"),
         ({"groups": {}}, "groups: expected a share above 0"),
         ({"groups": {"math": 0.0}}, "groups: expected a share above 0"),
