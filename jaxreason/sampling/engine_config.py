@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_args
 
-from jaxreason.config import FREE, LEARNED, at_least, check_ranges
+from jaxreason.config import FREE, LEARNED, at_least, check_ranges, within
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Architecture
 from jaxreason.models.sampler_weights import WeightDtype, WeightLayout
 from jaxreason.sampling.cache_engine import CacheDtype
 from jaxreason.sharding import RULES
 
+MOST = 999_999  # Tokens or steps of a dispatch, and positions of a page: more than any machine has room for.
 _SHARE = f"the devices that share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
 
 
@@ -42,15 +43,15 @@ class SamplerConfig:
     """The number of sequences that are decoded at the same time."""
     max_length: Annotated[int, at_least(2), LEARNED]
     """The most tokens of a sequence, prompt and reply together."""
-    decode_block: Annotated[int, at_least(1), FREE] = 32
+    decode_block: Annotated[int, within(1, MOST), FREE] = 32
     """The most decode steps of one dispatch."""
-    prefill_tokens: Annotated[int, at_least(1), FREE] = 2048
+    prefill_tokens: Annotated[int, within(1, MOST), FREE] = 2048
     """Prompt tokens of one dispatch, from any number of prompts."""
-    prefill_block: Annotated[int, at_least(1), FREE] = 16
+    prefill_block: Annotated[int, within(1, MOST), FREE] = 16
     """Tokens of a prefill block. A block belongs to one prompt; only the last block of a prompt may have padding."""
-    score_tokens: Annotated[int, at_least(1), FREE] = 4096
+    score_tokens: Annotated[int, within(1, MOST), FREE] = 4096
     """Prompt tokens of one dispatch when scoring."""
-    page_size: Annotated[int, at_least(1), FREE] = 64
+    page_size: Annotated[int, within(1, MOST), FREE] = 64
     """Positions of a page of the cache."""
     pages: Annotated[int, at_least(0), FREE] = 0
     """Pages of the cache, over all devices; 0 means enough for all slots at max_length and a dispatch of prompts. With

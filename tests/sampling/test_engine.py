@@ -319,6 +319,8 @@ def test_compiling_and_the_time_to_the_first_tokens_are_told_once(make_engine, c
 def test_sizes_that_cannot_be_are_refused_by_name(make_engine):
     with pytest.raises(ValueError, match=r"sampler\.slots: expected at least 1, got 0"):
         make_engine(slots=0)
+    with pytest.raises(ValueError, match=r"sampler\.page_size: expected from 1 to 999999, got 1"):
+        make_engine(page_size=10**12)
     with pytest.raises(
         ValueError, match=r"sampler\.cache_dtype: .* auto, bfloat16, int8, got 'fp8'"
     ):
