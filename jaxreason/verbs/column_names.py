@@ -18,6 +18,7 @@ NAMES = {
     "system": ("system",),
     "id": ("id",),
 }
+ALPACA = ("instruction", "input")  # In Alpaca's data a question is in two columns.
 NUMBER = re.compile(r"[-+$]?[\d,]*\.?\d+%?")
 MARK = "####"  # In GSM8K's answers this stands between the worked solution and the number.
 BOXED = "{prompt}\n\nEnd with the answer in \\boxed{{}}."
@@ -47,6 +48,12 @@ class Columns:
         return "response" in self.fields or "messages" in self.fields
 
     @property
+    def origins(self) -> dict[str, str]:
+        """Our name -> what the file has it in."""
+        joined = {"prompt": " and ".join(ALPACA)} if "rows" in self.options else {}
+        return self.fields | joined
+
+    @property
     def has_answer(self) -> bool:
         """Whether the file has answers, so that replies can be graded."""
         return "answer" in self.fields
@@ -72,7 +79,7 @@ def guess_columns(path: str) -> Columns:
     """
     first = _first_row(path)
     by_name, options = {name.lower(): name for name in first}, {}
-    if {"instruction", "input"} <= set(first):  # Alpaca's: one question in two columns
+    if set(ALPACA) <= set(first):
         by_name, options = by_name | {"prompt": "prompt"}, {"rows": "alpaca"}
     fields = {
         ours: next(by_name[name] for name in names if name in by_name)
@@ -92,7 +99,7 @@ def guess_columns(path: str) -> Columns:
         raise ConfigError(_unknown(path, first, "answer or reply", NAMES["answer"] + NAMES["response"]))  # fmt: skip
     if "response" not in fields:
         fields.pop("reasoning", None)
-    read = {*fields.values(), *(("instruction", "input") if "rows" in options else ())}
+    read = {*fields.values(), *(ALPACA if "rows" in options else ())}
     unread = tuple(name for name in first if name not in read)
     return Columns(fields, *_task(str(answer), options, fields), unread)
 

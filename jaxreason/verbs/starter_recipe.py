@@ -98,7 +98,7 @@ def init_verb(call: Call) -> None:
     if _has_benchmark(columns, sizes):
         check_all_used(dataset, drops)
     atomic_write_text(target, recipe_text(model, data, columns, sizes, on_cpu))
-    print(f"columns: {', '.join(f'{ours} = {theirs}' for ours, theirs in columns.fields.items())}")
+    print(f"columns: {', '.join(f'{ours} = {theirs}' for ours, theirs in columns.origins.items())}")
     if columns.unread:
         print(f"columns that are not read: {', '.join(columns.unread)}")
     print(

@@ -116,7 +116,10 @@ def test_init_puts_alpacas_input_below_its_instruction(capsys):
     write_rows("mine.jsonl", *rows, {"instruction": "What is 1+1?", "input": "", "output": "2"})
     init()
     told = capsys.readouterr().out
-    assert "columns: prompt = prompt, response = output" in told and "not read" not in told
+    assert (
+        "columns: prompt = instruction and input, response = output" in told
+        and "not read" not in told
+    )
     (data,) = parse(SFTConfig, load_recipe("mine.py").sft, "sft").datasets.values()
     asked = {example.messages[0]["content"] for example in load_examples(data, DropLog())}
     assert len(asked) > 30 and asked < {"What is 1+1?", *(f"Add.\n\n{n}+1" for n in range(60))}
