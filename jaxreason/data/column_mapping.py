@@ -87,6 +87,8 @@ def _check_shared_options(config: DatasetConfig) -> None:
     for option, field in (("answer_after", "answer"), ("response_remove", "response")):
         if option in options and field not in config.fields:
             raise UserError(f"{config.label}: options.{option} needs fields.{field}.")
+    if options.get("answer_after") == "":
+        raise UserError(f"{config.label}: options.answer_after: expected a text, got ''.")
     try:
         re.compile(str(options.get("response_remove", "")))
     except re.error as error:

@@ -33,11 +33,15 @@ class PolicyLossConfig:
     name: Annotated[str, LEARNED] = "clipped"
     """A key of POLICY_LOSSES."""
     clip_low: Annotated[float, within(0, 1), LEARNED] = 0.2
-    """The ratio is clipped below at `1 - clip_low`."""
+    """The ratio is clipped below at `1 - clip_low`; not read by `reinforce`."""
     clip_high: Annotated[float, at_least(0), LEARNED] = 0.28
-    """The ratio is clipped above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`)."""
+    """The ratio is clipped above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`); not read by
+    `reinforce`.
+    """
     dual_clip: Annotated[float, above(1, 0), LEARNED] = 10.0
-    """For negative advantages the surrogate is at least `dual_clip * advantage` (Ye et al. 2020); 0 = off."""
+    """For negative advantages the surrogate is at least `dual_clip * advantage` (Ye et al. 2020); 0 = off. Read by
+    `clipped` and `gspo` only.
+    """
     aggregation: Annotated[Literal["token_mean", "sequence_mean", "fixed_length"], LEARNED] = (
         "token_mean"
     )
@@ -56,7 +60,7 @@ class PolicyLossConfig:
     """
     kl_estimator: Annotated[Literal["k1", "k2", "k3", "full"], LEARNED] = "k3"
     """A key of KL_ESTIMATORS, which use the sampled token only; or `full`: the exact sum over the vocabulary, which
-    needs the reference's logits in every update.
+    needs the reference's logits in every update. Not read while `kl_coefficient` is 0.
     """
     kl_place: Annotated[Literal["loss", "reward", "advantage"], LEARNED] = "loss"
     """`loss` adds the KL to the loss, with a gradient through the estimator. `reward` subtracts it from the reward of

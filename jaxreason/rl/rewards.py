@@ -41,7 +41,7 @@ class RewardConfig:
     overlong_buffer: Annotated[int, at_least(0), LEARNED] = 0
     """The number of tokens before the limit over which the penalty grows; 0 = off."""
     overlong_penalty: Annotated[float, at_least(0), LEARNED] = 0.0
-    """The penalty of a reply that reaches the limit."""
+    """The penalty of a reply that reaches the limit; not read while `overlong_buffer` is 0."""
     right: Annotated[float, LEARNED] = 1.0
     """The reward of a right reply. A partly right one gets the same part of the way from `wrong` to `right`."""
     wrong: Annotated[float, LEARNED] = 0.0

@@ -30,7 +30,7 @@ class DynamicSamplingConfig:
     """The most generation batches of a step; after that it trains on the groups that it has."""
     metric: Annotated[Literal["correct", "reward"], LEARNED] = "correct"
     """`correct`: how right replies are, as in DAPO. `reward`: the total reward with penalties; a group of wrong replies
-    is then kept if one of them is too long.
+    is then kept if one of them is too long. Not read without `drop_equal`.
     """
 
 
@@ -58,7 +58,9 @@ class ReferenceConfig:
     teacher: Annotated[str, FREE] = ""  # Claimed by its weights.
     """The teacher's Hugging Face folder or hub name; "" otherwise."""
     decay: Annotated[float, within(0, 1), LEARNED] = 0.99
-    """The decay of the moving average: after a step the average is `decay * average + (1 - decay) * policy`."""
+    """The decay of the moving average: after a step the average is `decay * average + (1 - decay) * policy`. Read
+    only with `average`.
+    """
 
 
 @dataclass(frozen=True)

@@ -142,13 +142,14 @@ def think_block_of(
       prompt, close, stop_ids, decode: as for `closed_by_prompt`.
       open_token: the token that opens a block; None = every turn begins within one.
     """
+    # Looked at first: the prompt may have closed another block before, as an example without special tokens does.
+    marks = {open_token, *close[:1], *stop_ids} - {None}
+    last = next((token for token in reversed(prompt) if token in marks), None)
+    if last is not None and last == open_token:
+        return "open"
     if closed_by_prompt(prompt, close, stop_ids, decode):
         return "closed"
-    if open_token is None:
-        return "open"
-    ends = {open_token, *close[:1], *stop_ids}
-    last = next((token for token in reversed(prompt) if token in ends), None)
-    return "open" if last == open_token else "none"
+    return "open" if open_token is None else "none"
 
 
 def closed_by_prompt(

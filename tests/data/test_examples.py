@@ -180,6 +180,10 @@ def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp
         ({"options": {"part": "test", "test_one_in": "4"}}, "whole number of at least 2, got '4'"),
         ({"options": {"part": "test", "test_one_in": 2.5}}, "whole number of at least 2, got 2.5"),
         ({"options": {"response_remove": "x"}}, "needs fields.response"),
+        (
+            {"fields": {"prompt": "question", "answer": "answer"}, "options": {"answer_after": ""}},
+            "answer_after: expected a text",
+        ),
         ({"options": {"distinct": "0"}}, "distinct: expected 0 or 1, got '0'"),
         ({"options": {"distict": 1}}, "did you mean 'distinct'"),
     ],

@@ -130,3 +130,11 @@ def test_a_think_block_is_open_only_after_the_token_that_opens_it():
     assert block(0, 1) == block(5, 1, 6, 2) == block(5, 8, 6, 1) == "none"  # of an earlier turn
     assert block(5, 8, 7) == block(0, 5, 1, 8, 2) == "closed"
     assert block(0, 1, opens=None) == block(5, 8, 6, 1, opens=None) == "open"
+
+
+def test_a_think_block_that_is_opened_after_a_closed_one_of_the_same_turn_is_open():
+    """As in a prompt of plain text that shows worked examples, with no special token between them."""
+    show, close, ends = Showing(), (8, 7), (6,)
+    for prompt in ([5, 1, 8, 7, 0, 5], [5, 1, 8, 7, 0, 5, 2], [8, 5]):
+        assert think_block_of(prompt, close, 5, ends, show) == "open"
+    assert think_block_of([5, 8, 0, 5, 1, 8, 7], close, 5, ends, show) == "closed"
