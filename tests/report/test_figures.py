@@ -9,7 +9,7 @@ import pytest
 from matplotlib.text import Text
 from synthetic_study import write_study
 
-from jaxreason.report import wording
+from jaxreason.report import style, wording
 from jaxreason.report.contents import FIGURES, SECTIONS
 from jaxreason.report.figure_files import render_figure, wrap_titles
 from jaxreason.report.reply_positions import SHOWN, _members, _rows, kl_positions_figure
@@ -30,7 +30,9 @@ def summary(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def same_settings_as_the_report():
+def same_settings_as_the_report(monkeypatch):
+    """With the font that comes with matplotlib: whether a title fits depends on the fonts of a machine."""
+    monkeypatch.setattr(style, "FONTS", ("DejaVu Sans",))
     with matplotlib.rc_context(figure_settings()):
         yield
 
