@@ -136,6 +136,14 @@ def test_bad_rows_are_dropped_and_counted_with_file_and_number(tmp_path, make_co
     assert found[2] == (f"{path}:4", "not UTF-8")
 
 
+def test_two_datasets_of_one_file_are_counted_together(write, make_config):
+    drops, config = DropLog(), make_config(write(*numbered(5)))
+    for limit in (0, 2):
+        load_examples(make_config(config.path, limit=limit), drops)
+    found = drops.to_json()[f"file:{config.path}"]
+    assert (found["rows"], found["kept"], found["left_out"]) == (10, 7, {"limit": 3})
+
+
 def test_a_column_that_no_row_has_is_an_error_with_the_nearest_name(write, make_config):
     path = write(*numbered(3))
     for changes in (
