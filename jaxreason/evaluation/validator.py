@@ -19,7 +19,7 @@ from jaxreason.results.score_files import EVALUATION, read_score_rows
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.open_engine import engine_for
-from jaxreason.validation import ValidationConfig, Validator
+from jaxreason.validation import ValidationConfig, Validator, check_validation
 
 DECODING = "validation"  # The name of its decoding in the names of files.
 
@@ -28,8 +28,9 @@ def validation_eval(config: EvalConfig, how: ValidationConfig, stage: str) -> Ev
     """Returns the evaluation of one validation: the recipe's, with one benchmark and one decoding.
 
     Raises:
-      ConfigError: there is no such benchmark or variant.
+      UserError: no benchmark is named, or there is no such benchmark or variant.
     """
+    check_validation(how, stage)
     run = BenchmarkRun(limit=how.limit, samples={DECODING: how.samples}, variants=(how.variant,))
     narrowed = dataclasses.replace(
         config,

@@ -16,7 +16,6 @@ from tiny_evaluation import (
 )
 from tiny_qwen3 import model_config
 
-from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_settings import OwnBenchmark
@@ -109,10 +108,11 @@ def test_a_stop_keeps_what_was_sampled_and_the_next_call_goes_on(asked, tmp_path
     [
         ({"benchmark": "digit"}, r"rl\.validation: .*no such benchmark; did you mean 'digits'"),
         ({"variant": "paper"}, r"rl\.validation: .*no variant 'paper'"),
+        ({"benchmark": ""}, r"rl\.validation\.benchmark: expected the name of a benchmark"),
     ],
 )
 def test_a_benchmark_that_the_evaluation_does_not_know_is_refused(asked, changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         validation_eval(asked[1], dataclasses.replace(HOW, **changes), "rl")
 
 
