@@ -93,7 +93,7 @@ def check_procedural(config: ProceduralConfig) -> None:
     weights = {"groups": config.groups}
     weights |= {f"tasks.{name}.styles": mix.styles for name, mix in config.tasks.items()}
     for field, shares in weights.items():
-        if not any(shares.values()):
+        if config.base_count and not any(shares.values()):
             raise UserError(f"procedural.{field}: expected a share above 0, got {dict(shares)}.")
 
 

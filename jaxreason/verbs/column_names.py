@@ -18,7 +18,11 @@ NAMES = {
     "system": ("system",),
     "id": ("id",),
 }
-ALPACA = ("instruction", "input")  # In Alpaca's data a question is in two columns.
+ALPACA = (
+    "instruction",
+    "input",
+)  # In Alpaca's data a question is in two columns, and in none of WHOLE.
+WHOLE = (*NAMES["messages"], *NAMES["prompt"][:3])
 NUMBER = re.compile(r"[-+$]?[\d,]*\.?\d+%?")
 MARK = "####"  # In GSM8K's answers this stands between the worked solution and the number.
 BOXED = "{prompt}\n\nEnd with the answer in \\boxed{{}}."
@@ -79,7 +83,7 @@ def guess_columns(path: str) -> Columns:
     """
     first = _first_row(path)
     by_name, options = {name.lower(): name for name in first}, {}
-    if set(ALPACA) <= set(first):
+    if set(ALPACA) <= set(first) and not by_name.keys() & set(WHOLE):
         by_name, options = by_name | {"prompt": "prompt"}, {"rows": "alpaca"}
     fields = {
         ours: next(by_name[name] for name in names if name in by_name)

@@ -177,3 +177,9 @@ def test_fields_that_nothing_can_be_drawn_from_or_that_are_not_read_are_named(ch
     config = parse(ProceduralConfig, SECTION | changes, "procedural")
     with pytest.raises(UserError, match=f"^procedural.{message}"):
         tiny_questions.make_procedural_files(config)
+
+
+def test_shares_are_not_needed_where_no_mixture_is_drawn():
+    config = parse(ProceduralConfig, SECTION | {"groups": {}, "base_count": 0}, "procedural")
+    files = tiny_questions.make_procedural_files(config)
+    assert files["base.jsonl"] == [] and len(files["rl.jsonl"]) == 400

@@ -125,6 +125,13 @@ def test_init_puts_alpacas_input_below_its_instruction(capsys):
     assert len(asked) > 30 and asked < {"What is 1+1?", *(f"Add.\n\n{n}+1" for n in range(60))}
 
 
+def test_init_reads_a_whole_question_though_there_are_alpacas_columns_too(capsys):
+    more = {"instruction": None, "input": None}
+    write_rows("mine.jsonl", *(row | more for row in sums()))
+    init()
+    assert "columns: prompt = question, answer = answer, resp" in capsys.readouterr().out
+
+
 def test_a_recipe_for_a_cpu_has_sizes_for_its_memory(monkeypatch):
     """For one twice as deep as SmolLM2-135M: 92,160 bytes of keys and values for a position, in float32."""
     write_rows("mine.jsonl", *({k: row[k] for k in ("question", "answer")} for row in sums()))
