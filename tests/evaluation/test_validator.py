@@ -108,12 +108,16 @@ def test_a_stop_keeps_what_was_sampled_and_the_next_call_goes_on(asked, tmp_path
     [
         ({"benchmark": "digit"}, r"rl\.validation: .*no such benchmark; did you mean 'digits'"),
         ({"variant": "paper"}, r"rl\.validation: .*no variant 'paper'"),
-        ({"benchmark": ""}, r"rl\.validation\.benchmark: expected the name of a benchmark"),
     ],
 )
 def test_a_benchmark_that_the_evaluation_does_not_know_is_refused(asked, changes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ConfigError, match=message):
         validation_eval(asked[1], dataclasses.replace(HOW, **changes), "rl")
+
+
+def test_a_validation_that_names_no_benchmark_is_refused_by_its_field(asked):
+    with pytest.raises(UserError, match=r"rl\.validation\.benchmark: expected the name of a bench"):
+        validation_eval(asked[1], dataclasses.replace(HOW, benchmark=""), "rl")
 
 
 def test_a_model_of_fewer_positions_is_asked_within_them_where_the_evaluation_allows_it(

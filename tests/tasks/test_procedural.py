@@ -149,7 +149,9 @@ def test_impossible_mixtures_are_refused(config):
         list(tiny_questions.base_rows(replace(config, tasks=only_math)))
     with pytest.raises(ValueError, match="401 is no multiple of 4 tasks"):
         tiny_questions.rl_rows(replace(config, twin_count=401))
-    with pytest.raises(ValueError, match="'add' has no style 'terse'; it has direct, short"):
+    with pytest.raises(
+        ValueError, match="'add' has no style 'terse'; it has direct, short, teacher"
+    ):
         tiny_questions.sft_rows(replace(config, twin_style="terse"))
 
 
