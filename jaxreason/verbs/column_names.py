@@ -18,11 +18,8 @@ NAMES = {
     "system": ("system",),
     "id": ("id",),
 }
-ALPACA = (
-    "instruction",
-    "input",
-)  # In Alpaca's data a question is in two columns, and in none of WHOLE.
-WHOLE = (*NAMES["messages"], *NAMES["prompt"][:3])
+# The columns of a question in Alpaca's data. The second is often empty.
+ALPACA = ("instruction", "input")
 NUMBER = re.compile(r"[-+$]?[\d,]*\.?\d+%?")
 MARK = "####"  # In GSM8K's answers this stands between the worked solution and the number.
 BOXED = "{prompt}\n\nEnd with the answer in \\boxed{{}}."
@@ -82,9 +79,7 @@ def guess_columns(path: str) -> Columns:
       UserError: the file cannot be read.
     """
     first = _first_row(path)
-    by_name, options = {name.lower(): name for name in first}, {}
-    if set(ALPACA) <= set(first) and not by_name.keys() & set(WHOLE):
-        by_name, options = by_name | {"prompt": "prompt"}, {"rows": "alpaca"}
+    by_name = {name.lower(): name for name in first}
     fields = {
         ours: next(by_name[name] for name in names if name in by_name)
         for ours, names in NAMES.items()
@@ -94,7 +89,9 @@ def guess_columns(path: str) -> Columns:
         fields = {key: fields[key] for key in ("messages", "answer", "id") if key in fields}
     if not {"messages", "prompt"} & set(fields):
         raise ConfigError(_unknown(path, first, "question", NAMES["prompt"]))
-    answer = first.get(fields.get("answer"), "")
+    answer, options = first.get(fields.get("answer"), ""), {}
+    if fields.get("prompt") == ALPACA[0] and ALPACA[1] in first:
+        fields["prompt"], options["rows"] = "prompt", "alpaca"
     if isinstance(answer, str) and MARK in answer and "response" not in fields:
         options["answer_after"] = MARK
         if "messages" not in fields:
