@@ -131,7 +131,7 @@ def run_rl(
                 keeper.stop(start, checkpoint_state(state, copies))
             speed = Speed(model, state.params, mesh, config.epochs_per_batch)
             about = workdir, "rl", num_steps, config.tensorboard, start
-            # Counted here, so that no step waits for the devices to return it.
+            # Number of updates made so far. It is counted here, so that no step waits for the devices to return it.
             updates = int(state.step)
             with MetricsWriter(*about, tracker=config.tracker, late=late) as metrics:
                 phases = Phases(*PHASES)
