@@ -16,6 +16,7 @@ from tiny_evaluation import (
 )
 from tiny_qwen3 import model_config
 
+from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_settings import OwnBenchmark
