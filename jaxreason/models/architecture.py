@@ -60,15 +60,23 @@ class Model:
     fused: int = 0
 
     def __post_init__(self):
-        for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
-            if getattr(self, field) not in valid:
-                raise UserError(
-                    f"model.{field}={getattr(self, field)!r}: expected one of {', '.join(valid)}."
-                )
-        for field in ("dtype", "param_dtype"):
-            if getattr(self, field) not in ("float32", "bfloat16", "float16"):
-                raise UserError(
-                    f"model.{field}={getattr(self, field)!r}: expected float32, bfloat16 or float16."
-                )
-        if self.unroll < 1:
-            raise UserError(f"model.unroll={self.unroll}: expected at least 1.")
+        check_how(self.dtype, self.param_dtype, self.remat, self.attention, self.unroll)
+
+
+def check_how(dtype: str, param_dtype: str, remat: str, attention: str, unroll: int) -> None:
+    """Checks how a model is run, whatever its architecture is.
+
+    Raises:
+      UserError: names the field of the recipe's model, the valid values and the given one.
+    """
+    dtypes = ("float32", "bfloat16", "float16")
+    for field, value, valid in (
+        ("dtype", dtype, dtypes),
+        ("param_dtype", param_dtype, dtypes),
+        ("remat", remat, REMAT),
+        ("attention", attention, ATTENTION),
+    ):
+        if value not in valid:
+            raise UserError(f"model.{field}={value!r}: expected one of {', '.join(valid)}.")
+    if unroll < 1:
+        raise UserError(f"model.unroll={unroll}: expected at least 1.")

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.errors import UserError, check_running, hub_error
 from jaxreason.memory import check_room
-from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.architecture import Architecture, Model, check_how
 from jaxreason.models.decoder import abstract_params, init_params, param_shardings
 from jaxreason.models.families import dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_from_hf, check_family
@@ -62,6 +62,9 @@ class ModelConfig:
     """How attention is computed: a key of `models.attention.ATTENTION`."""
     unroll: Annotated[int, at_least(1), FREE] = 1
     """Layers of one iteration of the loop over layers: more compile longer and may run faster."""
+
+    def __post_init__(self):
+        check_how(self.dtype, self.param_dtype, self.remat, self.attention, self.unroll)
 
     @property
     def is_absent(self) -> bool:

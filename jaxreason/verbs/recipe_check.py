@@ -5,6 +5,7 @@ It loads no weights, compiles nothing and writes nothing.
 
 import dataclasses
 import math
+import os
 import tempfile
 from collections.abc import Sequence
 
@@ -23,7 +24,7 @@ from jaxreason.evaluation.eval_jobs import asked_jobs, encode_all
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.huggingface import ModelConfig, static_model
+from jaxreason.models.huggingface import ModelConfig, resolve, static_model
 from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_rl
@@ -101,16 +102,20 @@ def _unmade(config: SFTConfig, scratch: str) -> str:
 
 
 def _check_model(config: ModelConfig) -> Model | None:
-    """Returns the static model if its settings are on this machine, else None."""
-    folder = epath.Path(config.path).expanduser()
-    if config.init == "pretrained" and not folder.is_dir():
-        print(f"model: {config.path} is no folder here, so its settings and weights were not seen")
-        return None
+    """Returns the static model; None if its settings are neither on this machine nor to be had from the hub."""
+    path, here = config.path, epath.Path(config.path).expanduser()
+    if config.init == "pretrained":
+        try:
+            settings = resolve(config.path, weights=False)
+        except UserError as error:
+            print(f"model: its settings and weights were not seen: {error}")
+            return None
+        config = dataclasses.replace(config, path=os.fspath(settings))
     model = static_model(config)
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
-    print(f"model: {config.path or 'made at random'}, {size:,} parameters")
-    if config.init == "pretrained" and not glob_in(folder, "*.safetensors"):
-        raise UserError(f"{folder}: no *.safetensors file, so there are no weights to start from.")
+    print(f"model: {path or 'made at random'}, {size:,} parameters")
+    if path and here.is_dir() and not glob_in(here, "*.safetensors"):
+        raise UserError(f"{here}: no *.safetensors file, so there are no weights to start from.")
     return model
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from program import call, refused
 from sample_lines import write_samples
@@ -192,6 +193,7 @@ def test_check_says_how_many_answers_no_reply_could_match(capsys):
         ("--config.sft.datasets.mine.path=gone.jsonl", "gone.jsonl"),
         ("--config.sft.datasets.mine.fields.prompt=qestion", "no row has the column 'qestion'"),
         ("--config.model.path=gone", "gone"),
+        ("--config.model.dtype=float8", "model.dtype='float8': expected one of float32, bfloat16"),
         ("--config.sft.length=999999", "max_position_embeddings"),
         ("--config.sft.length=8", "all examples are longer than 8 tokens"),
         ("--config.rl.sampler.max_length=66", "all prompts are longer than 2 tokens"),
@@ -254,6 +256,34 @@ def test_check_finds_a_folder_without_weights(capsys):
             (Path("bare") / file.name).write_bytes(file.read_bytes())
     message = refused(capsys, "check", "--config", "mine.py", "--config.model.path=bare")
     assert "no *.safetensors file" in message
+
+
+def test_check_reads_the_settings_of_a_model_of_the_hub_and_leaves_its_weights(capsys, monkeypatch):
+    asked = []
+
+    def download(path, allow_patterns, **_):
+        asked.append((path, allow_patterns))
+        return MODEL
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    write_rows("mine.jsonl", *sums())
+    init()
+    words = ("check", "--config", "mine.py", "--config.model.path=owner/tiny")
+    capsys.readouterr()
+    assert call(*words) == 0
+    assert re.search(r"^model: owner/tiny, [\d,]+ parameters$", capsys.readouterr().out, re.M)
+    message = refused(capsys, *words, "--config.rl.sampler.max_length=999999")
+    assert "max_position_embeddings" in message
+    assert {path for path, _ in asked} == {"owner/tiny"}
+    assert not any("safetensors" in pattern for _, patterns in asked for pattern in patterns)
+
+
+def test_check_of_a_model_that_is_not_here_still_refuses_how_it_would_be_run(capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    words = ("--config.model.path=owner/tiny", "--config.model.attention=blockwize")
+    message = refused(capsys, "check", "--config", "mine.py", *words)
+    assert "model.attention='blockwize': expected one of " in message
 
 
 def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
