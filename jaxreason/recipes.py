@@ -162,7 +162,9 @@ def split_argument(name: str) -> tuple[str, str | None]:
     if colon:
         return f"{file}.py", argument
     file, colon, argument = name.partition(":")
-    return (file, argument) if colon and "/" not in name else (name, None)
+    # The argument may be a path, and so may the whole name (`gs://...`).
+    a_name = "/" not in name or (shipped_folder() / f"{file}.py").is_file()
+    return (file, argument) if colon and a_name else (name, None)
 
 
 def on_slice(name: str, slice_name: str) -> str:

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
+from program import call, refused
 
 from configs import questions_paper, sections
 from jaxreason.config import parse
@@ -103,6 +104,32 @@ def test_a_level_that_the_dataset_does_not_keep_is_refused(folder):
     with pytest.raises(UserError, match=f"{message} \\(level\\); did you mean 'level'"):
         write_question_set(parse(QuestionsConfig, config, "config.questions"), folder / "out")
     assert not (folder / "out").exists()
+
+
+def test_a_source_without_a_task_is_refused_before_anything_is_read(folder):
+    (folder / "deepscaler.json").unlink()
+    config = section(folder)
+    config.sources.deepscaler.data.task = ""
+    with pytest.raises(UserError, match=r"questions\.sources\.deepscaler\.data\.task: expected"):
+        write_question_set(parse(QuestionsConfig, config, "config.questions"), folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.task=maths", "config.questions.sources.deepscaler.data.task: no task is called"),
+        ("data.task=", "questions.sources.deepscaler.data.task: expected a task"),
+        ("level=levle", "questions.sources.deepscaler.level='levle': expected a column"),
+        ("data.path=gone.json", "gone.json"),
+        ("data.fields.prompt=problm", "no row has the column 'problm'"),
+    ],
+)
+def test_check_finds_what_would_stop_the_collection_of_questions(folder, change, message, capsys):
+    words = ("check", "--config", f"questions_paper:{folder}")
+    assert call(*words) == 0
+    said = capsys.readouterr().out
+    assert "deepscaler.json: 5 rows, 4 kept" in said and "nothing was found" in said
+    assert message in refused(capsys, *words, f"--config.questions.sources.deepscaler.{change}")
 
 
 def test_no_source_at_all_is_refused(folder):

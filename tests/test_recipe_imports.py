@@ -24,6 +24,8 @@ def test_a_shipped_recipe_has_a_name_a_path_and_a_word_after_a_colon():
     for name in ("study_tiny", "study_tiny.py", "configs/study_tiny.py"):
         assert find_recipe(name) == ROOT / "configs/study_tiny.py"
     assert split_argument("rl_qwen3:0.6b,h100") == ("rl_qwen3", "0.6b,h100")
+    assert split_argument("questions_paper:/my/folder") == ("questions_paper", "/my/folder")
+    assert split_argument("gs://bucket/recipe") == ("gs://bucket/recipe", None)
     assert load_recipe("rl_qwen3:0.6b").model.path == "Qwen/Qwen3-0.6B-Base"
 
 

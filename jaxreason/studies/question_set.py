@@ -70,7 +70,7 @@ def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
       UserError: there is no source, the level of one is no column that its dataset keeps, the files exist and hold
         other questions or were changed, a source cannot be read, or no gold answer of any source can be used.
     """
-    _check_sources(config)
+    check_sources(config)
     if _is_there(config, folder):
         return
     examples, sources = _usable(config)
@@ -94,10 +94,19 @@ def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
     _LOG.info("%s: %d questions of %d sources", folder / QUESTIONS, len(kept), len(sources))
 
 
-def _check_sources(config: QuestionsConfig) -> None:
+def check_sources(config: QuestionsConfig) -> None:
+    """Checks the fields of all sources; no row is read.
+
+    Raises:
+      UserError: there is no source, one has no task, or the level of one is no column that its dataset keeps.
+    """
     if not config.sources:
         raise UserError("questions.sources: expected at least one source, got none.")
     for name, source in config.sources.items():
+        if not source.data.task:
+            raise UserError(
+                f"questions.sources.{name}.data.task: expected a task, whose grader tries the gold answers, got ''."
+            )
         kept = source.data.metadata
         if source.level and source.level not in kept:
             raise UserError(

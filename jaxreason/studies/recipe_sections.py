@@ -79,6 +79,9 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
         section = parse(classes[name], config[name], f"config.{name}")
         _check_tasks(getattr(section, "datasets", {}), f"config.{name}.datasets")
+        if isinstance(section, QuestionsConfig):
+            sources = {f"{key}.data": source.data for key, source in section.sources.items()}
+            _check_tasks(sources, f"config.{name}.sources")
     _check_seed(config.get("seed"))
     for name, arm in arms_of(config).items():
         if arm.method != "given":

@@ -29,7 +29,7 @@ from jaxreason.results.atomic_files import glob_in
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_rl
 from jaxreason.rl.rl_config import RLConfig
-from jaxreason.studies.question_set import prepare_questions
+from jaxreason.studies.question_set import QuestionsConfig, check_sources, prepare_questions
 from jaxreason.studies.recipe_sections import section_classes
 from jaxreason.studies.study_checks import check_stages
 from jaxreason.tasks.gold_answers import unmatched
@@ -41,6 +41,7 @@ from jaxreason.verbs.device_setup import without_devices
 MOST_ENCODED = 2000  # At most so many examples of a section are tokenized and counted.
 LEARNED = ("«", "»")
 NO_LIMIT = 2**31
+FOUND_NOTHING = "nothing was found that would stop a run."
 
 
 def check_verb(call: Call) -> None:
@@ -52,7 +53,7 @@ def check_verb(call: Call) -> None:
     without_devices(call)
     print(f"fields: all fit ({', '.join(call.config.keys())})")
     if "model" not in call.config:
-        return
+        return _check_questions(call)
     with tempfile.TemporaryDirectory() as scratch:
         call = dataclasses.replace(call, config=prepare_questions(call.config, epath.Path(scratch)))
         if _only_in_arms(call):
@@ -62,7 +63,16 @@ def check_verb(call: Call) -> None:
             model = _check_model(call.model)
             _check_training(call, model, scratch)
             _check_study(call, call.model.path, seen=model is not None)
-    print("nothing was found that would stop a run.")
+    print(FOUND_NOTHING)
+
+
+def _check_questions(call: Call) -> None:
+    """Checks a recipe that only collects questions; one that only reads tables has nothing more to check."""
+    if "questions" in call.config:
+        config = call.section("questions", QuestionsConfig)
+        check_sources(config)
+        _load({name: source.data for name, source in config.sources.items()})
+        print(FOUND_NOTHING)
 
 
 def _only_in_arms(call: Call) -> bool:

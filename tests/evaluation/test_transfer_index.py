@@ -180,5 +180,7 @@ def test_gain_and_drop_split_the_changes_by_sign():
     gain, drop = gain_and_drop(base, tuned)
     assert (gain, drop) == (1.5, 1.0)
     assert gain - drop == pytest.approx((tuned - base).mean())
+    # Changes of less than a point are split as others are.
+    assert gain_and_drop(np.array([1.0, 2.0]), np.array([1.5, 1.75])) == (0.25, 0.125)
     lost = gain_and_drop(np.array([math.nan, 1.0]), np.array([2.0, 3.0]))
     assert all(map(math.isnan, lost))

@@ -166,6 +166,13 @@ def test_error_of_a_paired_difference_is_the_textbook_one():
     assert difference_error(halves, [1], [0]) == pytest.approx(math.hypot(*parts) / 2)
 
 
+def test_parts_in_which_every_question_adds_the_same_get_two_questions_of_each_kind():
+    group = merge([pair([0] * 3, [1] * 3), pair([0, 1] * 2 + [1], [0, 1] * 2 + [1])])
+    shares = (5 / 7, 2 / 9)  # 3 of 3 questions differ, and 0 of 5
+    variance = sum(p * (1 - p) / n for p, n in zip(shares, (7, 9), strict=True)) / 4
+    assert difference_error(group, [1], [0]) == pytest.approx(math.sqrt(variance))
+
+
 @pytest.mark.parametrize("values", [([1, 1], [1, 1]), ([0, 1, 0, 1], [1, 1, 0, 1])])
 def test_questions_that_no_model_has_a_grade_for_make_no_error_smaller(values):
     lost = [math.nan] * 96

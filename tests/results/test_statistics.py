@@ -78,6 +78,14 @@ def test_standard_error_of_independent_samples_is_the_textbook_one():
     assert standard_errors(cluster([scored(values)]))[0] == pytest.approx(expected)
 
 
+def test_a_part_with_one_question_has_the_variance_of_the_whole():
+    scores = cluster([scored([1, 1, 0, 1, 1], subsets=["a", *["b"] * 4])])
+    overall = (1 + 0.75) / 2
+    of_b = 0.75 * 0.25 / 3
+    expected = math.sqrt((overall * (1 - overall) + of_b) / 4)
+    assert standard_errors(scores) == pytest.approx([expected])
+
+
 def test_all_wrong_samples_keep_an_interval_above_zero():
     found = mean_interval(cluster([scored([0] * 40, [str(i % 10) for i in range(40)])]), 0.95, 9)
     assert found.low == pytest.approx(0, abs=1e-12)
@@ -172,6 +180,16 @@ def test_a_gain_on_every_one_of_few_questions_is_not_certain():
     found = paired_difference(cluster([scored([0.0] * 3), scored([1.0] * 3)]), 20_000)
     # Newcombe's interval: 1 - hypot(0.5615, 0.5615) = 0.206 to 1.
     assert found.mean == 1 and found.high == 1 and 0.206 < found.low < 0.45
+
+
+def test_a_difference_of_seeds_that_disagree_stays_between_minus_1_and_1():
+    scores = cluster([scored([0.0] * 8), scored([1.0] * 8), scored([1.0] * 4 + [0.0] * 4)])
+    found = resample_questions(scores, (0, 1, 1), 4000, 0)
+    gained = difference_interval(found, [1, 2], [0], 0.95, 1)
+    # Both seeds are often the better one: 0.75 + sqrt(2) 0.25 is beyond 1.
+    assert (gained.mean, gained.high) == (0.75, 1.0) and 0 < gained.low < 0.4
+    lost = difference_interval(found, [0], [1, 2], 0.95, 1)
+    assert (lost.mean, lost.low) == (-0.75, -1.0) and -0.4 < lost.high < 0
 
 
 def test_a_part_at_the_floor_widens_the_difference_of_a_group():
