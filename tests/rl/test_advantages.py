@@ -27,6 +27,23 @@ def test_one_right_reply_of_four_gives_the_hand_numbers(name):
     np.testing.assert_allclose(advantages[0], BY_HAND[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("row", [[1.0, 0.0], [NAN, 1.0, NAN, 0.0]])
+def test_two_graded_replies_of_a_group_give_the_hand_numbers(row):
+    # The mean is 1/2, and the sample variance 1/4 + 1/4.
+    by_hand = {"grpo": 0.5**0.5, "dr_grpo": 0.5, "centered": 0.5, "rloo": 1.0}
+    for name, expected in by_hand.items():
+        advantages = ADVANTAGES[name](np.array([row]))[0]
+        better, worse = row.index(1.0), row.index(0.0)
+        np.testing.assert_allclose(advantages[[better, worse]], [expected, -expected], rtol=1e-5)
+
+
+def test_grpo_adds_a_millionth_to_the_deviation():
+    # Deviations of +-5e-7 and a sample deviation of 5e-7 sqrt(2).
+    found = ADVANTAGES["grpo"](np.array([[1e-6, 0.0]]))[0]
+    expected = 5e-7 / (5e-7 * 2**0.5 + 1e-6)
+    np.testing.assert_allclose(found, [expected, -expected], rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", ADVANTAGES)
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -0.7])
 def test_equal_rewards_in_a_group_contribute_exactly_nothing(name, value):
