@@ -101,6 +101,14 @@ def test_the_map_of_layers_is_the_debiased_cka_of_every_pair():
         assert found[row, column] == pytest.approx(one)
 
 
+def test_in_the_map_layers_that_do_not_vary_are_alike_and_unlike_all_others():
+    rng = np.random.default_rng(3)
+    still, moving = np.ones((6, 1, 4)), rng.normal(size=(6, 1, 4))
+    pair = [np.concatenate(both, axis=1) for both in ((still, moving), (moving, still))]
+    found = layer_map(*map(gram, pair))
+    np.testing.assert_allclose(found, [[0, 1], [1, 0]], atol=1e-12)
+
+
 def test_a_resample_is_centred_anew():
     x, y = features(10, seed=7), features(10, seed=8)
     texts = np.array([0, 0, 3, 4, 9, 9, 8, 1])

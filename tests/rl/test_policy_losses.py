@@ -93,6 +93,7 @@ def by_hand(arrays, settings: PolicyLossConfig) -> tuple[float, float]:
         {"dual_clip": 0.0, "clip_low": 0.05, "clip_high": 0.05},
         {"kl_coefficient": 0.3, "entropy_coefficient": 0.05},
         {"importance_cap": 1.05},
+        {"importance_cap": 0.9},
     ],
 )
 def test_the_clipped_loss_equals_a_loop_in_plain_python(aggregation, changes):
@@ -267,6 +268,9 @@ def test_measurements_are_sums_over_tokens_and_carry_no_gradient():
     }
     for name, value in expected.items():
         np.testing.assert_allclose(terms[name], value, rtol=1e-4, err_msg=name)
+    # CISPO bounds the weight whatever the advantage is.
+    bounded = loss_of("cispo")(**arrays, config=settings)[2]["clip_fraction"]
+    np.testing.assert_allclose(bounded, (((ratio > 1.28) | (ratio < 0.8)) * mask).sum())
 
 
 def test_k3_averages_to_the_kl_divergence_of_two_distributions():
