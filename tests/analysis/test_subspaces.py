@@ -69,6 +69,13 @@ def test_as_many_axes_are_compared_as_both_models_have():
     assert values(x, flat, 3)[0] == pytest.approx(0, abs=1e-6)
 
 
+def test_axes_that_one_model_lacks_hide_no_lost_variance():
+    x = uncorrelated()
+    line = (x - 5) * [1, 0, 0] @ turn(3, 30)
+    # Along the base's first axis lies 9 cos^2 of 9; its second axis is not compared.
+    assert values(x, line, 3) == pytest.approx((30, 0.25))
+
+
 def test_intervals_hold_the_value():
     x = features(40, 2, 60)
     tuned = x + 0.5 * np.random.default_rng(3).normal(size=x.shape)

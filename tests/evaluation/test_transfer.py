@@ -104,7 +104,10 @@ def test_binomial_intervals_show_the_blow_up_of_a_small_math_gain(tmp_path):
     assert shaky["undefined_share"] == pytest.approx(0.2775, abs=0.02)
     vague = rows["s1.1-7B", "other"]
     assert vague["ti"] is not None and vague["high"] is None and vague["undefined_share"] > 0.05
-    assert "undefined in" in vague["note"] and "?: no end" in format_table(list(rows.values()))
+    text = format_table(list(rows.values()))
+    assert "undefined in" in vague["note"] and "?: no end" in text
+    assert f"{vague['ti']:.1f} [?, ?] (published" in text
+    assert "no end" not in format_table([steady])
     assert shaky["di_math_low"] < shaky["di_math"] < shaky["di_math_high"]
 
 
@@ -183,6 +186,9 @@ def test_printed_table_shows_values_and_marks(tmp_path):
     line = next(line for line in text.splitlines() if line.startswith("General-Reasoner RL"))
     assert "125.5 (published 121.6 !)" in line and "0.3 (published 66.5 !)" in line
     assert "52.2 (published 52.2)" in text
+    assert "?" not in text  # without sizes there are no intervals
+    degree = by_model(run_transfer(CONFIG, tmp_path))["General-Reasoner RL", "other"]["di_math"]
+    assert f"  {degree:.3f}  " in line
     assert "! the published value is not met (6 models)" in text
 
 
