@@ -258,6 +258,22 @@ def test_a_command_that_says_where_it_writes_gets_no_other_place(cloud):
         assert "gs://b/run" not in cloud.run("run.sh", "--dry-run", command).stdout
 
 
+def test_each_of_several_commands_says_where_it_writes(cloud):
+    both = "jaxreason sft --config x{} && jaxreason eval --config x{}"
+    for places in (("", ""), (" --workdir gs://b/c", ""), ("", " --workdir=gs://b/c")):
+        result = cloud.run("resume.sh", both.format(*places))
+        assert result.returncode == 2 and "runs jaxreason 2 times: give each" in result.stderr
+    result = cloud.run("resume.sh", "jaxreason rl --config x && jaxreason show gs://b/run")
+    assert result.returncode == 2 and "give that a --workdir" in result.stderr
+    assert cloud.calls == []  # nothing was rented
+    whole = both.format(" --workdir gs://b/c", " --workdir=gs://b/d")
+    assert whole in cloud.run("run.sh", "--dry-run", whole).stdout
+    looked = cloud.run(
+        "run.sh", "--dry-run", "jaxreason check --config x && jaxreason rl --config x"
+    )
+    assert "jaxreason rl --config x --workdir gs://b/run" in looked.stdout
+
+
 def test_secrets_reach_the_hosts_in_a_file_of_their_owner_and_are_in_no_command_line(cloud):
     secret = "hf_it's a $(secret)"
     cloud.run("create.sh")

@@ -176,7 +176,7 @@ tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 
 # The whole command: it gets the working directory, unless it names one itself or is of a verb that takes none.
 tpu_command() {
-  local command="${1:-$TPU_COMMAND}" name value secret=no
+  local command="${1:-$TPU_COMMAND}" name value secret=no verbs runs own
   case "$command" in *_TOKEN=* | *_API_KEY=* | *PASSWORD=* | *api_key[=\ ]*) secret=yes ;; esac
   for name in $TPU_SECRETS; do
     value="${!name:-}"
@@ -190,12 +190,19 @@ tpu_command() {
     gs://*) ;;
     *) tpu_fail "TPU_WORKDIR=$TPU_WORKDIR: expected gs://bucket/folder, which all hosts can reach" ;;
   esac
-  case " $command " in
-    *" --workdir "* | *" --workdir="* | *" --target "* | *" --target="*) echo "$command" ;;
-    *" jaxreason serve "* | *" jaxreason chat "* | *" jaxreason check "* | *" jaxreason show "* | *" jaxreason status "*)
+  verbs="$(grep -oE 'jaxreason +[a-z-]+' <<<"$command" | sed 's/.* //')" || true
+  runs="$(grep -cvxE 'serve|chat|check|show|status|' <<<"$verbs")" || true
+  own="$(grep -oE -- '--(workdir|target)[ =]' <<<"$command" | grep -c '')" || true
+  # Of several commands only the last one would get it.
+  [ "$runs" -lt 2 ] || [ "$own" -ge "$runs" ] ||
+    tpu_fail "the command runs jaxreason $runs times: give each of them its own --workdir gs://bucket/folder"
+  case "$own $(tail -n 1 <<<"$verbs")" in
+    "0 serve" | "0 chat" | "0 check" | "0 show" | "0 status")
+      [ "$runs" = 0 ] || tpu_fail "the command does not end with what it runs: give that a --workdir gs://bucket/folder"
       echo "$command"
       ;;
-    *) echo "$command --workdir $(tpu_quote "$TPU_WORKDIR")" ;;
+    "0 "*) echo "$command --workdir $(tpu_quote "$TPU_WORKDIR")" ;;
+    *) echo "$command" ;;
   esac
 }
 
