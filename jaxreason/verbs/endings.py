@@ -53,13 +53,13 @@ def explain(
       sections: the sections of the recipe that the verb reads, for advice about memory.
     """
     if isinstance(error, UserError):
-        return str(error)
+        return _on_one_line(str(error))
     if isinstance(error, OSError) and error.errno in ADVICE:
         paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if _is_path(p)]
         where = f"{' -> '.join(paths)}: " if paths else ""
         what = error.strerror or os.strerror(error.errno)
         advice = TEMPORARY_ADVICE if NO_TEMPORARY in what else ADVICE[error.errno]
-        return f"{where}{what}; {advice}."
+        return _on_one_line(f"{where}{what}; {advice}.")
     # TensorStore, which writes checkpoints, reports an operating-system error only in the text of a ValueError.
     told = TOLD_BY_TENSORSTORE.search(str(error)) if isinstance(error, ValueError) else None
     if told and int(told[2]) in ADVICE:
@@ -79,6 +79,11 @@ def _of_memory(
     if ended or isinstance(error, MemoryError):
         return str(error) if config is None else out_of_memory_message(config, sections, str(error))
     return None
+
+
+def _on_one_line(message: str) -> str:
+    """Escapes what moves or colours a terminal's cursor: names of files may have line breaks and worse."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 def _is_path(value: object) -> bool:

@@ -246,6 +246,13 @@ def test_letters_that_the_terminal_does_not_have_are_escaped():
     assert b"UnicodeEncodeError" not in done.stderr and done.stdout == b"\\u2212 1\n"
 
 
+@pytest.mark.parametrize("verb", ["show", "status"])
+def test_a_name_with_line_breaks_or_a_terminals_codes_is_escaped_in_the_one_line(verb, capsys):
+    message = refused(capsys, verb, "run\nname\x1b[31m")
+    assert "run\\nname\\x1b[31m" in message
+    assert message.count("\n") == 1 and "\x1b" not in message
+
+
 def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
     def stopped(_):
         raise KeyboardInterrupt
